@@ -1,0 +1,1 @@
+"""Transports: a wire protocol on one side, PCM frames on the other. Nothing here knows an AI."""

@@ -1,0 +1,1 @@
+"""The WebSocket transport: JSON and binary messages of `/ws` <-> PCM frames."""

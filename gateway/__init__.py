@@ -1,0 +1,1 @@
+"""The edge process: accepts callers, admits them, serves HTTP, and gives each link to its adapter."""

@@ -1,0 +1,1 @@
+"""PCM frames, streaming resampling, G.711 and WAV."""

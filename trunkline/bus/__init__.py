@@ -1,0 +1,1 @@
+"""The event bus: typed messages in lanes, calls on a dispatch stream, over Redis or Valkey."""

@@ -1,0 +1,260 @@
+"""Every message that crosses the bus.
+
+A message is frozen and positional on the wire: its kind's number, then its fields in the order written here. Fields are
+only ever appended, each with a default, so an older reader ignores what it does not know and a newer reader fills in
+what it was not sent. A kind's number is never reused.
+
+Uplink messages that carry something the caller did have a `seq` of their session, so that a new worker can be sent
+them again and drop what it had. Downlink messages have a `seq` of their (session, epoch) for the same reason.
+`pcm` is s16le mono at the session's rate.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any, ClassVar, Union
+
+VERSION = 1
+
+
+# --- to a worker ------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class UplinkAudio:
+    """One 20 ms frame the caller spoke. `media_ms` is its first sample's place on the session's media clock."""
+
+    KIND: ClassVar[int] = 1
+    session: str
+    seq: int
+    media_ms: int
+    pcm: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Text:
+    """What the caller typed instead of speaking."""
+
+    KIND: ClassVar[int] = 2
+    session: str
+    seq: int
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Dtmf:
+    """A telephone key: one of `0-9`, `*`, `#`, `A-D`."""
+
+    KIND: ClassVar[int] = 3
+    session: str
+    seq: int
+    digit: str
+
+
+@dataclass(frozen=True, slots=True)
+class ClientEvent:
+    """Something else a client asked for, e.g. `commit` (the utterance is over) or `cancel` (stop answering)."""
+
+    KIND: ClassVar[int] = 4
+    session: str
+    seq: int
+    name: str
+    data: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Played:
+    """What the caller has heard: `ms` of `turn`; `done` once nothing of that turn is left to play.
+
+    It also acknowledges every downlink message of `epoch` up to `received_seq`.
+    """
+
+    KIND: ClassVar[int] = 5
+    session: str
+    epoch: int
+    received_seq: int
+    turn: int
+    ms: int
+    done: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class LinkLost:
+    """The caller's wire broke. The session waits for it to come back."""
+
+    KIND: ClassVar[int] = 6
+    session: str
+
+
+@dataclass(frozen=True, slots=True)
+class LinkResumed:
+    """The caller is back, on the gateway that reads `lane`. `turn` and `received_ms` say where its audio ends."""
+
+    KIND: ClassVar[int] = 7
+    session: str
+    lane: str
+    link: int
+    turn: int
+    received_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class Hangup:
+    """The caller is gone for good."""
+
+    KIND: ClassVar[int] = 8
+    session: str
+    seq: int
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Joined:
+    """A gateway's answer to `Attached`: what it has of this epoch, and where its playout stands."""
+
+    KIND: ClassVar[int] = 9
+    session: str
+    epoch: int
+    received_seq: int
+    turn: int
+    received_ms: int
+    played_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class Superseded:
+    """A worker with a newer epoch serves this session: let go at once."""
+
+    KIND: ClassVar[int] = 10
+    session: str
+    epoch: int
+
+
+# --- to a gateway -----------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Attached:
+    """A worker serves this session from now on; send its uplink to `lane`, beginning at `resume_from_seq`."""
+
+    KIND: ClassVar[int] = 32
+    session: str
+    epoch: int
+    lane: str
+    resume_from_seq: int
+    resume_media_ms: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class DownlinkAudio:
+    """Part of a spoken answer, `offset_ms` from its turn's start. `sentence_end` closes a sentence."""
+
+    KIND: ClassVar[int] = 33
+    session: str
+    epoch: int
+    seq: int
+    turn: int
+    offset_ms: int
+    pcm: bytes
+    sentence_end: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class TurnEnd:
+    """Nothing more will be said in this turn."""
+
+    KIND: ClassVar[int] = 34
+    session: str
+    epoch: int
+    seq: int
+    turn: int
+
+
+@dataclass(frozen=True, slots=True)
+class Pause:
+    """Hold the playout: the caller may be interrupting."""
+
+    KIND: ClassVar[int] = 35
+    session: str
+    epoch: int
+    seq: int
+    turn: int
+
+
+@dataclass(frozen=True, slots=True)
+class Resume:
+    """Go on playing: it was no interruption."""
+
+    KIND: ClassVar[int] = 36
+    session: str
+    epoch: int
+    seq: int
+    turn: int
+
+
+@dataclass(frozen=True, slots=True)
+class Clear:
+    """Throw away what is left of `turn`; nothing of it may be heard any more."""
+
+    KIND: ClassVar[int] = 37
+    session: str
+    epoch: int
+    seq: int
+    turn: int
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """What a client shows: transcripts, speech edges, latencies, errors. `name` is the client's message type."""
+
+    KIND: ClassVar[int] = 38
+    session: str
+    epoch: int
+    seq: int
+    name: str
+    data: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Close:
+    """End the session once what was said has been played."""
+
+    KIND: ClassVar[int] = 39
+    session: str
+    epoch: int
+    seq: int
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Committed:
+    """The worker will never ask for uplink before `uplink_seq` again."""
+
+    KIND: ClassVar[int] = 40
+    session: str
+    epoch: int
+    uplink_seq: int
+
+
+# --- to any process, about a session it owns --------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Control:
+    """An operator's wish for a session, acted on by the process that owns it."""
+
+    KIND: ClassVar[int] = 64
+    session: str
+    action: str
+    data: dict[str, Any] = field(default_factory=dict)
+
+
+Uplink = Union[UplinkAudio, Text, Dtmf, ClientEvent, Hangup]
+"""Messages with an uplink `seq`: kept in the gateway's ring and sent again to a new worker."""
+
+Downlink = Union[DownlinkAudio, TurnEnd, Pause, Resume, Clear, Event, Close]
+"""Messages with a downlink `seq`: kept by the worker until acknowledged."""
+
+ToWorker = Union[Uplink, Played, LinkLost, LinkResumed, Joined, Superseded, Control]
+ToGateway = Union[Downlink, Attached, Committed, Control]
+Message = Union[ToWorker, ToGateway]

@@ -1,0 +1,62 @@
+"""The one error tree.
+
+TrunklineError
+├── SettingsError        a setting, tenant file or command line is wrong (ours to say which and what would be right)
+├── ClientError          a caller's or client's message is wrong: `code` for machines, `hint` says what would be right
+├── BusError             Redis cannot be reached, refused a command, or carried something unreadable
+│   └── MalformedEntry   an entry on the bus that no version of Trunkline wrote
+├── AudioError           audio of a shape or rate that cannot be what it says
+├── SessionLost          this process no longer owns the session it works for (fenced, taken over)
+└── ProviderError        a vendor failed: `provider`, `retryable`
+"""
+
+from __future__ import annotations
+
+
+class TrunklineError(Exception):
+    """Whatever Trunkline raises on purpose."""
+
+    code = "internal"
+    retryable = False
+
+
+class SettingsError(TrunklineError):
+    code = "settings"
+
+
+class AudioError(TrunklineError, ValueError):
+    code = "audio"
+
+
+class ClientError(TrunklineError):
+    """A peer sent something wrong. `fatal` ones end its connection."""
+
+    def __init__(self, code: str, message: str, hint: str, *, fatal: bool = False) -> None:
+        super().__init__(message)
+        self.code = code
+        self.message = message
+        self.hint = hint
+        self.fatal = fatal
+
+
+class BusError(TrunklineError):
+    code = "bus"
+    retryable = True
+
+
+class MalformedEntry(BusError):
+    code = "malformed_entry"
+    retryable = False
+
+
+class SessionLost(TrunklineError):
+    code = "session_lost"
+
+
+class ProviderError(TrunklineError):
+    code = "provider"
+
+    def __init__(self, provider: str, message: str, *, retryable: bool = True) -> None:
+        super().__init__(f"{provider}: {message}")
+        self.provider = provider
+        self.retryable = retryable

@@ -1,0 +1,1 @@
+"""The session processes: they claim calls from the bus and answer them."""
