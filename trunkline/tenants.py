@@ -1,0 +1,93 @@
+"""A tenant: whom a session belongs to, and how it is answered.
+
+Tenants are YAML files (`deploy/tenants/*.yaml`, one a tenant, documented in `docs/tenants.md`), checked here and loaded
+into Redis at start; gateways and workers read them from there. An unknown or misspelt key is refused by name.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from trunkline.errors import SettingsError
+
+
+class _Model(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Stage(BaseModel):
+    """Which provider serves a stage of the cascade; every other key is that provider's own option."""
+
+    model_config = ConfigDict(extra="allow", frozen=True)
+
+    provider: str = Field(default="local", pattern=r"^[a-z][a-z0-9_]*$")
+
+    @property
+    def options(self) -> dict[str, Any]:
+        return dict(self.model_extra or {})
+
+
+class Providers(_Model):
+    """The three stages of the cascade."""
+
+    stt: Stage = Stage()
+    llm: Stage = Stage()
+    tts: Stage = Stage()
+
+
+class TurnSettings(_Model):
+    """When somebody's turn begins and ends. All in ms of media time."""
+
+    vad_threshold: float = Field(default=0.5, gt=0, lt=1)
+    start_ms: int = Field(default=96, ge=32, le=1000, description="speech this long begins an utterance")
+    stop_ms: int = Field(default=480, ge=64, le=5000, description="silence this long ends an utterance")
+    longest_utterance_ms: int = Field(default=30_000, ge=1000, le=120_000)
+    barge_in: bool = Field(default=True, description="may the caller interrupt")
+    barge_in_ms: int = Field(default=256, ge=32, le=2000, description="speech this long over an answer ends it")
+
+
+class Tenant(_Model):
+    """One tenant's settings."""
+
+    id: str = Field(pattern=r"^[a-z0-9][a-z0-9_-]{0,62}$")
+    backend: str = Field(default="cascade", pattern=r"^[a-z][a-z0-9_]*$")
+    language: str = "en"
+    prompt: str = Field(default="You are a friendly voice assistant. Answer in one or two short sentences.", max_length=32_768)
+    greeting: str | None = Field(default=None, max_length=1000, description="said first; none: the caller begins")
+    providers: Providers = Providers()
+    turn: TurnSettings = TurnSettings()
+    max_sessions: int = Field(default=1000, ge=1)
+
+
+def parse(text: str, source: str) -> Tenant:
+    """Read one tenant from YAML (or JSON). `source` names it in errors.
+
+    Raises SettingsError naming every wrong key.
+    """
+    try:
+        data = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise SettingsError(f"{source}: not YAML: {error}") from error
+    if not isinstance(data, dict):
+        raise SettingsError(f"{source}: a tenant is a mapping of settings, this is {type(data).__name__}")
+    try:
+        return Tenant.model_validate(data)
+    except ValidationError as error:
+        wrong = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors())
+        known = ", ".join(Tenant.model_fields)
+        raise SettingsError(f"{source}: {wrong} (a tenant has: {known})") from error
+
+
+def read_directory(directory: Path) -> list[Tenant]:
+    """Every tenant of a directory of YAML files. Raises SettingsError for a wrong file, or an id used twice."""
+    tenants: dict[str, Tenant] = {}
+    for path in sorted(directory.glob("*.yaml")):
+        tenant = parse(path.read_text(encoding="utf-8"), str(path))
+        if tenant.id in tenants:
+            raise SettingsError(f"{path}: tenant id {tenant.id!r} is used by another file of {directory}")
+        tenants[tenant.id] = tenant
+    return list(tenants.values())

@@ -1,0 +1,125 @@
+"""What answers a session (a Backend), and what a session offers it.
+
+A backend is a package `workers/<name>/` whose `runner` module has `backend(settings) -> Backend`; a tenant names it. It
+knows nothing of transports, Redis or epochs: it reads what the caller does, and speaks.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
+from typing import Any, Literal, Protocol
+
+from trunkline.bus.messages import ClientEvent, Dtmf, Hangup, Played, Text, UplinkAudio
+from trunkline.tenants import Tenant
+
+Inbound = UplinkAudio | Text | Dtmf | ClientEvent | Played | Hangup
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    """One finished contribution to the conversation. For the assistant: what was heard of it."""
+
+    role: Literal["user", "assistant"]
+    text: str
+    turn: int
+
+
+@dataclass(frozen=True, slots=True)
+class Spoken:
+    """A sentence whose audio went out, and where in its turn, in ms from the turn's start."""
+
+    text: str
+    start_ms: int
+    end_ms: int
+
+
+@dataclass(slots=True)
+class Answer:
+    """An answer in progress: enough of it to be carried on by another worker."""
+
+    turn: int
+    text: str = ""
+    """What the language model has said so far."""
+    complete: bool = False
+    """Whether the language model was done."""
+    spoken: list[Spoken] = field(default_factory=list)
+
+
+@dataclass(slots=True)
+class Snapshot:
+    """All that a session's next worker must know. Committed to Redis by `Session.commit`."""
+
+    items: list[Item] = field(default_factory=list)
+    answer: Answer | None = None
+    next_turn: int = 1
+    flow: dict[str, Any] = field(default_factory=dict)
+    """The backend's own state, of plain values."""
+    uplink_seq: int = 0
+    """Uplink before this is dealt with: a next worker is sent everything from here on again."""
+
+
+@dataclass(frozen=True, slots=True)
+class Playhead:
+    """How far the edge is: it has `received_ms` of `turn`, and the caller has heard `played_ms` of that."""
+
+    turn: int = 0
+    received_ms: int = 0
+    played_ms: int = 0
+    done: bool = True
+
+
+class Session(Protocol):
+    """One conversation, as its backend sees it. A backend owns it from `run` being called to its return."""
+
+    id: str
+    tenant: Tenant
+    rate_hz: int
+    """Rate of the audio both ways: s16le mono."""
+    snapshot: Snapshot
+    """Changed in place, then `commit`ted. At `run` it holds what an earlier worker left."""
+    playhead: Playhead
+    """Kept up to date; at `run` it says how far the caller was when this worker came."""
+
+    def inbox(self) -> AsyncIterator[Inbound]:
+        """What the caller does, in order, without gaps or duplicates: lost audio arrives as silence. After a takeover it begins
+        at the snapshot's `uplink_seq`, faster than real time. Ends after `Hangup`. To be iterated once."""
+
+    async def speak(self, turn: int, pcm: bytes, *, sentence_end: bool = False) -> None:
+        """Send the next audio of `turn` (any even number of bytes). Waits while the edge has 2 s of it unheard. In a
+        turn that a takeover goes on with, the first audio belongs at `playhead.received_ms`."""
+
+    def end_turn(self, turn: int) -> None:
+        """Nothing more comes in `turn`. Its last `Played` (with `done`) says it was all heard."""
+
+    def pause(self, turn: int) -> None: ...
+
+    def resume(self, turn: int) -> None: ...
+
+    def clear(self, turn: int) -> None:
+        """Silence `turn` now. The `Played` that answers has `done` and says how much was heard. Waiting `speak`s of
+        that turn return at once, and later ones do nothing."""
+
+    def event(self, name: str, **data: Any) -> None:
+        """Tell the client; names and fields as in docs/websocket.md."""
+
+    async def commit(self) -> None:
+        """Make `snapshot` what the next worker begins with. Raises SessionLost when this worker no longer owns the session."""
+
+    def rest(self, at_rest: bool) -> None:
+        """Say whether this is a moment when another worker may take over unnoticed: nobody speaks, nothing is
+        pending, and all is committed."""
+
+    def close(self, reason: str) -> None:
+        """End the session once what was said has been played."""
+
+
+class Backend(Protocol):
+    @property
+    def providers(self) -> dict[str, str]:
+        """Who answers, stage by stage, in words for people."""
+
+    async def run(self, session: Session) -> None:
+        """Serve the session until its inbox ends. Whatever this starts must be gone when it returns."""
+
+    async def close(self) -> None: ...
