@@ -6,12 +6,15 @@ into Redis at start; gateways and workers read them from there. An unknown or mi
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from trunkline.bus import keys
+from trunkline.bus.connection import Redis
 from trunkline.errors import SettingsError
 
 
@@ -91,3 +94,32 @@ def read_directory(directory: Path) -> list[Tenant]:
             raise SettingsError(f"{path}: tenant id {tenant.id!r} is used by another file of {directory}")
         tenants[tenant.id] = tenant
     return list(tenants.values())
+
+
+class Directory:
+    """The tenants in Redis, as every process reads them. What was read is remembered, and written again when Redis
+    comes back empty."""
+
+    def __init__(self, redis: Redis) -> None:
+        self._redis = redis
+        self._known: dict[str, Tenant] = {}
+
+    async def put(self, tenants: Iterable[Tenant]) -> None:
+        """Store tenants. Raises BusError."""
+        for tenant in tenants:
+            await self._redis.ask("HSET", keys.TENANTS, tenant.id, tenant.model_dump_json())
+            self._known[tenant.id] = tenant
+
+    async def get(self, tenant_id: str) -> Tenant | None:
+        """A tenant's settings as they are now; None when there is no such tenant. Raises BusError."""
+        raw = await self._redis.ask("HGET", keys.TENANTS, tenant_id)
+        if raw is None:
+            return None
+        tenant = parse(raw.decode(), f"tenant {tenant_id} in Redis")
+        self._known[tenant_id] = tenant
+        return tenant
+
+    async def restore(self) -> None:
+        """Write what this process knows and Redis does not. Raises BusError."""
+        for tenant in self._known.values():
+            await self._redis.ask("HSETNX", keys.TENANTS, tenant.id, tenant.model_dump_json())

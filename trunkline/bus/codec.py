@@ -1,0 +1,74 @@
+"""Messages <-> the bytes of one lane entry.
+
+An entry is msgpack: `[version, [[kind, field, ...], ...]]`. Pure: no I/O, no clock.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Iterable
+from operator import attrgetter
+from typing import Any, get_args
+
+import msgpack
+
+from trunkline.bus import messages
+from trunkline.bus.messages import VERSION, Message
+from trunkline.errors import MalformedEntry
+
+KINDS: dict[int, type[Any]] = {kind.KIND: kind for kind in get_args(messages.Message)}
+
+
+def _reader(kind: type[Any]) -> Callable[[Any], tuple[Any, ...]]:
+    names = [f.name for f in dataclasses.fields(kind)]
+    if len(names) == 1:
+        get = attrgetter(names[0])
+        return lambda message: (get(message),)
+    return attrgetter(*names)
+
+
+_FIELDS = {kind: (number, _reader(kind)) for number, kind in KINDS.items()}
+_ARITY = {number: len(dataclasses.fields(kind)) for number, kind in KINDS.items()}
+_pack = msgpack.Packer(use_bin_type=True).pack
+
+
+def encode(batch: Iterable[Message]) -> bytes:
+    """One entry holding `batch`, in order."""
+    rows = []
+    for message in batch:
+        number, read = _FIELDS[type(message)]
+        rows.append((number, *read(message)))
+    packed: bytes = _pack((VERSION, rows))
+    return packed
+
+
+@dataclasses.dataclass(slots=True)
+class Decoder:
+    """Reads entries, and counts what it had to refuse."""
+
+    unknown_kinds: int = 0
+
+    def decode(self, entry: bytes) -> list[Message]:
+        """The messages of one entry; kinds this version does not know are left out and counted.
+
+        Raises MalformedEntry when it is no entry at all.
+        """
+        try:
+            version, rows = msgpack.unpackb(entry, use_list=True)
+        except (ValueError, TypeError, msgpack.UnpackException) as error:
+            raise MalformedEntry(f"not an entry ({error or type(error).__name__}): {entry[:40]!r}") from error
+        if not isinstance(version, int) or not isinstance(rows, list):
+            raise MalformedEntry(f"not an entry: {entry[:40]!r}")
+        return [message for row in rows if (message := self._message(row)) is not None]
+
+    def _message(self, row: Any) -> Message | None:
+        try:
+            number = row[0]
+            kind = KINDS.get(number)
+            if kind is None:
+                self.unknown_kinds += 1
+                return None
+            message: Message = kind(*row[1 : 1 + _ARITY[number]])
+        except (TypeError, IndexError, KeyError) as error:
+            raise MalformedEntry(f"not a message: {row!r:.80}") from error
+        return message

@@ -1,0 +1,30 @@
+"""The name of every Redis key, in one place. Pure."""
+
+from __future__ import annotations
+
+GROUP = "workers"
+"""The consumer group of every dispatch stream."""
+
+PROCESSES = "processes"
+"""Hash: process id -> kind, of processes that said hello; whoever beats is in `lane(id)`."""
+
+DEAD_LETTERS = "dispatch-dead"
+"""Stream of sessions that were given up, with why."""
+
+TENANTS = "tenants"
+"""Hash: tenant id -> its settings as JSON."""
+
+
+def lane(process_id: str) -> str:
+    """The inbox stream of a process."""
+    return f"lane:{process_id}"
+
+
+def dispatch(backend: str) -> str:
+    """The stream on which sessions wait for a worker of `backend`, and stay while they live."""
+    return f"dispatch:{backend}"
+
+
+def session(session_id: str) -> str:
+    """The hash of what must outlive a session's processes."""
+    return f"session:{session_id}"

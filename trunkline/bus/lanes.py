@@ -1,0 +1,187 @@
+"""Lanes: every process has one inbox stream, and writes to the inboxes of others.
+
+What is ready in one turn of the event loop goes, per destination, into one entry; all entries go out in one write, and
+while its replies are awaited the next batch gathers. A process reads its lane with one blocking XREAD. Nobody creates
+another's lane, so a write to a process that is gone says so.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable
+
+from trunkline.bus import keys
+from trunkline.bus.codec import Decoder, encode
+from trunkline.bus.connection import BusError, Redis
+from trunkline.bus.messages import Message
+from trunkline.errors import MalformedEntry
+
+log = logging.getLogger(__name__)
+
+KEEP_MS = 10_000
+"""A lane is trimmed to about this much of its own time."""
+LANE_TTL_MS = 10_000
+"""A lane outlives its owner's last beat by this."""
+BEAT_S = 1.0
+BLOCK_MS = 1000
+MAX_WAITING = 20_000
+"""Messages that may wait for an unreachable Redis, per destination; beyond, the oldest go (receivers ask again for
+what they miss)."""
+RECONNECT_S = 0.05
+ENTRIES_A_READ = 200
+
+
+class Outbox:
+    """The writing side."""
+
+    def __init__(self, redis: Redis, on_missing: Callable[[str], None]) -> None:
+        """`on_missing(lane)` is called when a destination does not exist (any more); what was sent to it is dropped."""
+        self._writer = redis.raw()
+        self._on_missing = on_missing
+        self._ready: dict[str, list[Message]] = {}
+        self._wake = asyncio.Event()
+        self._newest_ms: dict[str, int] = {}
+        self._idle = asyncio.Event()
+        self._idle.set()
+        self.dropped = 0
+
+    def send(self, lane: str, message: Message) -> None:
+        """Send to `lane` with this tick's entry. Never blocks, never fails: a lane that is gone is reported."""
+        batch = self._ready.get(lane)
+        if batch is None:
+            batch = self._ready[lane] = []
+            self._wake.set()
+            self._idle.clear()
+        batch.append(message)
+        if len(batch) > MAX_WAITING:
+            del batch[: MAX_WAITING // 10]
+            self.dropped += MAX_WAITING // 10
+
+    async def run(self) -> None:
+        """Write until cancelled."""
+        try:
+            while True:
+                await self._wake.wait()
+                self._wake.clear()
+                await self._flush()
+                if not self._ready:
+                    self._idle.set()
+        finally:
+            await self._writer.close()
+
+    async def flushed(self) -> None:
+        """Wait until everything sent so far is written. Needs `run` to be running."""
+        await self._idle.wait()
+
+    async def _flush(self) -> None:
+        batches, self._ready = self._ready, {}
+        lanes = list(batches)
+        commands = [self._xadd(lane, encode(batches[lane])) for lane in lanes]
+        try:
+            replies = await self._writer.ask_all(commands)
+        except BusError as error:
+            log.debug("lane write failed, will write again: %s", error)
+            self._put_back(batches)
+            await asyncio.sleep(RECONNECT_S)
+            return
+        for lane, reply in zip(lanes, replies, strict=True):
+            if isinstance(reply, bytes):
+                self._newest_ms[lane] = int(reply.partition(b"-")[0])
+                continue
+            if reply is not None:
+                log.error("lane %s refused an entry: %s", lane, reply)
+            self._newest_ms.pop(lane, None)
+            self._on_missing(lane)
+
+    def _xadd(self, lane: str, entry: bytes) -> tuple[str | bytes | int, ...]:
+        newest = self._newest_ms.get(lane)
+        if newest is None:
+            return ("XADD", lane, "NOMKSTREAM", "*", b"b", entry)
+        return ("XADD", lane, "NOMKSTREAM", "MINID", "~", max(0, newest - KEEP_MS), "*", b"b", entry)
+
+    def _put_back(self, batches: dict[str, list[Message]]) -> None:
+        for lane, batch in batches.items():
+            self._ready[lane] = (batch + self._ready.get(lane, []))[-MAX_WAITING:]
+        self._wake.set()
+
+
+class Inbox:
+    """The reading side: this process's own lane."""
+
+    def __init__(self, redis: Redis, process_id: str, kind: str) -> None:
+        self.lane = keys.lane(process_id)
+        self._process_id = process_id
+        self._kind = kind
+        self._redis = redis
+        self._reader = redis.blocking()
+        self._decoder = Decoder()
+        self._last = "0-0"
+        self.malformed = 0
+
+    @property
+    def refused(self) -> int:
+        """Messages and entries that could not be read."""
+        return self.malformed + self._decoder.unknown_kinds
+
+    async def open(self) -> bool:
+        """Make the lane, or keep it alive. Says whether it had to be made. Raises BusError."""
+        alive = await self._redis.ask("PEXPIRE", self.lane, LANE_TTL_MS)
+        if alive:
+            return False
+        await self._redis.ask_all(
+            [
+                ("XADD", self.lane, "*", b"b", encode(())),
+                ("PEXPIRE", self.lane, LANE_TTL_MS),
+                ("HSET", keys.PROCESSES, self._process_id, self._kind),
+            ]
+        )
+        return True
+
+    async def beat(self, on_made: Callable[[], Awaitable[None]]) -> None:
+        """Keep the lane alive until cancelled. `on_made` runs whenever it was gone: Redis came back empty."""
+        while True:
+            try:
+                if await self.open():
+                    await on_made()
+            except BusError as error:
+                log.warning("bus out of reach: %s", error)
+                await asyncio.sleep(RECONNECT_S)
+            else:
+                await asyncio.sleep(BEAT_S)
+
+    async def read(self, deliver: Callable[[Message], None]) -> None:
+        """Deliver every message, in order, until cancelled. After a broken connection it begins again at the oldest
+        retained entry; sequence numbers drop what was had."""
+        while True:
+            try:
+                entries = await self._entries()
+            except BusError as error:
+                log.debug("lane read failed, will read again: %s", error)
+                self._last = "0-0"
+                await asyncio.sleep(RECONNECT_S)
+                continue
+            for entry_id, fields in entries:
+                self._last = entry_id
+                self._deliver(fields, deliver)
+
+    async def _entries(self) -> list[tuple[bytes, list[bytes]]]:
+        reply = await self._reader.ask(
+            "XREAD", "COUNT", ENTRIES_A_READ, "BLOCK", BLOCK_MS, "STREAMS", self.lane, self._last, block_s=BLOCK_MS / 1000
+        )
+        return reply[0][1] if reply else []
+
+    def _deliver(self, fields: list[bytes], deliver: Callable[[Message], None]) -> None:
+        try:
+            messages = self._decoder.decode(fields[1])
+        except MalformedEntry as error:
+            self.malformed += 1
+            log.error("%s", error)
+            return
+        for message in messages:
+            deliver(message)
+
+    async def leave(self) -> None:
+        """The process is ending: let nobody write to it any more. Raises BusError."""
+        await self._redis.ask("DEL", self.lane)
+        await self._redis.ask("HDEL", keys.PROCESSES, self._process_id)
