@@ -5,13 +5,13 @@ A provider is one file in this package, named after its vendor, with one factory
 that stage. Tenants name it (`stt: {provider: groq, ...}`) and `workers.providers.registry` imports it then: no list of
 providers exists anywhere. Vendors do not know each other.
 
-Everything here is cancellable: cancelling the awaiting task (or closing the iterator) must stop the work, or stop
-caring for it, at once. Errors of a vendor are raised as `trunkline.errors.ProviderError`.
+Everything here is cancellable: cancelling the awaiting task (or closing the generator, `contextlib.aclosing`) must stop the
+work, or stop caring for it, at once. Errors of a vendor are raised as `trunkline.errors.ProviderError`.
 """
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
 
@@ -63,7 +63,7 @@ class LanguageModel(Protocol):
     @property
     def description(self) -> str: ...
 
-    def reply(self, messages: Sequence[ChatMessage]) -> AsyncIterator[str]:
+    def reply(self, messages: Sequence[ChatMessage]) -> AsyncGenerator[str, None]:
         """Stream the answer as text deltas. A last message of role `assistant` is an answer that was cut off by a
         fault: stream only what follows it, without repeating it."""
 
@@ -77,7 +77,7 @@ class TextToSpeech(Protocol):
     @property
     def description(self) -> str: ...
 
-    def speak(self, text: str) -> AsyncIterator[bytes]:
+    def speak(self, text: str) -> AsyncGenerator[bytes, None]:
         """Stream `text` as s16le mono audio in chunks of any even size. Deterministic voices are resumed mid-sentence
         after a takeover by speaking the sentence again and skipping what was heard."""
 
