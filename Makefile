@@ -1,0 +1,52 @@
+# The two commands: `make run` and `make test`. Both need Python 3.11+ and nothing else.
+VENV := .venv
+BIN := $(VENV)/bin
+ARGS ?=
+SOURCES := trunkline adapters gateway workers cli tests benchmarks
+
+.PHONY: run test check lint format types bench lock clean help
+.DEFAULT_GOAL := help
+
+help:  ## this list
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+run:  ## install what is needed, then start everything (ARGS="..." for `trunkline up`)
+	@deploy/bootstrap.sh run && exec $(BIN)/trunkline up $(ARGS)
+
+test:  ## install what is needed, then run all tests (ARGS="..." for pytest)
+	@deploy/bootstrap.sh dev && deploy/browser.sh && exec $(BIN)/python -m pytest $(ARGS)
+
+check: lint types test  ## the gate: lint, format, types, architecture, tests
+
+lint:  ## ruff, and the rooms' contracts
+	@deploy/bootstrap.sh dev
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/lint-imports --no-logo
+
+format:  ## put the code in order
+	@deploy/bootstrap.sh dev
+	$(BIN)/ruff check --fix
+	$(BIN)/ruff format
+
+types:  ## mypy, strict, on everything
+	@deploy/bootstrap.sh dev
+	$(BIN)/mypy
+
+bench:  ## what the speed claims rest on
+	@deploy/bootstrap.sh run && exec $(BIN)/python -m benchmarks $(ARGS)
+
+# uv has an environment of its own: nothing else needs it.
+COMPILE = $(VENV)-lock/bin/uv pip compile pyproject.toml --quiet --upgrade --universal --python-version 3.11 \
+	--generate-hashes --no-emit-index-url --no-annotate --custom-compile-command 'make lock' --extra local
+
+lock:  ## the newest versions of everything, into requirements/
+	@deploy/bootstrap.sh run
+	$(BIN)/python -m venv $(VENV)-lock
+	$(VENV)-lock/bin/pip install --quiet --disable-pip-version-check uv
+	$(COMPILE) --group build --output-file requirements/run.txt
+	$(COMPILE) --group dev --constraints requirements/run.txt --output-file requirements/dev.txt
+
+clean:  ## remove what can be made again
+	rm -rf $(VENV) $(VENV)-lock .venv.lock .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
