@@ -1,0 +1,169 @@
+/** The console at `/`: puts a TrunklineClient and the page together. */
+import { TrunklineClient } from "./client.js";
+import { showBackend, showLatency, showProblem, TranscriptView } from "./view.js";
+
+const byId = (id) => document.getElementById(id);
+const query = new URLSearchParams(location.search);
+const tenant = query.get("tenant") ?? undefined;
+
+const client = new TrunklineClient({ tenant });
+/** The page's client, for tests and the curious: `trunkline.stats`, `trunkline.output`. */
+globalThis.trunkline = client;
+
+const transcript = new TranscriptView();
+const typing = { on: false }; // without a microphone
+
+const STATUS = {
+  idle: "Not connected",
+  starting: "Asking for the microphone",
+  connecting: "Connecting",
+  ready: "Connected",
+  reconnecting: "Reconnecting",
+  closed: "Not connected",
+};
+
+const WORDS = {
+  idle: ["Ready when you are", "Your microphone is used only while you are connected."],
+  starting: ["Just a moment", "Your browser may ask for the microphone."],
+  connecting: ["Connecting", "Calling the gateway."],
+  reconnecting: ["Reconnecting", "Keep talking: nothing is lost for 15 seconds."],
+  closed: ["Conversation ended", "Start again whenever you like."],
+  listening: ["Listening", "Go ahead."],
+  thinking: ["Thinking", "An answer is on its way."],
+  speaking: ["Speaking", "Talk over it to interrupt."],
+  muted: ["Muted", "Unmute to be heard."],
+  typing: ["Listening", "Type below: no microphone is in use."],
+};
+
+function showWords() {
+  const { status, state } = document.body.dataset;
+  let key = status === "ready" ? state : status;
+  if (key === "listening" && client.muted) key = "muted";
+  if (key === "listening" && typing.on) key = "typing";
+  const [word, detail] = WORDS[key] ?? [key, ""];
+  byId("state").textContent = word;
+  byId("detail").textContent = detail;
+  byId("interrupt").hidden = !(status === "ready" && (state === "speaking" || state === "thinking"));
+}
+
+function showStatus(status) {
+  document.body.dataset.status = status;
+  const running = status !== "idle" && status !== "closed";
+  byId("status").textContent = typing.on && status === "starting" ? "Connecting" : STATUS[status];
+  byId("start").textContent = running ? "Hang up" : "Start talking";
+  byId("start").classList.toggle("hang-up", running);
+  byId("mute").hidden = !running || typing.on;
+  const ready = status === "ready";
+  byId("text").disabled = byId("send").disabled = !ready;
+  byId("text").placeholder = ready ? "Type a message" : running ? "One moment" : "Start to type a message";
+  if (status === "closed") transcript.settle();
+  if (running) requestAnimationFrame(drawLevels);
+  showWords();
+}
+
+function showState(state) {
+  document.body.dataset.state = state;
+  showWords();
+}
+
+async function start(microphone) {
+  typing.on = !microphone;
+  showProblem(null);
+  transcript.clear();
+  showState("listening");
+  try {
+    await client.connect({ microphone });
+    if (typing.on) byId("text").focus();
+  } catch (error) {
+    report(error.problem);
+  }
+}
+
+function report(problem) {
+  const mayType = problem.fatal && problem.code.startsWith("microphone_");
+  showProblem(problem, mayType ? { label: "Go on by typing", run: () => start(false) } : undefined);
+}
+
+function setMuted(muted) {
+  client.muted = muted;
+  byId("mute").setAttribute("aria-pressed", String(muted));
+  byId("mute").textContent = muted ? "Unmute" : "Mute";
+  showWords();
+}
+
+// Levels: a logarithmic scale from -60 dB to full scale.
+const FLOOR_DB = -60;
+const BAR_COUNT = 5;
+const loudness = (rms) => Math.max(0, Math.min(1, 1 - (20 * Math.log10(rms + 1e-6)) / FLOOR_DB));
+const bars = [...document.querySelectorAll(".core i")];
+const history = new Array(BAR_COUNT).fill(0);
+const FROM_THE_MIDDLE = [2, 1, 0, 1, 2];
+let drawing = false;
+let drawn = 0;
+
+function drawLevels(now) {
+  if (drawing) return;
+  drawing = true;
+  requestAnimationFrame(function frame(time) {
+    const running = client.status !== "idle" && client.status !== "closed";
+    const { mic, speaker } = running ? client.levels : { mic: 0, speaker: 0 };
+    drawMeter(byId("mic"), loudness(mic), time);
+    drawMeter(byId("speaker"), loudness(speaker), time);
+    drawOrb(document.body.dataset.state === "speaking" ? loudness(speaker) : loudness(mic), time);
+    drawing = running;
+    if (running) requestAnimationFrame(frame);
+  });
+}
+
+function drawMeter(meter, level) {
+  meter.firstElementChild.style.transform = `scaleX(${level.toFixed(3)})`;
+  const percent = String(Math.round(level * 20) * 5);
+  if (meter.getAttribute("aria-valuenow") !== percent) meter.setAttribute("aria-valuenow", percent);
+}
+
+function drawOrb(level, time) {
+  if (time - drawn < 40) return;
+  drawn = time;
+  history.unshift(level);
+  history.pop();
+  bars.forEach((bar, i) => bar.style.setProperty("--level", history[FROM_THE_MIDDLE[i]].toFixed(3)));
+  document.body.style.setProperty("--level", level.toFixed(3));
+}
+
+const on = (type, take) => client.addEventListener(type, ({ detail }) => take(detail));
+on("status", (status) => {
+  showStatus(status);
+  if (status === "reconnecting") {
+    showProblem({ code: "reconnecting", message: "The connection was lost. Coming back…", hint: "What you say is kept for 15 seconds and sent when the line is back.", fatal: false });
+  } else if (status === "ready" && byId("problem").dataset.code === "reconnecting") {
+    showProblem(null);
+  }
+});
+on("problem", report);
+on("restarted", () => transcript.note("A new conversation begins here"));
+on("backend", showBackend);
+on("state", ({ state }) => showState(state));
+on("transcript_delta", (message) => transcript.delta(message));
+on("transcript", (message) => transcript.final(message));
+on("latency", showLatency);
+on("closing", ({ reason }) => transcript.note(`The gateway ended the conversation: ${reason}`));
+
+byId("start").addEventListener("click", () => {
+  if (client.status === "idle" || client.status === "closed") start(true);
+  else client.disconnect();
+});
+byId("mute").addEventListener("click", () => setMuted(!client.muted));
+byId("interrupt").addEventListener("click", () => client.cancel());
+byId("composer").addEventListener("submit", (event) => {
+  event.preventDefault();
+  const text = byId("text").value.trim();
+  if (!text || !client.sendText(text)) return;
+  transcript.typed(text);
+  byId("text").value = "";
+});
+addEventListener("pagehide", () => client.disconnect());
+
+if (tenant) {
+  byId("tenant").hidden = false;
+  byId("tenant").textContent = tenant;
+}

@@ -1,0 +1,195 @@
+/**
+ * A conversation with a Trunkline gateway, from a browser: microphone up, voice down, coming back after a lost network.
+ * Needs no other library: copy this folder, or import it from a gateway.
+ *
+ *     const client = new TrunklineClient({ tenant: "acme" });
+ *     client.addEventListener("transcript", ({ detail }) => console.log(detail.role, detail.text));
+ *     button.onclick = () => client.connect();
+ */
+import { AudioPath } from "./audio.js";
+import { Link } from "./link.js";
+import { ConnectError, problem } from "./problems.js";
+
+/**
+ * @typedef {object} ClientOptions
+ * @property {string} [url] of the WebSocket; `/ws` where the page came from when left out
+ * @property {string} [tenant]
+ * @property {string} [conversationId]
+ * @property {8000 | 16000 | 24000 | 48000} [rateHz] of the audio on the wire; 16000 when left out
+ */
+
+/**
+ * Events (all CustomEvents, the data in `detail`):
+ *  - `status`: `"idle" | "starting" | "connecting" | "ready" | "reconnecting" | "closed"`
+ *  - `problem`: `{code, message, hint, fatal}`, from either side
+ *  - `restarted`: the session could not be resumed, what follows is another one
+ *  - one per server message, named by its `type` (docs/websocket.md): `session_ready`, `backend`, `state`, `transcript`, ...
+ */
+export class TrunklineClient extends EventTarget {
+  #options;
+  #status = "idle";
+  #muted = false;
+  /** @type {AudioPath | null} */
+  #audio = null;
+  /** @type {Link | null} */
+  #link = null;
+  #played = { underruns: 0, overflowMs: 0 };
+  #unsaid = null; // what was heard while there was no socket to say it
+
+  /** @param {ClientOptions} [options] */
+  constructor(options = {}) {
+    super();
+    this.#options = { url: sameOriginUrl(), rateHz: 16000, ...options };
+  }
+
+  get status() {
+    return this.#status;
+  }
+
+  /** What happened on the wire since `connect`: frames, reconnects, underruns. For dashboards and tests. */
+  get stats() {
+    return { ...this.#link?.stats, ...this.#played };
+  }
+
+  /** The node that everything heard passes through, for an analyser, a recorder or a test; null when not connected. */
+  get output() {
+    return this.#audio?.output ?? null;
+  }
+
+  get muted() {
+    return this.#muted;
+  }
+
+  set muted(muted) {
+    this.#muted = muted;
+    if (this.#audio) this.#audio.muted = muted;
+  }
+
+  /** @returns {{mic: number, speaker: number}} RMS levels just now, 0 to 1 */
+  get levels() {
+    if (!this.#audio?.output) return { mic: 0, speaker: 0 };
+    return { mic: this.#muted ? 0 : this.#audio.level("mic"), speaker: this.#audio.level("speaker") };
+  }
+
+  /**
+   * Call it from a click: browsers allow sound only then. Settles when the session is ready.
+   * @param {object} [how]
+   * @param {boolean} [how.microphone] false to type only: silence is sent
+   * @param {(context: AudioContext) => AudioNode} [how.source] a node to send instead of the microphone
+   * @throws {ConnectError} its `problem` says what happened and what to do; it is not dispatched as well
+   */
+  async connect({ microphone = true, source } = {}) {
+    if (this.#status !== "idle" && this.#status !== "closed") return;
+    this.#setStatus("starting");
+    this.#played = { underruns: 0, overflowMs: 0 };
+    this.#unsaid = null;
+    try {
+      const audio = await this.#openAudio(microphone, source);
+      if (this.#status !== "starting") return void (await audio.close()); // hung up meanwhile
+      this.#audio = audio;
+      audio.muted = this.#muted;
+      this.#link = this.#newLink();
+      await this.#link.open();
+    } catch (error) {
+      if (this.#status === "closed" && !(error instanceof ConnectError)) return;
+      await this.#close();
+      throw error instanceof ConnectError
+        ? error
+        : new ConnectError(problem("browser_unsupported", true), { cause: error });
+    }
+  }
+
+  /** Hang up. */
+  disconnect() {
+    this.#link?.close();
+    return this.#close();
+  }
+
+  /** @param {string} text at most 4,000 characters; @returns {boolean} whether it was sent */
+  sendText(text) {
+    return this.#send({ type: "text", text });
+  }
+
+  /** The utterance is over: answer now. */
+  commit() {
+    return this.#send({ type: "input_audio_buffer.commit" });
+  }
+
+  /** Stop answering. */
+  cancel() {
+    return this.#send({ type: "response.cancel" });
+  }
+
+  #send(message) {
+    return this.#link?.send(message) ?? false;
+  }
+
+  #openAudio(microphone, source) {
+    return AudioPath.open({
+      rateHz: this.#options.rateHz,
+      microphone,
+      source,
+      onframe: (frame) => this.#link?.sendAudio(frame),
+      onplayout: (event) => this.#onPlayout(event),
+      onproblem: (detail) => this.#emit("problem", detail),
+    });
+  }
+
+  #newLink() {
+    return new Link({
+      ...this.#options,
+      onstatus: (status) => this.#onStatus(status),
+      onmessage: (message) => this.#onMessage(message),
+      onaudio: (turn, offsetMs, pcm) => this.#audio?.push(turn, offsetMs, pcm),
+      onproblem: (detail) => this.#emit("problem", detail),
+      onrestart: () => {
+        this.#unsaid = null;
+        this.#audio?.command("reset");
+        this.#emit("restarted", null);
+      },
+    });
+  }
+
+  #onMessage(message) {
+    if (message.type === "clear" || message.type === "pause" || message.type === "resume") {
+      this.#audio?.command(message.type, message.turn);
+    }
+    if (message.type === "response_done") this.#audio?.command("finish", message.turn);
+    this.#emit(message.type, message);
+  }
+
+  #onStatus(status) {
+    if (status === "closed") return void this.#close();
+    this.#setStatus(status);
+    if (status === "ready" && this.#unsaid) this.#onPlayout(this.#unsaid);
+  }
+
+  #onPlayout(event) {
+    if (event.type === "played") this.#unsaid = this.#send(event) ? null : event;
+    else if (event.type === "underrun") this.#played.underruns += 1;
+    else if (event.type === "overflow") this.#played.overflowMs += event.ms;
+  }
+
+  async #close() {
+    const audio = this.#audio;
+    this.#audio = null;
+    this.#setStatus("closed");
+    await audio?.close();
+  }
+
+  #setStatus(status) {
+    if (this.#status === status) return;
+    this.#status = status;
+    this.#emit("status", status);
+  }
+
+  #emit(type, detail) {
+    this.dispatchEvent(new CustomEvent(type, { detail }));
+  }
+}
+
+function sameOriginUrl() {
+  const url = new URL("/ws", globalThis.location.href);
+  url.protocol = url.protocol === "https:" ? "wss:" : "ws:";
+  return url.href;
+}

@@ -1,0 +1,224 @@
+/** One session over `WS /ws`, whatever number of sockets that takes: docs/websocket.md, without sound or page. */
+import { closeProblem, ConnectError, problem } from "./problems.js";
+import { SentAudio } from "./sent-audio.js";
+
+const RETRY_MS = [0, 50, 100, 200, 500, 1000, 2000]; // and every 2 s from there
+const GIVE_UP_MS = 30_000;
+const ATTEMPT_MS = 4_000; // from a socket's start to `session_ready`
+const STALLED_BYTES = 64 * 1024; // 2 s of audio that the network does not take
+const STALLED_MS = 5_000;
+const TOKEN_REJECTED = 4401;
+
+/** @typedef {"idle" | "connecting" | "ready" | "reconnecting" | "closed"} LinkStatus */
+
+/**
+ * @typedef {object} LinkOptions
+ * @property {string} url
+ * @property {number} rateHz
+ * @property {string | undefined} tenant
+ * @property {string | undefined} conversationId
+ * @property {(status: LinkStatus) => void} onstatus
+ * @property {(message: {type: string, [field: string]: any}) => void} onmessage every JSON message but `audio`
+ * @property {(turn: number, offsetMs: number, pcm: Int16Array) => void} onaudio
+ * @property {(problem: import("./problems.js").Problem) => void} onproblem
+ * @property {() => void} onrestart a token was rejected: what follows is another session
+ */
+
+export class Link {
+  /** @type {LinkStatus} */
+  status = "idle";
+  stats = { framesSent: 0, blocksResent: 0, reconnects: 0, lostUplinkMs: 0 };
+
+  #options;
+  #socket = null;
+  #sent;
+  #token = null;
+  #received = { turn: 0, ms: 0, seq: 0 };
+  #downlink = { turn: 0, samples: 0 }; // where the next binary message belongs
+  #lostAt = 0;
+  #attempt = 0;
+  #timer;
+  #deadline;
+  #stalledSince = 0;
+  #opened = null; // settles `open`
+  #fatal = null; // the server's last word, better than what a close code says
+  #retryNow = () => this.#timer && this.#connect();
+
+  /** @param {LinkOptions} options */
+  constructor(options) {
+    this.#options = options;
+    this.#sent = new SentAudio(options.rateHz);
+  }
+
+  /** @returns {Promise<void>} settles when the session is ready; rejects with a ConnectError */
+  open() {
+    globalThis.addEventListener("online", this.#retryNow);
+    return new Promise((resolve, reject) => {
+      this.#opened = { resolve, reject };
+      this.#setStatus("connecting");
+      this.#connect();
+    });
+  }
+
+  /** @param {Int16Array} frame captured audio; kept, and sent when there is a socket */
+  sendAudio(frame) {
+    if (this.status !== "ready" && this.status !== "reconnecting") return;
+    this.#sent.push(frame);
+    if (this.status !== "ready") return;
+    this.#socket.send(frame);
+    this.stats.framesSent += 1;
+    this.#noticeStall();
+  }
+
+  /**
+   * @param {{type: string}} message
+   * @returns {boolean} whether it was sent
+   */
+  send(message) {
+    if (this.status !== "ready") return false;
+    this.#socket.send(JSON.stringify(message));
+    return true;
+  }
+
+  /** Hang up. */
+  close() {
+    this.send({ type: "stop" });
+    this.#end(null);
+  }
+
+  #connect() {
+    clearTimeout(this.#timer);
+    this.#timer = undefined;
+    this.#abandon();
+    const socket = new WebSocket(this.#options.url);
+    socket.binaryType = "arraybuffer";
+    socket.onopen = () => socket.send(JSON.stringify(this.#startMessage()));
+    socket.onmessage = ({ data }) => (typeof data === "string" ? this.#take(JSON.parse(data)) : this.#takeAudio(data));
+    socket.onclose = ({ code }) => this.#lost(code);
+    this.#socket = socket;
+    this.#deadline = setTimeout(() => this.#lost(1006), ATTEMPT_MS);
+  }
+
+  #startMessage() {
+    const { tenant, conversationId, rateHz } = this.#options;
+    const message = { type: "start", audio: { rate_hz: rateHz, encoding: "binary" } };
+    if (tenant) message.tenant = tenant;
+    if (this.#token) return { ...message, resume: this.#token, received: this.#received };
+    if (conversationId) message.conversation_id = conversationId;
+    return message;
+  }
+
+  #take(message) {
+    if (typeof message.seq === "number") this.#received.seq = message.seq;
+    if (message.type === "audio") {
+      this.#downlink = { turn: message.turn, samples: this.#samples(message.offset_ms) };
+      if (message.delta) this.#takeAudio(Uint8Array.from(atob(message.delta), (char) => char.charCodeAt(0)).buffer);
+      return;
+    }
+    if (message.type === "session_ready") this.#ready(message);
+    if (message.type === "error") this.#takeError(message);
+    else this.#options.onmessage(message);
+  }
+
+  #takeError({ code, message, hint, fatal }) {
+    const detail = { code, message, hint, fatal: Boolean(fatal) };
+    if (fatal) this.#fatal = detail;
+    this.#options.onproblem(detail);
+  }
+
+  #takeAudio(buffer) {
+    const pcm = new Int16Array(buffer);
+    const { turn, samples } = this.#downlink;
+    this.#downlink.samples += pcm.length;
+    this.#received.turn = turn;
+    this.#received.ms = Math.floor(this.#ms(this.#downlink.samples));
+    this.#options.onaudio(turn, this.#ms(samples), pcm);
+  }
+
+  #ready({ resume, resumed, uplink_ms: uplinkMs }) {
+    clearTimeout(this.#deadline);
+    this.#token = resume;
+    this.#attempt = 0;
+    if (resumed) {
+      this.stats.reconnects += 1;
+      this.#resend(uplinkMs);
+    } else {
+      this.#startOver();
+    }
+    this.#setStatus("ready");
+    this.#opened?.resolve();
+    this.#opened = null;
+  }
+
+  #resend(uplinkMs) {
+    const { blocks, lostMs } = this.#sent.since(uplinkMs);
+    for (const block of blocks) this.#socket.send(block);
+    this.stats.blocksResent += blocks.length;
+    this.stats.lostUplinkMs += lostMs;
+    if (lostMs > 0) this.#options.onproblem(problem("audio_gap", false));
+  }
+
+  /** Media time and turns begin again. */
+  #startOver() {
+    this.#sent.restart();
+    this.#received = { turn: 0, ms: 0, seq: this.#received.seq };
+    this.#downlink = { turn: 0, samples: 0 };
+    if (this.status === "reconnecting") {
+      this.#options.onrestart();
+      this.#options.onproblem(problem("resume_rejected", false));
+    }
+  }
+
+  #lost(code) {
+    this.#abandon();
+    const final = this.#fatal ?? closeProblem(code);
+    if (code === 1000 || final) return this.#end(final);
+    if (this.status === "connecting") return this.#end(problem("unreachable", true));
+    if (this.status === "ready") {
+      this.#lostAt = performance.now();
+      this.#attempt = 0;
+      this.#setStatus("reconnecting");
+    }
+    if (code === TOKEN_REJECTED) this.#token = null;
+    const wait = RETRY_MS[Math.min(this.#attempt, RETRY_MS.length - 1)];
+    this.#attempt += 1;
+    if (performance.now() + wait - this.#lostAt > GIVE_UP_MS) return this.#end(problem("connection_lost", true));
+    this.#timer = setTimeout(() => this.#connect(), wait);
+  }
+
+  #noticeStall() {
+    if (this.#socket.bufferedAmount < STALLED_BYTES) this.#stalledSince = 0;
+    else if (this.#stalledSince === 0) this.#stalledSince = performance.now();
+    else if (performance.now() - this.#stalledSince > STALLED_MS) this.#lost(1006);
+  }
+
+  #abandon() {
+    clearTimeout(this.#deadline);
+    this.#stalledSince = 0;
+    if (!this.#socket) return;
+    this.#socket.onopen = this.#socket.onmessage = this.#socket.onclose = null;
+    this.#socket.close(1000);
+    this.#socket = null;
+  }
+
+  #end(why) {
+    if (this.status === "closed") return;
+    clearTimeout(this.#timer);
+    globalThis.removeEventListener("online", this.#retryNow);
+    this.#abandon();
+    const opened = this.#opened;
+    this.#opened = null;
+    this.#setStatus("closed");
+    if (opened) opened.reject(new ConnectError(why ?? problem("unreachable", true)));
+    else if (why && why !== this.#fatal) this.#options.onproblem(why);
+  }
+
+  #setStatus(status) {
+    if (this.status === status) return;
+    this.status = status;
+    this.#options.onstatus(status);
+  }
+
+  #samples = (ms) => Math.round((ms * this.#options.rateHz) / 1000);
+  #ms = (samples) => (samples * 1000) / this.#options.rateHz;
+}

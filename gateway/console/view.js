@@ -1,0 +1,164 @@
+/** What the page shows: transcript, latency, who answers, problems. Knows the document, knows no client. */
+
+const byId = (id) => document.getElementById(id);
+
+/** @param {string} tag; @param {string} className; @param {string} [text] */
+function element(tag, className, text) {
+  const node = document.createElement(tag);
+  if (className) node.className = className;
+  if (text !== undefined) node.textContent = text;
+  return node;
+}
+
+const WHO = { user: "You", assistant: "Trunkline" };
+const CLOSE_ENOUGH_PX = 80; // scrolled up further than this, the reader is left alone
+
+/** Both sides' words, as they come. */
+export class TranscriptView {
+  #list = byId("transcript");
+  #scroll = byId("scroll");
+  #spoken = byId("spoken");
+  #entries = new Map(); // "role turn" -> {item, text}
+  #typed = []; // shown at once, adopted when the server repeats it
+
+  clear() {
+    this.#list.replaceChildren();
+    this.#entries.clear();
+    this.#typed = [];
+    byId("empty").hidden = true;
+  }
+
+  /** @param {{role: string, turn: number, delta: string}} message */
+  delta({ role, turn, delta }) {
+    const entry = this.#entry(role, turn);
+    entry.text += delta;
+    this.#write(entry, true);
+  }
+
+  /** @param {{role: string, turn: number, text: string, interrupted?: boolean}} message */
+  final({ role, turn, text, interrupted }) {
+    const key = `${role} ${turn}`;
+    const typed = role === "user" && !this.#entries.has(key) ? this.#typed.findIndex((entry) => entry.text === text) : -1;
+    if (typed >= 0) this.#entries.set(key, this.#typed.splice(typed, 1)[0]);
+    const known = this.#entries.has(key);
+    if (!text && !interrupted && !known) return; // nothing was understood, and nothing shown
+    const entry = this.#entry(role, turn);
+    entry.text = text;
+    this.#write(entry, false);
+    if (interrupted && !entry.item.querySelector(".cut")) entry.item.append(element("span", "cut", "interrupted"));
+    this.#announce(`${WHO[role] ?? role}: ${text}${interrupted ? " (interrupted)" : ""}`);
+  }
+
+  /** @param {string} text that the user has typed and sent */
+  typed(text) {
+    const entry = this.#add("user");
+    entry.item.classList.add("typed");
+    entry.text = text;
+    this.#typed.push(entry);
+    this.#write(entry, false);
+  }
+
+  /** @param {string} text that belongs to neither side */
+  note(text) {
+    this.#list.append(element("li", "note", text));
+    this.#follow();
+  }
+
+  /** The server will not say the final words of what is half written. */
+  settle() {
+    for (const { item } of this.#entries.values()) item.classList.remove("growing");
+  }
+
+  #entry(role, turn) {
+    const key = `${role} ${turn}`;
+    if (!this.#entries.has(key)) this.#entries.set(key, this.#add(role));
+    return this.#entries.get(key);
+  }
+
+  #add(role) {
+    byId("empty").hidden = true;
+    const item = element("li", role === "user" ? "user" : "assistant");
+    item.append(element("span", "who", WHO[role] ?? role), element("p", ""));
+    this.#list.append(item);
+    return { item, text: "" };
+  }
+
+  #write({ item, text }, growing) {
+    item.querySelector("p").textContent = text || "…";
+    item.classList.toggle("growing", growing);
+    this.#follow();
+  }
+
+  #follow() {
+    const { scrollHeight, scrollTop, clientHeight } = this.#scroll;
+    const last = this.#list.lastElementChild?.offsetHeight ?? 0;
+    if (scrollHeight - scrollTop - clientHeight < CLOSE_ENOUGH_PX + last) this.#scroll.scrollTop = scrollHeight;
+  }
+
+  #announce(text) {
+    this.#spoken.append(element("p", "", text));
+    while (this.#spoken.childElementCount > 3) this.#spoken.firstElementChild.remove();
+  }
+}
+
+const inWords = (name) => name.replaceAll("_", " ");
+const milliseconds = (ms) => `${Math.round(ms)} ms`;
+
+/** @param {{total_ms: number, parts: [string, number][]}} message */
+export function showLatency({ total_ms: total, parts }) {
+  const figure = byId("latency-total");
+  delete figure.dataset.empty;
+  figure.replaceChildren(String(Math.round(total)), element("small", "", "ms"));
+  const shown = parts.filter(([, ms]) => ms > 0);
+  byId("latency-bar").replaceChildren(
+    ...shown.map(([, ms], i) => {
+      const segment = element("span", `part-${i % 8}`);
+      segment.style.flexGrow = String(ms);
+      return segment;
+    }),
+  );
+  byId("latency-parts").replaceChildren(
+    ...shown.map(([name, ms], i) => {
+      const row = element("li", "");
+      row.append(element("i", `part-${i % 8}`), element("span", "", inWords(name)), element("b", "", milliseconds(ms)));
+      return row;
+    }),
+  );
+}
+
+const STAGES = { stt: "Hears with", llm: "Thinks with", tts: "Speaks with" };
+
+/** @param {{backend: string, providers?: Record<string, string>}} message */
+export function showBackend({ backend, providers = {} }) {
+  const rows = [["Backend", backend], ...Object.entries(providers).map(([stage, who]) => [STAGES[stage] ?? inWords(stage), who])];
+  byId("backend").replaceChildren(
+    ...rows.filter(([, who]) => who).flatMap(([name, who]) => [element("dt", "", name), element("dd", "", who)]),
+  );
+}
+
+/**
+ * @param {import("./problems.js").Problem | null} problem null hides it
+ * @param {{label: string, run: () => void}} [remedy] one more button
+ */
+export function showProblem(problem, remedy) {
+  const box = byId("problem");
+  box.hidden = problem === null;
+  box.replaceChildren();
+  if (problem === null) return;
+  box.dataset.code = problem.code;
+  box.classList.toggle("mild", !problem.fatal);
+  const text = element("div", "problem-text");
+  text.append(element("strong", "", problem.message));
+  if (problem.hint) text.append(element("p", "", problem.hint));
+  const buttons = element("div", "problem-buttons");
+  if (remedy) buttons.append(button(remedy.label, remedy.run));
+  buttons.append(button("Dismiss", () => showProblem(null)));
+  box.append(text, buttons);
+}
+
+function button(label, run) {
+  const node = element("button", "", label);
+  node.type = "button";
+  node.addEventListener("click", run);
+  return node;
+}
