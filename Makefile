@@ -36,16 +36,8 @@ types:  ## mypy, strict, on everything
 bench:  ## what the speed claims rest on
 	@deploy/bootstrap.sh run && exec $(BIN)/python -m benchmarks $(ARGS)
 
-# uv has an environment of its own: nothing else needs it.
-COMPILE = $(VENV)-lock/bin/uv pip compile pyproject.toml --quiet --upgrade --universal --python-version 3.11 \
-	--generate-hashes --no-emit-index-url --no-annotate --custom-compile-command 'make lock' --extra local
-
 lock:  ## the newest versions of everything, into requirements/
-	@deploy/bootstrap.sh run
-	$(BIN)/python -m venv $(VENV)-lock
-	$(VENV)-lock/bin/pip install --quiet --disable-pip-version-check uv
-	$(COMPILE) --group build --output-file requirements/run.txt
-	$(COMPILE) --group dev --constraints requirements/run.txt --output-file requirements/dev.txt
+	@deploy/bootstrap.sh run && exec deploy/lock.sh
 
 clean:  ## remove what can be made again
 	rm -rf $(VENV) $(VENV)-lock .venv.lock .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
