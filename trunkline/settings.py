@@ -13,20 +13,19 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from pydantic import Field, ValidationError
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from trunkline.errors import SettingsError
 
 PREFIX = "TRUNKLINE_"
-FOR_OTHERS = {"PIPER_VOICE", "WHISPER_MODEL"}
-"""Variables with our prefix that a provider reads."""
+FOR_OTHERS = {"PIPER_VOICE", "WHISPER_MODEL", "CRUMB"}
+"""Variables with our prefix that a provider, or a worker's supervisor, sets."""
 
 
-class Settings(BaseSettings):
+class Settings(BaseModel):
     """What a deployment decides."""
 
-    model_config = SettingsConfigDict(env_prefix=PREFIX, extra="ignore", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True)
 
     redis_url: str = Field(default="", description="redis://, rediss:// or unix://; empty: `trunkline up` starts its own")
     host: str = Field(default="127.0.0.1", description="address the gateway listens on")
@@ -64,13 +63,13 @@ def load(environment: Mapping[str, str] | None = None, **overrides: Any) -> Sett
         if name.startswith(PREFIX) and name not in known:
             near = difflib.get_close_matches(name, known, n=1)
             wrong.append(f"{name} is no setting" + (f", did you mean {near[0]}?" if near else ""))
-    values = {
+    values: dict[str, Any] = {
         field: environment[PREFIX + field.upper()] for field in Settings.model_fields if PREFIX + field.upper() in environment
     }
     values |= {name: value for name, value in overrides.items() if value is not None}
     settings = None
     try:
-        settings = Settings(**values)
+        settings = Settings.model_validate(values)
     except ValidationError as error:
         wrong += [f"{PREFIX}{'.'.join(map(str, e['loc'])).upper()}: {e['msg']}" for e in error.errors()]
     if wrong or settings is None:

@@ -56,11 +56,11 @@ class Redis:
         )
         return redis_asyncio.Redis.from_pool(pool)
 
-    async def ask(self, *command: str | bytes | int | float, timeout_s: float = COMMAND_TIMEOUT_S) -> Any:
+    async def ask(self, *command: str | bytes | float, timeout_s: float = COMMAND_TIMEOUT_S) -> Any:
         """One command on the pool. Replies are bytes, ints and lists as RESP2 has them. Raises BusError."""
         return await _guarded(self._commands.execute_command(*command), timeout_s)
 
-    async def ask_all(self, commands: Sequence[tuple[str | bytes | int | float, ...]]) -> list[Any]:
+    async def ask_all(self, commands: Sequence[tuple[str | bytes | float, ...]]) -> list[Any]:
         """Several commands in one write; every reply, in order. Raises BusError (the first) when one fails."""
         pipeline = self._commands.pipeline(transaction=False)
         for command in commands:
@@ -94,7 +94,7 @@ class Blocking:
     def __init__(self, client: redis_asyncio.Redis) -> None:
         self._client = client
 
-    async def ask(self, *command: str | bytes | int | float, block_s: float) -> Any:
+    async def ask(self, *command: str | bytes | float, block_s: float) -> Any:
         """A command that the server may hold for `block_s`. Raises BusError, also when the server is mute."""
         return await _guarded(self._client.execute_command(*command), block_s + COMMAND_TIMEOUT_S)
 

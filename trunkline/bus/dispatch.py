@@ -10,7 +10,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from trunkline.bus import keys
-from trunkline.bus.connection import Blocking, BusError, MissingGroup, Redis
+from trunkline.bus.connection import Blocking, MissingGroup, Redis
+from trunkline.errors import BusError
 
 CLAIM_BLOCK_MS = 1000
 SCAN = 10_000

@@ -13,9 +13,9 @@ from collections.abc import Awaitable, Callable
 
 from trunkline.bus import keys
 from trunkline.bus.codec import Decoder, encode
-from trunkline.bus.connection import BusError, Redis
+from trunkline.bus.connection import Redis
 from trunkline.bus.messages import Message
-from trunkline.errors import MalformedEntry
+from trunkline.errors import BusError, MalformedEntry
 
 log = logging.getLogger(__name__)
 
@@ -116,7 +116,7 @@ class Inbox:
         self._redis = redis
         self._reader = redis.blocking()
         self._decoder = Decoder()
-        self._last = "0-0"
+        self._last: bytes | str = "0-0"
         self.malformed = 0
 
     @property

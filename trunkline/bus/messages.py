@@ -12,7 +12,7 @@ them again and drop what it had. Downlink messages have a `seq` of their (sessio
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, Union
+from typing import Any, ClassVar
 
 VERSION = 1
 
@@ -64,15 +64,11 @@ class ClientEvent:
 
 @dataclass(frozen=True, slots=True)
 class Played:
-    """What the caller has heard: `ms` of `turn`; `done` once nothing of that turn is left to play.
-
-    It also acknowledges every downlink message of `epoch` up to `received_seq`.
-    """
+    """What the caller has heard: `ms` of `turn`; `done` once nothing of that turn is left to play."""
 
     KIND: ClassVar[int] = 5
     session: str
     epoch: int
-    received_seq: int
     turn: int
     ms: int
     done: bool = False
@@ -88,7 +84,8 @@ class LinkLost:
 
 @dataclass(frozen=True, slots=True)
 class LinkResumed:
-    """The caller is back, on the gateway that reads `lane`. `turn` and `received_ms` say where its audio ends."""
+    """The caller is back, on the gateway that reads `lane`. `turn` and `received_ms` say where its audio ends; the last
+    message it saw was `client_seq` (epoch << 32 | seq)."""
 
     KIND: ClassVar[int] = 7
     session: str
@@ -96,6 +93,7 @@ class LinkResumed:
     link: int
     turn: int
     received_ms: int
+    client_seq: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -249,12 +247,12 @@ class Control:
     data: dict[str, Any] = field(default_factory=dict)
 
 
-Uplink = Union[UplinkAudio, Text, Dtmf, ClientEvent, Hangup]
+Uplink = UplinkAudio | Text | Dtmf | ClientEvent | Hangup
 """Messages with an uplink `seq`: kept in the gateway's ring and sent again to a new worker."""
 
-Downlink = Union[DownlinkAudio, TurnEnd, Pause, Resume, Clear, Event, Close]
+Downlink = DownlinkAudio | TurnEnd | Pause | Resume | Clear | Event | Close
 """Messages with a downlink `seq`: kept by the worker until acknowledged."""
 
-ToWorker = Union[Uplink, Played, LinkLost, LinkResumed, Joined, Superseded, Control]
-ToGateway = Union[Downlink, Attached, Committed, Control]
-Message = Union[ToWorker, ToGateway]
+ToWorker = Uplink | Played | LinkLost | LinkResumed | Joined | Superseded | Control
+ToGateway = Downlink | Attached | Committed | Control
+Message = ToWorker | ToGateway

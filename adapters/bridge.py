@@ -1,0 +1,302 @@
+"""A bridge: one session's pumps between its link and the bus.
+
+Uplink is numbered, kept in a ring until the worker commits it, and sent to the worker's lane; a worker that attaches is
+sent the ring from where it asks. Downlink of an older epoch, of a cleared turn, or had before, is dropped; the rest goes
+through the playout to the link.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections import deque
+from collections.abc import Callable
+from typing import Any, Protocol
+
+from adapters.link import Link
+from adapters.playout import Chunk, Heard, Playout
+from trunkline.audio.frame import FRAME_MS, Framer
+from trunkline.bus.messages import (
+    Attached,
+    Clear,
+    ClientEvent,
+    Close,
+    Committed,
+    Downlink,
+    DownlinkAudio,
+    Dtmf,
+    Event,
+    Hangup,
+    Joined,
+    LinkLost,
+    LinkResumed,
+    Message,
+    Pause,
+    Played,
+    Resume,
+    Superseded,
+    Text,
+    ToGateway,
+    TurnEnd,
+    Uplink,
+    UplinkAudio,
+)
+from trunkline.bus.sequence import Ring, Sequence
+
+log = logging.getLogger(__name__)
+
+RING_MS = 15_000
+ACK_EVERY_MS = 100
+RECENT_EVENTS = 200
+
+
+class Lanes(Protocol):
+    """The bus, as far as a bridge needs it."""
+
+    def send(self, lane: str, message: Message) -> None: ...
+
+
+class Bridge:
+    """One session at the edge. Its link may go and come back; its worker may change."""
+
+    def __init__(self, session: str, rate_hz: int, lanes: Lanes, clock_ms: Callable[[], float], whole_sentences: bool) -> None:
+        self.session = session
+        self.rate_hz = rate_hz
+        self.link: Link | None = None
+        self.worker = ""
+        self.epoch = 0
+        self.stale_dropped = 0
+        self.ended: str | None = None
+        self.on_attached: Callable[[], None] = lambda: None
+        self._lanes = lanes
+        self._clock_ms = clock_ms
+        self._framer = Framer(rate_hz)
+        self._ring: Ring[Uplink] = Ring(maxlen=RING_MS // FRAME_MS + 50)
+        self._next_seq = 0
+        self._media_ms = 0
+        self._received: Sequence | None = Sequence()
+        self._playout = Playout(rate_hz, whole_sentences=whole_sentences)
+        self._acked: Heard | None = None
+        self._acked_at_ms = 0.0
+        self._paused = False
+        self._closing: str | None = None
+        self._recent: deque[tuple[int, str, dict[str, Any]]] = deque(maxlen=RECENT_EVENTS)
+        self._client_seq = 0
+
+    # --- the link's side
+
+    @property
+    def media_ms(self) -> int:
+        """The media time at which the audio sent next belongs."""
+        return self._media_ms
+
+    def audio(self, pcm: bytes) -> None:
+        """What the caller spoke next: s16le mono at the session's rate, any even number of bytes."""
+        for frame in self._framer.push(pcm):
+            self._up(UplinkAudio(self.session, self._next_seq, self._media_ms, frame))
+            self._media_ms += FRAME_MS
+
+    def text(self, text: str) -> None:
+        self._up(Text(self.session, self._next_seq, text))
+
+    def dtmf(self, digit: str) -> None:
+        self._up(Dtmf(self.session, self._next_seq, digit))
+
+    def client_event(self, name: str, **data: Any) -> None:
+        self._up(ClientEvent(self.session, self._next_seq, name, data))
+
+    def hang_up(self, reason: str) -> None:
+        """The caller is gone for good."""
+        if self.ended is None:
+            self._up(Hangup(self.session, self._next_seq, reason))
+            self.ended = reason
+
+    def played(self, turn: int, ms: int) -> None:
+        """The client says what was heard."""
+        self._playout.acknowledge(turn, ms, self._clock_ms())
+
+    def connect(self, link: Link) -> None:
+        """The session's first wire."""
+        self.link = link
+
+    def disconnect(self, link: Link) -> None:
+        """This wire is gone. The session waits for another."""
+        if self.link is not link:
+            return
+        self.link = None
+        self._playout.hold(self._clock_ms())
+        if self.worker:
+            self._lanes.send(self.worker, LinkLost(self.session))
+
+    def reconnect(self, link: Link, turn: int, received_ms: int, client_seq: int) -> None:
+        """The client is back on this gateway, with that much of the answer, and events up to `client_seq`."""
+        if self.link is not None:
+            self.link.replaced()
+        self.link = link
+        self._framer = Framer(self.rate_hz)
+        self._playout.rewind(turn, received_ms)
+        for seq, name, data in self._recent:
+            if seq > client_seq:
+                link.event(seq, name, data)
+        if not self._paused:
+            self._playout.release(self._clock_ms())
+        self.pump()
+
+    def adopt(self, worker: str, epoch: int, resumed: LinkResumed) -> None:
+        """The client came back, maybe from another gateway: ask the worker to go on with us."""
+        if not self.worker:
+            self.epoch, self._received = epoch, None
+        self.worker = worker if epoch >= self.epoch else self.worker
+        if self.worker:
+            self._lanes.send(self.worker, resumed)
+
+    def _up(self, message: Uplink) -> None:
+        self._next_seq += 1
+        self._ring.append(message)
+        if self.worker:
+            self._lanes.send(self.worker, message)
+
+    # --- the bus's side
+
+    def receive(self, message: ToGateway) -> None:
+        """Take one message of the session's worker."""
+        match message:
+            case Attached():
+                self._attached(message)
+            case Committed():
+                if message.epoch == self.epoch:
+                    self._ring.forget_before(message.uplink_seq)
+            case _ if isinstance(message, Downlink) and self._is_new(message):
+                self._downlink(message)
+
+    def _is_new(self, message: Downlink) -> bool:
+        if message.epoch != self.epoch:
+            self.stale_dropped += 1
+            return False
+        if self._received is None:
+            self._received = Sequence(message.seq)
+        return self._received.accept(message.seq) is not None
+
+    def _attached(self, message: Attached) -> None:
+        if message.epoch < self.epoch:
+            self._lanes.send(message.lane, Superseded(self.session, self.epoch))
+            return
+        if message.epoch > self.epoch:
+            if self.worker and self.worker != message.lane:
+                self._lanes.send(self.worker, Superseded(self.session, message.epoch))
+            self._received = Sequence()
+        self.epoch, self.worker = message.epoch, message.lane
+        if self._next_seq < message.resume_from_seq:
+            self._next_seq, self._media_ms = message.resume_from_seq, message.resume_media_ms
+        heard = self._playout.heard
+        received = self._received.expected - 1 if self._received else -1
+        self._lanes.send(
+            self.worker,
+            Joined(self.session, self.epoch, received, heard.turn, heard.received_ms, heard.played_ms),
+        )
+        if heard.done:
+            self._report(heard)
+        for uplink in self._ring.since(message.resume_from_seq):
+            self._lanes.send(self.worker, uplink)
+        if self.link is None:
+            self._lanes.send(self.worker, LinkLost(self.session))
+        self.on_attached()
+
+    def _downlink(self, message: Downlink) -> None:
+        now_ms = self._clock_ms()
+        match message:
+            case DownlinkAudio():
+                chunk = Chunk(message.turn, message.offset_ms, message.pcm, message.sentence_end)
+                self._playout.receive(chunk, now_ms)
+                self.pump()
+            case Event():
+                self._event(message.name, message.data, message.seq)
+            case TurnEnd():
+                silent = self._playout.end(message.turn)
+                if silent is not None:
+                    self._finished(silent)
+                self.pump()
+            case Pause():
+                self._paused = True
+                self._playout.hold(now_ms)
+                self._event("pause", {"turn": message.turn}, message.seq)
+            case Resume():
+                self._paused = False
+                self._playout.release(now_ms)
+                self._event("resume", {"turn": message.turn}, message.seq)
+                self.pump()
+            case Clear():
+                self._clear(message, now_ms)
+            case Close():
+                self._closing = message.reason
+                self.pump()
+
+    def _clear(self, message: Clear, now_ms: float) -> None:
+        self._paused = False
+        heard = self._playout.clear(message.turn, now_ms)
+        if self.link is not None:
+            self.link.clear(message.turn)
+        self._event("clear", {"turn": message.turn}, message.seq)
+        self._report(heard)
+
+    def _event(self, name: str, data: dict[str, Any], seq: int | None = None) -> None:
+        if seq is not None:
+            self._client_seq = max(self._client_seq, self.epoch << 32 | seq)
+        self._recent.append((self._client_seq, name, data))
+        if self.link is not None:
+            self.link.event(self._client_seq, name, data)
+
+    @property
+    def client_seq(self) -> int:
+        """The last `seq` a client was told."""
+        return self._client_seq
+
+    # --- playout
+
+    @property
+    def active(self) -> bool:
+        """Whether `pump` has anything to do."""
+        return self._playout.active or self._closing is not None
+
+    def pump(self) -> None:
+        """Put what is due on the wire, and tell the worker what was heard."""
+        if self.link is None or self.ended is not None:
+            return
+        now_ms = self._clock_ms()
+        chunks, finished = self._playout.due(now_ms)
+        for chunk in chunks:
+            self.link.play(*chunk)
+        for heard in finished:
+            self._finished(heard)
+        if self._playout.active:
+            heard = self._playout.heard
+            if heard != self._acked and now_ms - self._acked_at_ms >= ACK_EVERY_MS:
+                self._report(heard)
+        elif self._closing is not None:
+            self.end(self._closing)
+
+    def _finished(self, heard: Heard) -> None:
+        self._report(heard)
+        self._event("response_done", {"turn": heard.turn})
+
+    def _report(self, heard: Heard) -> None:
+        self._acked, self._acked_at_ms = heard, self._clock_ms()
+        if self.worker:
+            self._lanes.send(self.worker, Played(self.session, self.epoch, heard.turn, heard.played_ms, heard.done))
+
+    def say(self, pcm: bytes, then_close: str) -> None:
+        """Say something of our own (s16le mono at the session's rate), and end the session after it."""
+        turn = self._playout.heard.turn + 1
+        self.epoch += 1 << 20
+        self._playout.clear(turn - 1, self._clock_ms())
+        self._playout.receive(Chunk(turn, 0, pcm, True), self._clock_ms())
+        self._playout.end(turn)
+        self._closing = then_close
+        self.pump()
+
+    def end(self, reason: str) -> None:
+        """The session is over, here and now."""
+        if self.ended is None:
+            self.ended = reason
+        if self.link is not None:
+            link, self.link = self.link, None
+            link.end(reason)

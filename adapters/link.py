@@ -1,0 +1,24 @@
+"""What a transport's link offers its bridge: the wire's side of a session."""
+
+from __future__ import annotations
+
+from typing import Any, Protocol
+
+
+class Link(Protocol):
+    """One live wire. No method blocks; a link that cannot keep up ends itself and says so to its bridge."""
+
+    def play(self, turn: int, offset_ms: int, pcm: bytes, sentence_end: bool) -> None:
+        """Send audio of an answer: s16le mono at the session's rate, due now or within the playout's lead."""
+
+    def event(self, seq: int, name: str, data: dict[str, Any]) -> None:
+        """Tell the client; `seq` never falls."""
+
+    def clear(self, turn: int) -> None:
+        """Whatever was sent of `turn` and not yet heard is to fall silent."""
+
+    def end(self, reason: str) -> None:
+        """The session is over: tell the client and close the wire."""
+
+    def replaced(self) -> None:
+        """The client came back by another wire: close this one."""

@@ -1,0 +1,241 @@
+"""Playout: what is due on the wire now, and what the caller has heard.
+
+Audio is fed to a wire at most `lead_ms` ahead of what was heard, so that pause, clear and a lost wire stay exact. What
+was heard comes from the client's acknowledgements, or, for a client that sends none, from the clock. Pure: `now_ms`
+is an argument; all offsets are ms from a turn's start and multiples of a frame.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass
+from typing import NamedTuple
+
+LEAD_MS = 400
+ACK_PATIENCE_MS = 2000
+"""A client that acknowledged and then stops for this long is taken to play in real time again."""
+
+
+class Chunk(NamedTuple):
+    """A piece of an answer's audio."""
+
+    turn: int
+    offset_ms: int
+    pcm: bytes
+    sentence_end: bool
+
+
+class Heard(NamedTuple):
+    """Where the playout stands in a turn."""
+
+    turn: int
+    received_ms: int
+    played_ms: int
+    done: bool
+
+
+@dataclass(slots=True)
+class _Turn:
+    number: int
+    received_ms: int
+    fed_ms: int
+    played_ms: float
+    ended: bool = False
+
+
+class Playout:
+    """The answers of one session on their way to one wire."""
+
+    def __init__(self, rate_hz: int, lead_ms: int = LEAD_MS, whole_sentences: bool = False) -> None:
+        """`whole_sentences` feeds a sentence at once when its start is due: for clients that take files."""
+        self._bytes_per_ms = rate_hz * 2 // 1000
+        self._lead_ms = lead_ms
+        self._whole_sentences = whole_sentences
+        self._waiting: deque[Chunk] = deque()
+        self._fed: deque[Chunk] = deque()
+        self._turns: deque[_Turn] = deque()
+        self._over = 0
+        self._last = Heard(0, 0, 0, True)
+        self._at_ms = 0.0
+        self._held = False
+        self._acks = False
+        self._ack_at_ms = 0.0
+
+    @property
+    def active(self) -> bool:
+        """Whether any turn is not heard to its end."""
+        return bool(self._turns)
+
+    @property
+    def heard(self) -> Heard:
+        """Where the current turn stands, or how the last one ended."""
+        if not self._turns:
+            return self._last
+        head = self._turns[0]
+        return Heard(head.number, head.received_ms, int(head.played_ms), False)
+
+    def receive(self, chunk: Chunk, now_ms: float) -> None:
+        """Take audio. Of a turn that is over or cleared, and what is had already, it is dropped; a gap becomes silence."""
+        if chunk.turn <= self._over or not chunk.pcm:
+            return
+        turn = self._turn(chunk.turn, chunk.offset_ms, now_ms)
+        if turn is None:
+            return
+        pcm, offset_ms = chunk.pcm, chunk.offset_ms
+        if offset_ms < turn.received_ms:
+            pcm = pcm[(turn.received_ms - offset_ms) * self._bytes_per_ms :]
+        elif offset_ms > turn.received_ms:
+            pcm = bytes((offset_ms - turn.received_ms) * self._bytes_per_ms) + pcm
+        if not pcm:
+            return
+        self._waiting.append(Chunk(chunk.turn, turn.received_ms, pcm, chunk.sentence_end))
+        turn.received_ms += len(pcm) // self._bytes_per_ms
+
+    def _turn(self, number: int, offset_ms: int, now_ms: float) -> _Turn | None:
+        if self._turns and self._turns[-1].number >= number:
+            return next((turn for turn in self._turns if turn.number == number), None)
+        if self._turns:
+            self._turns[-1].ended = True
+        else:
+            self._at_ms = now_ms
+        turn = _Turn(number, received_ms=offset_ms, fed_ms=offset_ms, played_ms=offset_ms)
+        self._turns.append(turn)
+        return turn
+
+    def end(self, number: int) -> Heard | None:
+        """Nothing more comes in this turn. Returns how it stands if it never had any audio to play here."""
+        for turn in self._turns:
+            if turn.number == number:
+                turn.ended = True
+                return None
+        if number > self._over:
+            self._over = number
+            self._last = Heard(number, 0, 0, True)
+        return self._last if self._last.turn == number else Heard(number, 0, 0, True)
+
+    def due(self, now_ms: float) -> tuple[list[Chunk], list[Heard]]:
+        """What to put on the wire now, and the turns heard to their end since the last call."""
+        finished = self._advance(now_ms)
+        chunks: list[Chunk] = []
+        if self._held:
+            return chunks, finished
+        ahead = sum(turn.fed_ms - turn.played_ms for turn in self._turns)
+        while self._waiting and ahead < self._lead_ms and self._may_feed(self._waiting[0].turn):
+            for _ in range(self._unit()):
+                chunk = self._waiting.popleft()
+                self._fed.append(chunk)
+                chunks.append(chunk)
+                length = len(chunk.pcm) // self._bytes_per_ms
+                turn = next(turn for turn in self._turns if turn.number == chunk.turn)
+                turn.fed_ms = chunk.offset_ms + length
+                ahead += length
+            if not chunks:
+                break
+        return chunks, finished
+
+    def _unit(self) -> int:
+        """How many waiting chunks make the next piece to feed; 0 when a sentence is not complete yet."""
+        if not self._whole_sentences:
+            return 1
+        number = self._waiting[0].turn
+        for count, chunk in enumerate(self._waiting, start=1):
+            if chunk.turn != number:
+                return count - 1
+            if chunk.sentence_end:
+                return count
+        ended = any(turn.number == number and turn.ended for turn in self._turns)
+        return len(self._waiting) if ended else 0
+
+    def _may_feed(self, number: int) -> bool:
+        """A turn is fed once all earlier ones were."""
+        for turn in self._turns:
+            if turn.number == number:
+                return True
+            if not turn.ended or turn.fed_ms < turn.received_ms:
+                return False
+        return False
+
+    def _advance(self, now_ms: float) -> list[Heard]:
+        elapsed, self._at_ms = max(0.0, now_ms - self._at_ms), now_ms
+        if self._acks and now_ms - self._ack_at_ms < ACK_PATIENCE_MS:
+            elapsed = 0.0
+        finished: list[Heard] = []
+        while self._turns:
+            head = self._turns[0]
+            if not self._held:
+                step = min(elapsed, head.fed_ms - head.played_ms)
+                head.played_ms += step
+                elapsed -= step
+            if not (head.ended and head.played_ms >= head.received_ms):
+                break
+            self._turns.popleft()
+            self._over = head.number
+            self._last = Heard(head.number, head.received_ms, int(head.played_ms), True)
+            finished.append(self._last)
+            self._ack_at_ms = now_ms
+        self._forget_heard()
+        return finished
+
+    def _forget_heard(self) -> None:
+        while self._fed:
+            chunk = self._fed[0]
+            if chunk.turn > self._over:
+                head = self._turns[0]
+                if head.number != chunk.turn or chunk.offset_ms + len(chunk.pcm) // self._bytes_per_ms > head.played_ms:
+                    return
+            self._fed.popleft()
+
+    def acknowledge(self, number: int, ms: int, now_ms: float) -> None:
+        """The client has heard `ms` of a turn. From now on its word counts, not the clock."""
+        self._acks = True
+        for turn in self._turns:
+            if turn.number == number:
+                if ms > turn.played_ms:
+                    self._ack_at_ms = now_ms
+                    turn.played_ms = min(ms, turn.fed_ms)
+                return
+
+    def hold(self, now_ms: float) -> None:
+        """Feed nothing for now: the caller may be interrupting, or the wire is gone."""
+        self._advance(now_ms)
+        self._held = True
+
+    def release(self, now_ms: float) -> None:
+        """Go on feeding."""
+        self._at_ms = now_ms
+        self._ack_at_ms = now_ms
+        self._held = False
+
+    def rewind(self, number: int, received_ms: int) -> None:
+        """A new wire: the client has `received_ms` of this turn and nothing after. Feed it the rest again."""
+        for turn in self._turns:
+            if turn.number == number:
+                turn.fed_ms = max(min(received_ms, turn.fed_ms), int(turn.played_ms))
+            elif turn.number > number:
+                turn.fed_ms = int(turn.played_ms)
+        fed_to = {turn.number: turn.fed_ms for turn in self._turns}
+        again = []
+        for chunk in self._fed:
+            skip_ms = max(0, fed_to.get(chunk.turn, 0) - chunk.offset_ms)
+            pcm = chunk.pcm[skip_ms * self._bytes_per_ms :]
+            if chunk.turn in fed_to and pcm:
+                again.append(Chunk(chunk.turn, chunk.offset_ms + skip_ms, pcm, chunk.sentence_end))
+        self._fed.clear()
+        self._waiting.extendleft(reversed(again))
+
+    def clear(self, number: int, now_ms: float) -> Heard:
+        """Throw away a turn and all before it. Returns how much of it was heard."""
+        self._advance(now_ms)
+        heard = Heard(number, 0, 0, True)
+        while self._turns and self._turns[0].number <= number:
+            turn = self._turns.popleft()
+            if turn.number == number:
+                heard = Heard(number, turn.received_ms, int(turn.played_ms), True)
+        if self._last.turn == number:
+            heard = self._last
+        self._waiting = deque(chunk for chunk in self._waiting if chunk.turn > number)
+        self._fed = deque(chunk for chunk in self._fed if chunk.turn > number)
+        self._over = max(self._over, number)
+        self._last = heard
+        self._held = False
+        return heard

@@ -1,0 +1,283 @@
+"""One browser WebSocket as a session's link: reads messages, sends audio and events, notices a client that cannot keep up."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import logging
+import time
+from collections import deque
+from typing import Any, NamedTuple
+
+from starlette.websockets import WebSocket, WebSocketDisconnect, WebSocketState
+
+from adapters.bridge import Bridge
+from adapters.websocket import files
+from adapters.websocket.protocol import (
+    Audio,
+    Cancel,
+    ClientMessage,
+    CloseCode,
+    Commit,
+    Played,
+    Start,
+    Stop,
+    Text,
+    compose,
+    compose_error,
+    parse_binary,
+    parse_text,
+)
+from trunkline.audio.resample import Resampler
+from trunkline.errors import ClientError
+
+log = logging.getLogger(__name__)
+
+MAX_QUEUED = 1000
+"""Messages a client may be behind; then it is cut off (it may come back)."""
+STALL_S = 5.0
+"""One message may wait this long for a client that does not read."""
+AHEAD_MS = 5_000
+"""How far ahead of real time audio is read."""
+RESUMED_AHEAD_MS = 20_000
+"""The same for a client that came back and sends what it kept."""
+MAX_ERRORS = 20
+"""Wrong messages forgiven on one link."""
+
+
+class Lost(Exception):
+    """The wire is gone, without a goodbye."""
+
+
+class _Outgoing(NamedTuple):
+    """A queued message; `audio` ones are thrown away by a clear. A tuple is a sentence still to be made a file."""
+
+    payload: str | bytes | tuple[int, int, bytes]
+    audio: bool = False
+
+
+class WebSocketLink:
+    """One WebSocket. `opening` reads the first message; then `run` serves until the wire or the session ends."""
+
+    def __init__(self, websocket: WebSocket) -> None:
+        self._websocket = websocket
+        self._start = Start()
+        self._queue: deque[_Outgoing] = deque()
+        self._wake = asyncio.Event()
+        self._close: CloseCode | None = None
+        self._announced: tuple[int, int] | None = None
+        self._sentence = bytearray()
+        self._sentence_at = (0, 0)
+        self._errors = 0
+        self._seq = 0
+        self._up: Resampler | None = None
+        self._down: Resampler | None = None
+        self._down_turn = 0
+        self._clock_start_s = 0.0
+        self._audio_ms = 0.0
+        self._ahead_ms = AHEAD_MS
+
+    # --- reading
+
+    async def opening(self, timeout_s: float) -> ClientMessage | None:
+        """The first message; None when none came in time. Raises Lost and (fatal) ClientError."""
+        try:
+            async with asyncio.timeout(timeout_s):
+                while (message := await self._receive()) is None:
+                    await self.flush()
+                return message
+        except TimeoutError:
+            return None
+
+    def adopt(self, start: Start, session_rate_hz: int) -> None:
+        """Take on what the client asked for, for a session of this rate."""
+        self._start = start
+        if start.rate_hz != session_rate_hz:
+            self._up = Resampler(start.rate_hz, session_rate_hz)
+            self._down = Resampler(session_rate_hz, start.rate_hz)
+        self._session_rate_hz = session_rate_hz
+        if start.resume:
+            self._ahead_ms = RESUMED_AHEAD_MS
+
+    async def _receive(self) -> ClientMessage | None:
+        """The next message, or None for a wrong one that was answered with an error."""
+        event = await self._websocket.receive()
+        if event["type"] == "websocket.disconnect":
+            if event.get("code") == 1000:
+                return Stop()
+            raise Lost(f"closed with {event.get('code')}")
+        text = event.get("text")
+        try:
+            return parse_binary(event.get("bytes") or b"") if text is None else parse_text(text)
+        except ClientError as error:
+            self._errors += 1
+            if error.fatal or self._errors > MAX_ERRORS:
+                raise ClientError(error.code, error.message, error.hint, fatal=True) from error
+            self._put(compose_error(self._seq, error))
+            return None
+
+    async def _read(self, bridge: Bridge, first: ClientMessage | None) -> str:
+        self._clock_start_s = time.monotonic()
+        try:
+            if first is not None:
+                await self._handle(bridge, first)
+            while True:
+                message = await self._receive()
+                if isinstance(message, Stop):
+                    return "stop"
+                if message is not None:
+                    await self._handle(bridge, message)
+        except Lost:
+            return "lost"
+        except ClientError as error:
+            self.refuse(error)
+            return "refused"
+
+    async def _handle(self, bridge: Bridge, message: ClientMessage) -> None:
+        match message:
+            case Audio():
+                await self._audio(bridge, message.pcm)
+            case Played():
+                bridge.played(message.turn, message.ms)
+            case Text():
+                bridge.text(message.text)
+            case Commit():
+                bridge.client_event("commit")
+            case Cancel():
+                bridge.client_event("cancel")
+            case Start():
+                error = ClientError("late_start", "start is not the first message", "open a new socket to start anew")
+                self._put(compose_error(self._seq, error))
+
+    async def _audio(self, bridge: Bridge, pcm: bytes) -> None:
+        bridge.audio(self._up.push(pcm) if self._up else pcm)
+        now_s = time.monotonic()
+        self._audio_ms += len(pcm) / 2 / self._start.rate_hz * 1000
+        ahead_ms = self._audio_ms - (now_s - self._clock_start_s) * 1000
+        if ahead_ms < 0:
+            self._clock_start_s, self._audio_ms = now_s, 0.0
+        elif ahead_ms > self._ahead_ms:
+            await asyncio.sleep((ahead_ms - self._ahead_ms) / 1000)
+
+    # --- adapters.link.Link
+
+    def play(self, turn: int, offset_ms: int, pcm: bytes, sentence_end: bool) -> None:
+        if self._start.output != "pcm":
+            if not self._sentence:
+                self._sentence_at = (turn, offset_ms)
+            self._sentence += pcm
+            if sentence_end:
+                self._end_sentence()
+            return
+        length_ms = len(pcm) * 1000 // (2 * self._session_rate_hz)
+        if self._down is not None:
+            if turn != self._down_turn:
+                self._down, self._down_turn = Resampler(self._session_rate_hz, self._start.rate_hz), turn
+            pcm = self._down.push(pcm)
+        if self._start.encoding == "base64":
+            delta = base64.b64encode(pcm).decode()
+            self._put(compose(self._seq, "audio", {"turn": turn, "offset_ms": offset_ms, "delta": delta}), audio=True)
+            return
+        if self._announced != (turn, offset_ms):
+            self._put(compose(self._seq, "audio", {"turn": turn, "offset_ms": offset_ms}), audio=True)
+        self._announced = (turn, offset_ms + length_ms)
+        self._put(pcm, audio=True)
+
+    def event(self, seq: int, name: str, data: dict[str, Any]) -> None:
+        self._seq = seq
+        if name == "response_done":
+            self._end_sentence()
+        self._put(compose(seq, name, data))
+
+    def clear(self, turn: int) -> None:
+        self._sentence.clear()
+        self._queue = deque(item for item in self._queue if not item.audio)
+        self._announced = None
+
+    def end(self, reason: str) -> None:
+        self._put(compose(self._seq, "closing", {"reason": reason}))
+        self.close(CloseCode.DONE)
+
+    def replaced(self) -> None:
+        self.close(CloseCode.RESUMED_ELSEWHERE)
+
+    # --- ours
+
+    def close(self, code: CloseCode) -> None:
+        """Close once what is queued was sent."""
+        self._close = self._close or code
+        self._wake.set()
+
+    def refuse(self, error: ClientError, code: CloseCode | None = None) -> None:
+        """Tell the client what it did wrong, and close."""
+        self._put(compose_error(self._seq, error))
+        self.close(code or CloseCode.BAD_INPUT)
+
+    def _end_sentence(self) -> None:
+        if self._sentence:
+            self._put((*self._sentence_at, bytes(self._sentence)), audio=True)
+            self._sentence.clear()
+
+    def _put(self, payload: str | bytes | tuple[int, int, bytes], audio: bool = False) -> None:
+        self._queue.append(_Outgoing(payload, audio))
+        self._wake.set()
+
+    # --- writing
+
+    async def run(self, bridge: Bridge, first: ClientMessage | None) -> str:
+        """Serve until it ends; says how: `stop` (the client hung up), `lost`, `refused` (it sent too much that was
+        wrong, and was told), or `ended` (by us)."""
+        async with asyncio.TaskGroup() as group:
+            reader = group.create_task(self._read(bridge, first))
+            writer = group.create_task(self._write())
+            await asyncio.wait((reader, writer), return_when=asyncio.FIRST_COMPLETED)
+            ended = reader if reader.done() else writer
+            reader.cancel()
+            writer.cancel()
+        await self.flush()
+        return ended.result()
+
+    async def _write(self) -> str:
+        while True:
+            await self._wake.wait()
+            self._wake.clear()
+            if not await self.flush():
+                return "lost"
+            if self._close is not None:
+                return "ended"
+
+    async def flush(self) -> bool:
+        """Send what is queued (and close, if that was asked for). False when the client is gone or does not read."""
+        try:
+            async with asyncio.timeout(STALL_S) as deadline:
+                while self._queue:
+                    if len(self._queue) > MAX_QUEUED:
+                        log.info("a client does not read: %d messages behind", len(self._queue))
+                        return False
+                    await self._send(self._queue.popleft().payload)
+                    deadline.reschedule(asyncio.get_running_loop().time() + STALL_S)
+                if self._close is not None and self._websocket.application_state is WebSocketState.CONNECTED:
+                    await self._websocket.close(self._close)
+        except (TimeoutError, WebSocketDisconnect, RuntimeError) as error:
+            log.debug("link lost while sending: %r", error)
+            return False
+        return True
+
+    async def _send(self, item: str | bytes | tuple[int, int, bytes]) -> None:
+        if isinstance(item, str):
+            await self._websocket.send_text(item)
+        elif isinstance(item, bytes):
+            await self._websocket.send_bytes(item)
+        else:
+            await self._send_file(*item)
+
+    async def _send_file(self, turn: int, offset_ms: int, pcm: bytes) -> None:
+        output = self._start.output
+        data = await asyncio.to_thread(files.encode, pcm, self._session_rate_hz, output)
+        about: dict[str, Any] = {"turn": turn, "offset_ms": offset_ms, "format": output}
+        if self._start.encoding == "base64":
+            about["delta"] = base64.b64encode(data).decode()
+            await self._websocket.send_text(compose(self._seq, "audio", about))
+        else:
+            await self._websocket.send_text(compose(self._seq, "audio", about))
+            await self._websocket.send_bytes(data)

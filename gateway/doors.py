@@ -1,0 +1,160 @@
+"""The WebSocket door: who may come in, what they asked for, and the session they get."""
+
+from __future__ import annotations
+
+import logging
+import uuid
+from collections import Counter
+from urllib.parse import urlsplit
+
+from starlette.responses import JSONResponse
+from starlette.websockets import WebSocket
+
+from adapters.websocket.link import Lost, WebSocketLink
+from adapters.websocket.protocol import ClientMessage, CloseCode, Start, Stop
+from gateway.sessions import SESSION_RATE_HZ, Held, Sessions, new_session_id
+from trunkline import tokens
+from trunkline.errors import BusError, ClientError
+from trunkline.settings import Settings
+from trunkline.tenants import Tenant
+
+log = logging.getLogger(__name__)
+
+START_GRACE_S = 0.5
+"""A client that says nothing for this long is told that the session is ready, in case it waits for that."""
+SILENT_S = 10.0
+"""A socket that says nothing at all is closed then."""
+
+
+class WebSocketDoor:
+    """`/ws`. An ASGI endpoint: `routes=[WebSocketRoute("/ws", door)]`."""
+
+    def __init__(self, settings: Settings, sessions: Sessions) -> None:
+        self._settings = settings
+        self._sessions = sessions
+        self._per_ip: Counter[str] = Counter()
+        self.draining = False
+        self._links: set[WebSocketLink] = set()
+
+    async def __call__(self, websocket: WebSocket) -> None:
+        """Serve one socket, from upgrade to close."""
+        ip = websocket.client.host if websocket.client else "?"
+        refusal = self._refusal(websocket, ip)
+        if refusal is not None:
+            status, code, hint = refusal
+            await websocket.send_denial_response(JSONResponse({"code": code, "hint": hint}, status))
+            return
+        await websocket.accept()
+        link = WebSocketLink(websocket)
+        self._per_ip[ip] += 1
+        self._links.add(link)
+        try:
+            await self._serve(link)
+        finally:
+            self._links.discard(link)
+            self._per_ip -= Counter({ip: 1})
+
+    def _refusal(self, websocket: WebSocket, ip: str) -> tuple[int, str, str] | None:
+        if self.draining:
+            return 503, "draining", "connect again: another gateway will answer"
+        if not self._origin_allowed(websocket):
+            return 403, "origin", "this page's origin is not in TRUNKLINE_ALLOWED_ORIGINS"
+        if self._per_ip.total() >= self._settings.max_connections:
+            return 429, "too_many", "this gateway is full: connect again later"
+        if self._per_ip[ip] >= self._settings.max_connections_per_ip:
+            return 429, "too_many", "too many connections from your address"
+        return None
+
+    def _origin_allowed(self, websocket: WebSocket) -> bool:
+        origin = websocket.headers.get("origin")
+        if origin is None:
+            return True
+        allowed = [entry.strip() for entry in self._settings.allowed_origins.split(",")]
+        return "*" in allowed or origin in allowed or urlsplit(origin).netloc == websocket.headers.get("host")
+
+    async def _serve(self, link: WebSocketLink) -> None:
+        session = new_session_id()
+        try:
+            first = await self._first_message(link, session)
+            if first is None or isinstance(first, Stop):
+                return
+            start = first if isinstance(first, Start) else Start()
+            held = await self._session(link, session, start)
+        except Lost:
+            return
+        except ClientError as error:
+            code = {"bad_token": CloseCode.BAD_TOKEN, "silent": CloseCode.SILENT}.get(error.code)
+            link.refuse(error, code)
+            await link.flush()
+            return
+        except BusError as error:
+            log.error("a caller could not be admitted: %s", error)
+            link.refuse(ClientError("bus", "the bus is out of reach", "connect again", fatal=True), CloseCode.OUR_FAULT)
+            await link.flush()
+            return
+        outcome = await link.run(held.bridge, None if isinstance(first, Start) else first)
+        self._sessions.link_ended(held, link, outcome)
+
+    async def _first_message(self, link: WebSocketLink, session: str) -> ClientMessage | None:
+        first = await link.opening(START_GRACE_S)
+        if first is None:
+            token = tokens.issue(self._settings.secret, session, 0)
+            link.event(0, "session_ready", _ready(session, "", token, Start(), 0, resumed=False))
+            await link.flush()
+            first = await link.opening(SILENT_S)
+        if first is None:
+            raise ClientError("silent", f"nothing was said in {SILENT_S:g} s", "send start or audio first", fatal=True)
+        return first
+
+    async def _session(self, link: WebSocketLink, session: str, start: Start) -> Held:
+        whole_sentences = start.output != "pcm"
+        if start.resume:
+            return await self._resumed(link, start, whole_sentences)
+        tenant = await self._tenant(start.tenant or self._settings.default_tenant)
+        conversation = start.conversation_id or uuid.uuid4().hex
+        link.adopt(start, min(start.rate_hz, SESSION_RATE_HZ))
+        held = await self._sessions.open(session, tenant, start.rate_hz, "websocket", conversation, whole_sentences)
+        self._announce(link, held, start, resumed=False)
+        held.bridge.connect(link)
+        return held
+
+    async def _resumed(self, link: WebSocketLink, start: Start, whole_sentences: bool) -> Held:
+        link.adopt(start, min(start.rate_hz, SESSION_RATE_HZ))
+        received = (start.received_turn, start.received_ms, start.received_seq)
+        held = await self._sessions.resume(start.resume or "", *received, whole_sentences)
+        self._announce(link, held, start, resumed=True)
+        held.bridge.reconnect(link, *received)
+        return held
+
+    async def _tenant(self, tenant_id: str) -> Tenant:
+        tenant = await self._sessions.tenants.get(tenant_id)
+        if tenant is None:
+            raise ClientError("no_tenant", f"no tenant {tenant_id!r}", "a tenant of this deployment", fatal=True)
+        return tenant
+
+    def _announce(self, link: WebSocketLink, held: Held, start: Start, *, resumed: bool) -> None:
+        record, bridge = held.record, held.bridge
+        token = held.token(self._settings.secret)
+        data = _ready(record.session, record.conversation_id, token, start, bridge.media_ms, resumed=resumed)
+        link.event(bridge.client_seq, "session_ready", data)
+
+    def send_away(self) -> None:
+        """Refuse newcomers, and close every socket so that its client comes back to another gateway."""
+        self.draining = True
+        for link in list(self._links):
+            link.close(CloseCode.RESTARTING)
+
+
+def _ready(
+    session: str, conversation: str, token: str, start: Start, uplink_ms: int, *, resumed: bool
+) -> dict[str, str | int | bool]:
+    return {
+        "session_id": session,
+        "conversation_id": conversation,
+        "resume": token,
+        "resumed": resumed,
+        "rate_hz": start.rate_hz,
+        "encoding": start.encoding,
+        "output": start.output,
+        "uplink_ms": uplink_ms,
+    }

@@ -1,0 +1,276 @@
+"""A gateway's sessions: opened, resumed, fed from its lane, given up after a while without a caller or a worker."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+import uuid
+from collections.abc import Callable
+from importlib import resources
+
+from adapters.bridge import Bridge
+from adapters.link import Link
+from trunkline import tokens
+from trunkline.audio.resample import Resampler
+from trunkline.audio.wav import read_wav
+from trunkline.bus.connection import BusError, Redis
+from trunkline.bus.dispatch import Dispatch
+from trunkline.bus.lanes import Inbox, Outbox
+from trunkline.bus.messages import Control, LinkResumed, Message
+from trunkline.errors import ClientError
+from trunkline.sessions import Record, Records
+from trunkline.settings import Settings
+from trunkline.tenants import Directory, Tenant
+
+log = logging.getLogger(__name__)
+
+PACE_S = 0.02
+SWEEP_S = 0.5
+RESUME_ATTACH_S = 5.0
+RESUME_RETRY_S = 0.25
+SESSION_RATE_HZ = 16_000
+"""The most a backend needs; a wire with less decides."""
+
+
+def now_ms() -> float:
+    """The gateway's clock: monotonic ms."""
+    return time.monotonic() * 1000
+
+
+class Held:
+    """A session at this gateway: its bridge, its record, and since when it lacks a worker or a caller."""
+
+    def __init__(self, bridge: Bridge, record: Record) -> None:
+        self.bridge = bridge
+        self.record = record
+        self.opened_s = time.monotonic()
+        self.lost_s: float | None = None
+        self.attached = asyncio.Event()
+        self.apologised = False
+
+    def token(self, secret: str) -> str:
+        """What its client comes back with."""
+        return tokens.issue(secret, self.record.session, self.record.link)
+
+
+class Sessions:
+    """Every session whose caller is, or was a moment ago, at this gateway."""
+
+    def __init__(self, settings: Settings, redis: Redis, process_id: str | None = None) -> None:
+        self._settings = settings
+        self.process_id = process_id or f"gateway-{uuid.uuid4().hex[:12]}"
+        self._inbox = Inbox(redis, self.process_id, "gateway")
+        self._outbox = Outbox(redis, self._worker_gone)
+        self._dispatch = Dispatch(redis)
+        self._records = Records(redis)
+        self.tenants = Directory(redis)
+        self._held: dict[str, Held] = {}
+        self.unknown_dropped = 0
+        self._apology: dict[int, bytes] = {}
+
+    def __len__(self) -> int:
+        return len(self._held)
+
+    async def run(self) -> None:
+        """Serve the bus until cancelled. Raises BusError when it cannot be reached at the start."""
+        await self._inbox.open()
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self._outbox.run())
+            group.create_task(self._inbox.read(self._deliver))
+            group.create_task(self._inbox.beat(self._bus_emptied))
+            group.create_task(self._pace())
+            group.create_task(self._sweep())
+
+    async def leave(self) -> None:
+        """Say goodbye to the bus; what was sent is written first. Raises BusError."""
+        await self._outbox.flushed()
+        await self._inbox.leave()
+
+    async def ready(self) -> bool:
+        """Whether a new caller could be served: the bus answers."""
+        try:
+            await self._inbox.open()
+        except BusError:
+            return False
+        return True
+
+    # --- callers
+
+    async def open(
+        self, session: str, tenant: Tenant, rate_hz: int, transport: str, conversation_id: str, whole_sentences: bool
+    ) -> Held:
+        """Admit a caller: a record, a place on the dispatch stream, and a bridge that keeps what is said meanwhile.
+
+        Raises BusError when Redis cannot be reached.
+        """
+        rate_hz = min(rate_hz, SESSION_RATE_HZ)
+        record = Record(session, tenant.id, tenant.backend, rate_hz, self._inbox.lane, transport, conversation_id)
+        held = self._hold(record, whole_sentences)
+        try:
+            await self._records.write(record)
+            await self._dispatch.offer(record.backend, session)
+        except BusError:
+            del self._held[session]
+            raise
+        log.info("session %s opened: tenant %s, %s, %d Hz", session, tenant.id, transport, rate_hz)
+        return held
+
+    async def resume(self, token: str, turn: int, received_ms: int, client_seq: int, whole_sentences: bool) -> Held:
+        """Take back a caller whose wire was lost, here or at another gateway, with that much of the answer. Its link is to
+        be given to the bridge's `reconnect` then.
+
+        Raises ClientError for a token that is wrong, used, or of a session that is over; BusError.
+        """
+        known = tokens.check(self._settings.secret, token)
+        if known is None:
+            raise _bad_token("no token of ours")
+        session, number = known
+        if not await self._records.relink(session, number, self._inbox.lane):
+            raise _bad_token("a token that was used, or of a session that is over")
+        record = await self._live_record(session)
+        held = self._held.get(session)
+        if held is not None:
+            held.record.link = record.link
+            held.lost_s = None
+        else:
+            held = self._hold(record, whole_sentences)
+        resumed = LinkResumed(session, self._inbox.lane, record.link, turn, received_ms, client_seq)
+        await self._await_worker(held, resumed)
+        return held
+
+    async def _await_worker(self, held: Held, resumed: LinkResumed) -> None:
+        """Tell the session's worker, whoever that is by now, until one answers."""
+        deadline_s = time.monotonic() + RESUME_ATTACH_S
+        while time.monotonic() < deadline_s:
+            held.attached.clear()
+            held.bridge.adopt(held.record.worker, held.record.epoch, resumed)
+            try:
+                async with asyncio.timeout(RESUME_RETRY_S):
+                    await held.attached.wait()
+                    return
+            except TimeoutError:
+                record = await self._live_record(held.record.session)
+                held.record.worker, held.record.epoch = record.worker, record.epoch
+        log.warning("session %s resumed, but no worker has it yet", held.record.session)
+
+    async def _live_record(self, session: str) -> Record:
+        record = await self._records.read(session)
+        if record is None or record.closed:
+            raise _bad_token("the session is over")
+        return record
+
+    def _hold(self, record: Record, whole_sentences: bool) -> Held:
+        bridge = Bridge(record.session, record.rate_hz, self._outbox, now_ms, whole_sentences)
+        held = Held(bridge, record)
+        bridge.on_attached = held.attached.set
+        self._held[record.session] = held
+        return held
+
+    def link_ended(self, held: Held, link: Link, outcome: str) -> None:
+        """A link's `run` returned: `lost` waits for the caller, anything else is the end."""
+        if held.bridge.link is not link and held.bridge.link is not None:
+            return
+        if outcome == "lost":
+            held.bridge.disconnect(link)
+            held.lost_s = time.monotonic()
+            log.info("session %s lost its caller", held.record.session)
+            return
+        self._end(held, outcome)
+
+    def _end(self, held: Held, reason: str) -> None:
+        held.bridge.hang_up(reason)
+        held.bridge.end(reason)
+        self._held.pop(held.record.session, None)
+        log.info("session %s ended: %s", held.record.session, reason)
+
+    # --- the bus
+
+    def _deliver(self, message: Message) -> None:
+        held = self._held.get(message.session)
+        if held is None:
+            self.unknown_dropped += 1
+            return
+        if isinstance(message, Control):
+            self._control(held, message)
+        else:
+            held.bridge.receive(message)  # type: ignore[arg-type]  # a worker's lane is never read here
+        if held.bridge.ended is not None:
+            self._held.pop(message.session, None)
+
+    def _control(self, held: Held, message: Control) -> None:
+        match message.action:
+            case "give_up":
+                self._apologise(held, "failed")
+            case "moved":
+                held.bridge.end("resumed_elsewhere")
+            case "hang_up":
+                held.bridge.end("hung_up")
+            case action:
+                log.warning("session %s: no control %r here", message.session, action)
+
+    def _worker_gone(self, lane: str) -> None:
+        log.debug("lane %s is gone", lane)
+
+    async def _bus_emptied(self) -> None:
+        """Redis came back empty: put back what callers without a worker need. Workers put back the rest."""
+        await self.tenants.restore()
+        for held in list(self._held.values()):
+            if not held.bridge.worker:
+                await self._records.write(held.record)
+                await self._dispatch.offer(held.record.backend, held.record.session)
+
+    async def _pace(self) -> None:
+        while True:
+            await asyncio.sleep(PACE_S)
+            for held in list(self._held.values()):
+                if held.bridge.active:
+                    held.bridge.pump()
+                    if held.bridge.ended is not None:
+                        self._held.pop(held.record.session, None)
+
+    async def _sweep(self) -> None:
+        while True:
+            await asyncio.sleep(SWEEP_S)
+            now_s = time.monotonic()
+            for held in list(self._held.values()):
+                if held.lost_s is not None and now_s - held.lost_s > self._settings.resume_grace_s:
+                    self._end(held, "caller_lost")
+                elif not held.bridge.worker and now_s - held.opened_s > self._settings.attach_timeout_s:
+                    await self._nobody_came(held)
+
+    async def _nobody_came(self, held: Held) -> None:
+        if held.apologised:
+            return
+        log.error("session %s: no worker took it in %g s", held.record.session, self._settings.attach_timeout_s)
+        self._apologise(held, "no_worker")
+        try:
+            await self._records.close(held.record.session, "no_worker")
+        except BusError as error:
+            log.warning("session %s: could not be closed in Redis: %s", held.record.session, error)
+
+    def _apologise(self, held: Held, reason: str) -> None:
+        if not held.apologised:
+            held.apologised = True
+            held.bridge.say(self._apology_at(held.record.rate_hz), then_close=reason)
+
+    def _apology_at(self, rate_hz: int) -> bytes:
+        if rate_hz not in self._apology:
+            pcm, source_hz = read_wav(str(resources.files("gateway") / "assets" / "apology.wav"))
+            resampler = Resampler(source_hz, rate_hz)
+            self._apology[rate_hz] = resampler.push(pcm) + resampler.flush()
+        return self._apology[rate_hz]
+
+    def close_links(self, close: Callable[[Link], None]) -> None:
+        """Send every caller to another gateway."""
+        for held in list(self._held.values()):
+            if held.bridge.link is not None:
+                close(held.bridge.link)
+
+
+def _bad_token(why: str) -> ClientError:
+    return ClientError("bad_token", f"cannot resume: {why}", "start a new session without resume", fatal=True)
+
+
+def new_session_id() -> str:
+    return uuid.uuid4().hex

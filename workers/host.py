@@ -1,0 +1,359 @@
+"""The worker process: pulls sessions when it has room, serves each in a task of its own, keeps them by renewing, hands
+them over when it is told to stop, and takes over those of workers that fell silent."""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import importlib
+import logging
+import time
+import uuid
+from collections import defaultdict
+
+from trunkline.bus.connection import Redis
+from trunkline.bus.dispatch import Dispatch, Entry
+from trunkline.bus.lanes import Inbox, Outbox
+from trunkline.bus.messages import Control, Message
+from trunkline.errors import BusError, SessionLost, SettingsError
+from trunkline.sessions import Record, Records
+from trunkline.settings import Settings
+from trunkline.tenants import Directory, Tenant
+from workers import crumb
+from workers.backend import Backend
+from workers.providers.registry import Providers
+from workers.session import LiveSession
+
+log = logging.getLogger(__name__)
+
+JOIN_RETRY_S = 0.25
+BLAMED_TOO_OFTEN = 3
+UNCONFIRMED_S = 10.0
+"""After Redis came back empty, how long an entry may take to be ours again."""
+GATEWAY_CHECK_S = 1.0
+RETRY_S = 0.1
+
+
+def new_process_id() -> str:
+    return f"worker-{uuid.uuid4().hex[:12]}"
+
+
+class Served:
+    """A session this worker has."""
+
+    def __init__(self, live: LiveSession, entry: Entry) -> None:
+        self.live = live
+        self.entry = entry
+        self.unconfirmed_until_s = 0.0
+        self.handed_over = False
+
+
+class Host:
+    """One worker process."""
+
+    def __init__(self, settings: Settings, redis: Redis, providers: Providers, process_id: str | None = None) -> None:
+        """`process_id` must be new at each start; a supervisor chooses it, so that it knows whose death to announce."""
+        self.process_id = process_id or new_process_id()
+        self._settings = settings
+        self._redis = redis
+        self._providers = providers
+        self._inbox = Inbox(redis, self.process_id, "worker")
+        self._outbox = Outbox(redis, self._lane_gone)
+        self._dispatch = Dispatch(redis)
+        self._records = Records(redis)
+        self._tenants = Directory(redis)
+        self._served: dict[str, Served] = {}
+        self._room = asyncio.Event()
+        self._room.set()
+        self._empty = asyncio.Event()
+        self._draining = asyncio.Event()
+        self.unknown_dropped = 0
+
+    def __len__(self) -> int:
+        return len(self._served)
+
+    async def run(self) -> None:
+        """Serve until `drain` was called and all sessions are gone. Raises BusError when Redis is out of reach at start."""
+        await self._inbox.open()
+        for backend in self._settings.backend_names:
+            await self._dispatch.make_group(backend)
+        async with asyncio.TaskGroup() as group:
+            self._group = group
+            running = [
+                group.create_task(self._outbox.run()),
+                group.create_task(self._inbox.read(self._deliver)),
+                group.create_task(self._inbox.beat(self._bus_emptied)),
+                group.create_task(self._renew()),
+                group.create_task(self._watch_gateways()),
+            ]
+            pulling = [group.create_task(self._pull(backend)) for backend in self._settings.backend_names]
+            pulling += [group.create_task(self._take_stale(backend)) for backend in self._settings.backend_names]
+            log.info("worker %s serves %s", self.process_id, ", ".join(self._settings.backend_names))
+            await self._draining.wait()
+            for task in pulling:
+                task.cancel()
+            await self._hand_over_all()
+            await self._leave()
+            for task in running:
+                task.cancel()
+        await self._providers.close()
+
+    def drain(self) -> None:
+        """Take no more; hand over what there is, each session at its next moment of rest."""
+        self._draining.set()
+
+    # --- getting sessions
+
+    async def _pull(self, backend: str) -> None:
+        reader = self._redis.blocking()
+        while True:
+            await self._room.wait()
+            try:
+                entry = await self._dispatch.pull(reader, backend, self.process_id)
+                if entry is not None:
+                    await self._take(entry)
+            except BusError as error:
+                log.debug("cannot pull: %s", error)
+                await asyncio.sleep(RETRY_S)
+
+    async def _take_stale(self, backend: str) -> None:
+        lease_ms = self._settings.lease_ms
+        while True:
+            await asyncio.sleep(lease_ms / 4000)
+            await self._room.wait()
+            try:
+                while (entry := await self._dispatch.take_stale(backend, self.process_id, lease_ms)) is not None:
+                    log.warning("session %s: nobody renewed it, taking over", entry.session)
+                    await self._take(entry)
+            except BusError as error:
+                log.debug("cannot look for stale sessions: %s", error)
+
+    async def _take(self, entry: Entry) -> None:
+        ours = self._served.get(entry.session)
+        if ours is not None:
+            ours.entry, ours.unconfirmed_until_s = entry, 0.0
+            return
+        record = await self._records.read(entry.session)
+        if record is None or record.closed:
+            await self._dispatch.done(entry)
+            return
+        if record.blamed >= BLAMED_TOO_OFTEN:
+            await self._give_up(entry, record)
+            return
+        tenant = await self._tenants.get(record.tenant) or Tenant(id=record.tenant, backend=record.backend)
+        record.epoch = await self._records.attach(entry.session, self._inbox.lane)
+        record.worker = self._inbox.lane
+        live = LiveSession(record, tenant, self._inbox.lane, self._outbox, self._records)
+        self._served[entry.session] = served = Served(live, entry)
+        if len(self._served) >= self._settings.worker_sessions:
+            self._room.clear()
+        context = contextvars.copy_context()
+        context.run(crumb.current.set, entry.session)
+        self._group.create_task(self._serve(served), context=context, name=f"session {entry.session}")
+
+    async def _give_up(self, entry: Entry, record: Record) -> None:
+        log.error("session %s killed %d workers: given up", entry.session, record.blamed)
+        await self._dispatch.give_up(entry, f"blamed {record.blamed} times")
+        await self._records.close(entry.session, "failed")
+        self._outbox.send(record.gateway, Control(entry.session, "give_up"))
+
+    # --- serving one
+
+    async def _serve(self, served: Served) -> None:
+        live = served.live
+        outcome = "failed"
+        try:
+            backend = self._backend(live)
+            outcome = await self._until_over(served, backend)
+        except Exception:
+            # One session's failure is not its neighbours': it is put up again, and given up after a few.
+            log.exception("session %s failed", live.id)
+        finally:
+            self._served.pop(live.id, None)
+            self._room.set()
+        try:
+            await self._finish(served, outcome)
+        except BusError as error:
+            log.warning("session %s: its end could not be recorded: %s", live.id, error)
+
+    def _backend(self, live: LiveSession) -> Backend:
+        name = live.record.backend
+        try:
+            module = importlib.import_module(f"workers.{name}.runner")
+        except ModuleNotFoundError as error:
+            raise SettingsError(f"tenant {live.tenant.id}: no backend {name!r}") from error
+        backend: Backend = module.backend(live.tenant, self._providers)
+        return backend
+
+    async def _until_over(self, served: Served, backend: Backend) -> str:
+        """Run the backend until it returns (`over`), or another worker has the session (`lost`)."""
+        live = served.live
+        outcome = "over"
+        log.info("session %s attached: epoch %d, %s", live.id, live.record.epoch, live.record.backend)
+        try:
+            async with asyncio.TaskGroup() as group:
+                serving = group.create_task(self._run_backend(live, backend))
+                losing = group.create_task(live.lost.wait())
+                joining = group.create_task(self._keep_joined(live))
+                await asyncio.wait((serving, losing), return_when=asyncio.FIRST_COMPLETED)
+                for task in (serving, losing, joining):
+                    task.cancel()
+        except* SessionLost:
+            outcome = "lost"
+        finally:
+            await backend.close()
+        return "lost" if live.lost.is_set() else outcome
+
+    async def _run_backend(self, live: LiveSession, backend: Backend) -> None:
+        await live.joined.wait()
+        live.event("backend", backend=live.record.backend, providers=backend.providers)
+        await backend.run(live)
+
+    async def _keep_joined(self, live: LiveSession) -> None:
+        """Ask the gateway until it answers; again whenever it or Redis was away."""
+        while True:
+            await live.unjoined.wait()
+            for _ in range(4):
+                live.attach()
+                try:
+                    async with asyncio.timeout(JOIN_RETRY_S):
+                        await live.joined.wait()
+                        break
+                except TimeoutError:
+                    continue
+            else:
+                await self._find_gateway(live)
+
+    async def _find_gateway(self, live: LiveSession) -> None:
+        try:
+            record = await self._records.read(live.id)
+        except BusError:
+            return
+        if record is not None and record.link >= live.record.link:
+            live.record.gateway, live.record.link = record.gateway, record.link
+
+    async def _finish(self, served: Served, outcome: str) -> None:
+        live = served.live
+        log.info("session %s %s here", live.id, outcome)
+        if outcome == "over":
+            await self._records.close(live.id, "over")
+            await self._dispatch.done(served.entry)
+        elif outcome == "failed":
+            await self._records.blame(live.id)
+            await self._dispatch.redispatch(served.entry)
+        elif served.handed_over:
+            await self._dispatch.done(served.entry)
+
+    # --- the bus
+
+    def _deliver(self, message: Message) -> None:
+        served = self._served.get(message.session)
+        if served is None:
+            self.unknown_dropped += 1
+            return
+        served.live.receive(message)
+
+    def _lane_gone(self, lane: str) -> None:
+        """A gateway does not exist (any more, or not yet again): ask until somebody answers."""
+        for served in self._served.values():
+            if served.live.record.gateway == lane:
+                served.live.unjoin()
+
+    async def _bus_emptied(self) -> None:
+        """Redis came back empty: write back what we have, epochs included, and keep our place."""
+        await self._tenants.restore()
+        for served in list(self._served.values()):
+            live = served.live
+            try:
+                await self._records.restore(live.record)
+            except SessionLost:
+                live.lost.set()
+                continue
+            served.unconfirmed_until_s = time.monotonic() + UNCONFIRMED_S
+            entry_id = await self._dispatch.offer(live.record.backend, live.id, owner=self.process_id)
+            served.entry = Entry(live.record.backend, entry_id, live.id)
+            live.unjoin()
+
+    async def _renew(self) -> None:
+        while True:
+            await asyncio.sleep(self._settings.lease_ms / 3000)
+            entries: defaultdict[str, dict[str, Served]] = defaultdict(dict)
+            for served in self._served.values():
+                entries[served.entry.backend][served.entry.id] = served
+            for backend, mine in entries.items():
+                try:
+                    lost = await self._dispatch.renew(backend, self.process_id, mine)
+                except BusError as error:
+                    log.warning("sessions not renewed: %s", error)
+                    continue
+                self._after_renewal(mine, set(lost))
+
+    def _after_renewal(self, mine: dict[str, Served], lost: set[str]) -> None:
+        now_s = time.monotonic()
+        for entry_id, served in mine.items():
+            if entry_id not in lost:
+                served.unconfirmed_until_s = 0.0
+            elif entry_id == served.entry.id and now_s > served.unconfirmed_until_s and not served.handed_over:
+                log.warning("session %s was taken over while we were not looking", served.live.id)
+                served.live.lost.set()
+
+    async def _watch_gateways(self) -> None:
+        """A session whose gateway is gone waits for its caller to come back by another; not for ever."""
+        while True:
+            await asyncio.sleep(GATEWAY_CHECK_S)
+            now_s = time.monotonic()
+            lanes = list({served.live.record.gateway for served in self._served.values()})
+            try:
+                alive = dict(zip(lanes, await self._redis.ask_all([("EXISTS", lane) for lane in lanes]), strict=True))
+            except BusError:
+                continue
+            for served in list(self._served.values()):
+                live = served.live
+                if not alive.get(live.record.gateway, True) and live.caller_lost_s is None:
+                    live.caller_lost_s = now_s
+                if live.caller_lost_s is not None and now_s - live.caller_lost_s > self._settings.resume_grace_s + 5:
+                    live.give_up_on_caller()
+
+    # --- ending
+
+    async def _hand_over_all(self) -> None:
+        if self._served:
+            log.info("handing over %d sessions", len(self._served))
+        for served in list(self._served.values()):
+            served.live.on_rest = lambda served=served: self._offer(served)  # type: ignore[misc]
+            if served.live.at_rest:
+                self._offer(served)
+        try:
+            async with asyncio.timeout(self._settings.drain_s):
+                while self._served:
+                    self._room.clear()
+                    await self._room.wait()
+        except TimeoutError:
+            log.warning("%d sessions were not handed over in %g s", len(self._served), self._settings.drain_s)
+            for served in self._served.values():
+                served.live.lost.set()
+            await asyncio.sleep(0)
+
+    def _offer(self, served: Served) -> None:
+        """Put the session up for another worker; we go on until the gateway says that one has it."""
+        if not served.handed_over:
+            served.handed_over = True
+            self._group.create_task(self._offer_again(served))
+
+    async def _offer_again(self, served: Served) -> None:
+        try:
+            await self._dispatch.offer(served.entry.backend, served.live.id)
+        except BusError as error:
+            log.warning("session %s: not handed over: %s", served.live.id, error)
+            served.handed_over = False
+
+    async def _leave(self) -> None:
+        try:
+            await self._outbox.flushed()
+            await self._inbox.leave()
+            for backend in self._settings.backend_names:
+                for entry in await self._dispatch.pending_of(backend, self.process_id):
+                    await self._dispatch.redispatch(entry)
+                await self._dispatch.forget_consumer(backend, self.process_id)
+        except BusError as error:
+            log.warning("left without a goodbye: %s", error)

@@ -1,0 +1,348 @@
+"""One session in a worker: what its backend is given, kept in step with the gateway.
+
+Uplink is put in order (duplicates dropped, gaps made silence). Downlink is numbered and kept until the caller has heard
+it, so that a gateway, or Redis, may be lost in between. Credit holds the backend to 2 s ahead of what was heard.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections import deque
+from collections.abc import AsyncIterator
+from dataclasses import asdict, replace
+from typing import Any, Protocol
+
+import msgpack
+
+from trunkline.audio.frame import FRAME_MS, bytes_in, silence
+from trunkline.bus.messages import (
+    Attached,
+    Clear,
+    ClientEvent,
+    Close,
+    Committed,
+    Downlink,
+    DownlinkAudio,
+    Dtmf,
+    Event,
+    Hangup,
+    Joined,
+    LinkLost,
+    LinkResumed,
+    Message,
+    Pause,
+    Played,
+    Resume,
+    Superseded,
+    Text,
+    TurnEnd,
+    UplinkAudio,
+)
+from trunkline.bus.sequence import Sequence
+from trunkline.errors import BusError
+from trunkline.sessions import Record, Records
+from trunkline.tenants import Tenant
+from workers.backend import Answer, Inbound, Item, Playhead, Snapshot, Spoken
+
+log = logging.getLogger(__name__)
+
+CREDIT_MS = 2000
+"""How much the edge may hold unheard: it hides a takeover from the caller, and bounds the edge's memory."""
+PIECE_MS = 200
+"""Audio crosses the bus in pieces of at most this."""
+INBOX_LIMIT = 2000
+"""Messages a backend may be behind (about 40 s of audio); beyond, the oldest audio goes."""
+KEEP_EVENT_S = 10.0
+MAX_GAP_MS = 15_000
+MAX_SNAPSHOT_BYTES = 256 * 1024
+
+
+class Lanes(Protocol):
+    """The bus, as far as a session needs it."""
+
+    def send(self, lane: str, message: Message) -> None: ...
+
+
+class LiveSession:
+    """Implements `workers.backend.Session`; the host feeds it with `receive`."""
+
+    def __init__(self, record: Record, tenant: Tenant, lane: str, lanes: Lanes, records: Records) -> None:
+        self.id = record.session
+        self.tenant = tenant
+        self.rate_hz = record.rate_hz
+        self.snapshot = unpack(record.snapshot)
+        self.playhead = Playhead()
+        self.record = record
+        self.joined = asyncio.Event()
+        """Set while the gateway knows that we have the session; `unjoined` is the opposite."""
+        self.unjoined = asyncio.Event()
+        self.unjoined.set()
+        self.lost = asyncio.Event()
+        """Set when another worker has the session: let go at once."""
+        self.caller_lost_s: float | None = None
+        self.at_rest = False
+        self.on_rest = lambda: None
+        self.inbox_dropped = 0
+        self._lane = lane
+        self._lanes = lanes
+        self._records = records
+        self._uplink = Sequence(self.snapshot.uplink_seq)
+        self._media_ms: int | None = None
+        self._inbox: deque[Inbound] = deque()
+        self._wake = asyncio.Event()
+        self._seq = 0
+        self._kept: deque[tuple[Downlink, float]] = deque()
+        self._credit = asyncio.Event()
+        self._speaking = 0
+        self._sent_ms = 0
+        self._rest_of_frame = b""
+        self._dead_turn = 0
+
+    # --- what the host does
+
+    def attach(self) -> None:
+        """Tell the gateway that we have the session, and where its uplink should begin."""
+        message = Attached(
+            self.id, self.record.epoch, self._lane, self._uplink.expected, 0 if self._media_ms is None else self._media_ms
+        )
+        self._lanes.send(self.record.gateway, message)
+
+    def unjoin(self) -> None:
+        """The gateway, or Redis, was away: it must be told again."""
+        self.joined.clear()
+        self.unjoined.set()
+
+    def receive(self, message: Message) -> None:
+        """Take one message of the session's gateway."""
+        match message:
+            case UplinkAudio():
+                self._uplink_audio(message)
+            case Text() | Dtmf() | ClientEvent() | Hangup():
+                if self._uplink.accept(message.seq) is not None:
+                    self._deliver(message)
+            case Played():
+                self._played(message)
+            case Joined():
+                self._joined(message)
+            case LinkLost():
+                self.caller_lost_s = time.monotonic()
+            case LinkResumed():
+                self._link_resumed(message)
+            case Superseded():
+                if message.epoch > self.record.epoch:
+                    self.lost.set()
+            case _:
+                log.warning("session %s: a worker takes no %s", self.id, type(message).__name__)
+
+    def give_up_on_caller(self) -> None:
+        """The caller did not come back in time."""
+        self._deliver(Hangup(self.id, self._uplink.expected, "caller_lost"))
+
+    @property
+    def gaps(self) -> int:
+        """Uplink messages that never came."""
+        return self._uplink.lost
+
+    # --- uplink
+
+    def _uplink_audio(self, message: UplinkAudio) -> None:
+        if self._uplink.accept(message.seq) is None:
+            return
+        if self._media_ms is not None and 0 < message.media_ms - self._media_ms <= MAX_GAP_MS:
+            for media_ms in range(self._media_ms, message.media_ms, FRAME_MS):
+                self._deliver(UplinkAudio(self.id, message.seq, media_ms, silence(FRAME_MS, self.rate_hz)))
+        self._media_ms = message.media_ms + FRAME_MS
+        self._deliver(message)
+
+    def _deliver(self, message: Inbound) -> None:
+        if len(self._inbox) >= INBOX_LIMIT:
+            self._drop_oldest_audio()
+        self._inbox.append(message)
+        self._wake.set()
+
+    def _drop_oldest_audio(self) -> None:
+        self.inbox_dropped += 1
+        for index, waiting in enumerate(self._inbox):
+            if isinstance(waiting, UplinkAudio):
+                del self._inbox[index]
+                return
+        self._inbox.popleft()
+
+    async def inbox(self) -> AsyncIterator[Inbound]:
+        while True:
+            while self._inbox:
+                message = self._inbox.popleft()
+                yield message
+                if isinstance(message, Hangup):
+                    return
+            self._wake.clear()
+            await self._wake.wait()
+
+    # --- downlink
+
+    async def speak(self, turn: int, pcm: bytes, *, sentence_end: bool = False) -> None:
+        if turn <= self._dead_turn:
+            return
+        if turn != self._speaking:
+            self._speaking, self._rest_of_frame = turn, b""
+            self._sent_ms = self.playhead.received_ms if self.playhead.turn == turn else 0
+        pcm = self._rest_of_frame + pcm
+        frame_bytes = bytes_in(FRAME_MS, self.rate_hz)
+        if sentence_end and len(pcm) % frame_bytes:
+            pcm += bytes(frame_bytes - len(pcm) % frame_bytes)
+        whole = len(pcm) - len(pcm) % frame_bytes
+        self._rest_of_frame = pcm[whole:]
+        piece_bytes = bytes_in(PIECE_MS, self.rate_hz)
+        for start in range(0, whole, piece_bytes):
+            piece = pcm[start : min(start + piece_bytes, whole)]
+            await self._credited(turn)
+            if turn <= self._dead_turn:
+                return
+            self._send_audio(turn, piece, sentence_end and start + piece_bytes >= whole)
+
+    def _send_audio(self, turn: int, piece: bytes, sentence_end: bool) -> None:
+        message = DownlinkAudio(self.id, self.record.epoch, self._seq, turn, self._sent_ms, piece, sentence_end)
+        self._sent_ms += len(piece) * FRAME_MS // bytes_in(FRAME_MS, self.rate_hz)
+        self._down(message)
+
+    async def _credited(self, turn: int) -> None:
+        while turn > self._dead_turn:
+            heard_ms = self.playhead.played_ms if self.playhead.turn == turn else 0
+            if self._sent_ms - heard_ms < CREDIT_MS:
+                return
+            self._credit.clear()
+            await self._credit.wait()
+
+    def end_turn(self, turn: int) -> None:
+        if turn > self._dead_turn:
+            self._down(TurnEnd(self.id, self.record.epoch, self._seq, turn))
+
+    def pause(self, turn: int) -> None:
+        self._down(Pause(self.id, self.record.epoch, self._seq, turn))
+
+    def resume(self, turn: int) -> None:
+        self._down(Resume(self.id, self.record.epoch, self._seq, turn))
+
+    def clear(self, turn: int) -> None:
+        self._dead_turn = max(self._dead_turn, turn)
+        self._kept = deque(kept for kept in self._kept if not (isinstance(kept[0], DownlinkAudio) and kept[0].turn <= turn))
+        self._down(Clear(self.id, self.record.epoch, self._seq, turn))
+        self._credit.set()
+
+    def event(self, name: str, **data: Any) -> None:
+        self._down(Event(self.id, self.record.epoch, self._seq, name, data))
+
+    def close(self, reason: str) -> None:
+        self._down(Close(self.id, self.record.epoch, self._seq, reason))
+
+    def _down(self, message: Downlink) -> None:
+        self._seq += 1
+        self._kept.append((message, time.monotonic()))
+        self._lanes.send(self.record.gateway, message)
+
+    # --- what the gateway says
+
+    def _joined(self, message: Joined) -> None:
+        if message.epoch != self.record.epoch:
+            return
+        if not self._seq:
+            self.playhead = Playhead(message.turn, message.received_ms, message.played_ms, done=False)
+        self.joined.set()
+        self.unjoined.clear()
+        self.caller_lost_s = None
+        for kept, _ in list(self._kept):
+            if kept.seq > message.received_seq:
+                self._lanes.send(self.record.gateway, kept)
+
+    def _played(self, message: Played) -> None:
+        if message.epoch != self.record.epoch:
+            return
+        self.caller_lost_s = None
+        before = self.playhead
+        ms = max(message.ms, before.played_ms) if message.turn == before.turn else message.ms
+        if message.turn >= before.turn:
+            self.playhead = Playhead(message.turn, max(ms, before.received_ms), ms, message.done)
+        self._forget_heard()
+        self._credit.set()
+        self._deliver(replace(message, ms=ms))
+
+    def _forget_heard(self) -> None:
+        old_s = time.monotonic() - KEEP_EVENT_S
+        while self._kept:
+            message, sent_s = self._kept[0]
+            if isinstance(message, DownlinkAudio):
+                if self._unheard(message, self.playhead.turn, self.playhead.played_ms):
+                    return
+            elif sent_s > old_s:
+                return
+            self._kept.popleft()
+
+    def _unheard(self, message: DownlinkAudio, turn: int, ms: int) -> bool:
+        end_ms = message.offset_ms + len(message.pcm) * FRAME_MS // bytes_in(FRAME_MS, self.rate_hz)
+        return message.turn > turn or (message.turn == turn and end_ms > ms)
+
+    def _link_resumed(self, message: LinkResumed) -> None:
+        if message.link < self.record.link:
+            return
+        self.record.gateway, self.record.link = message.lane, message.link
+        self.caller_lost_s = None
+        self._keep_unreceived(message)
+        self.attach()
+        for kept, _ in list(self._kept):
+            self._lanes.send(self.record.gateway, kept)
+
+    def _keep_unreceived(self, message: LinkResumed) -> None:
+        """Forget what the returned client has; of a piece that arrived in part, keep the rest."""
+        kept: deque[tuple[Downlink, float]] = deque()
+        for downlink, sent_s in self._kept:
+            if isinstance(downlink, DownlinkAudio):
+                if not self._unheard(downlink, message.turn, message.received_ms):
+                    continue
+                skip_ms = message.received_ms - downlink.offset_ms
+                if downlink.turn == message.turn and skip_ms > 0:
+                    pcm = downlink.pcm[bytes_in(skip_ms, self.rate_hz) :]
+                    downlink = replace(downlink, offset_ms=message.received_ms, pcm=pcm)
+            elif isinstance(downlink, Event) and self.record.epoch << 32 | downlink.seq <= message.client_seq:
+                continue
+            kept.append((downlink, sent_s))
+        self._kept = kept
+
+    # --- what survives
+
+    async def commit(self) -> None:
+        self.record.snapshot = pack(self.snapshot)
+        try:
+            await self._records.commit(self.record)
+        except BusError as error:
+            log.warning("session %s: not committed, will be with the next: %s", self.id, error)
+            return
+        self._lanes.send(self.record.gateway, Committed(self.id, self.record.epoch, self.snapshot.uplink_seq))
+
+    def rest(self, at_rest: bool) -> None:
+        self.at_rest = at_rest
+        if at_rest:
+            self.on_rest()
+
+
+def pack(snapshot: Snapshot) -> bytes:
+    """A snapshot as stored; the oldest items go when it would be larger than `MAX_SNAPSHOT_BYTES`."""
+    while True:
+        packed: bytes = msgpack.packb(asdict(snapshot))
+        if len(packed) <= MAX_SNAPSHOT_BYTES or not snapshot.items:
+            return packed
+        del snapshot.items[: max(1, len(snapshot.items) // 4)]
+
+
+def unpack(packed: bytes) -> Snapshot:
+    """A stored snapshot; a fresh one for no bytes."""
+    if not packed:
+        return Snapshot()
+    data = msgpack.unpackb(packed)
+    answer = data.pop("answer")
+    if answer is not None:
+        spoken = [Spoken(**sentence) for sentence in answer.pop("spoken")]
+        data["answer"] = Answer(**answer, spoken=spoken)
+    items = [Item(**item) for item in data.pop("items")]
+    return Snapshot(items=items, **data)
