@@ -67,7 +67,8 @@ def samples_of(pcm: bytes) -> NDArray[np.int16]:
 
 def saturate(samples: NDArray[np.float64] | NDArray[np.int32]) -> bytes:
     """Samples in s16 units as s16le; fractions go to the nearest even, what is too loud to the limit."""
-    return np.rint(samples).clip(-FULL_SCALE, FULL_SCALE - 1).astype("<i2").tobytes()
+    limited = np.minimum(np.maximum(np.rint(samples), -FULL_SCALE), FULL_SCALE - 1)  # clip() takes twice as long
+    return limited.astype("<i2").tobytes()
 
 
 def rms(pcm: bytes) -> float:
