@@ -1,0 +1,143 @@
+"""What the caller says: session audio in; speech edges and utterances out. Nothing waits here."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from trunkline.audio.resample import Resampler
+from trunkline.bus.messages import UplinkAudio
+from trunkline.errors import ProviderError
+from trunkline.tenants import TurnSettings
+from workers.providers.base import SpeechToText, Transcriber, Transcript
+from workers.turns.endpointing import CHUNK_MS, PRE_ROLL_MS, Edge, EdgeKind, Endpointing, PreRoll
+
+
+class VoiceActivity(Protocol):
+    """A voice activity detector of one session, such as `workers.turns.vad.VoiceActivity`."""
+
+    def push(self, pcm: bytes) -> list[float]:
+        """Take audio of any length; return a speech probability for every CHUNK_MS that it completes."""
+
+
+class Utterance:
+    """One stretch of speech, being transcribed. Of a provider that fails, `finish` raises the error."""
+
+    def __init__(self, speech_to_text: SpeechToText, rate_hz: int, first_seq: int, start_ms: int) -> None:
+        self.first_seq = first_seq
+        """The first uplink frame of it, pre-roll included."""
+        self.start_ms = start_ms
+        """Media time of its first sound."""
+        self._resampler = Resampler(rate_hz, speech_to_text.rate_hz)
+        self._transcriber: Transcriber | None = None
+        self._error: ProviderError | None = None
+        try:
+            self._transcriber = speech_to_text.utterance()
+        except ProviderError as error:
+            self._error = error
+
+    def push(self, pcm: bytes) -> None:
+        """Take the next audio, at the session's rate."""
+        if self._transcriber is None or self._error is not None:
+            return
+        try:
+            self._transcriber.push(self._resampler.push(pcm))
+        except ProviderError as error:
+            self._error = error
+
+    async def finish(self) -> Transcript:
+        """The text of it. Raises ProviderError."""
+        if self._error is not None or self._transcriber is None:
+            self.cancel()
+            raise self._error or ProviderError("cascade", "no transcriber")
+        self._transcriber.push(self._resampler.flush())
+        return await self._transcriber.finish()
+
+    def cancel(self) -> None:
+        if self._transcriber is not None:
+            self._transcriber.cancel()
+
+
+class Ear:
+    """One session's hearing. At most one utterance is open at a time."""
+
+    def __init__(
+        self, speech_to_text: SpeechToText, voice_activity: VoiceActivity, rate_hz: int, settings: TurnSettings
+    ) -> None:
+        self.endpointing = Endpointing(settings)
+        self.utterance: Utterance | None = None
+        """What is being said now, if anything."""
+        self.now_ms = 0
+        """Media time of the end of what was heard."""
+        self._speech_to_text = speech_to_text
+        self._voice_activity = voice_activity
+        self._rate_hz = rate_hz
+        self._pre_roll = PreRoll(settings.start_ms + CHUNK_MS + PRE_ROLL_MS)
+        self._done_seq = 0
+        self._chunk_end_ms: float | None = None
+        self._frame_end_ms: float = 0
+
+    def hear(self, frame: UplinkAudio, *, deaf: bool = False) -> list[Edge]:
+        """Take the next frame and return the edges it brought. `deaf`: whatever it holds counts as silence.
+
+        A STARTED edge has opened an utterance, the pre-roll in it. At a STOPPED edge it is open yet: `take` or `drop` it.
+        """
+        self._pre_roll.push(frame)
+        if self.utterance is not None:
+            self.utterance.push(frame.pcm)
+        self._advance(frame)
+        edges = []
+        for probability in self._voice_activity.push(frame.pcm):
+            assert self._chunk_end_ms is not None
+            self._chunk_end_ms += CHUNK_MS
+            edge = self.endpointing.push(round(self._chunk_end_ms), 0.0 if deaf else probability)
+            if edge is not None:
+                edges.append(edge)
+                if edge.kind is EdgeKind.STARTED:
+                    self._open(edge.media_ms)
+        return edges
+
+    def _advance(self, frame: UplinkAudio) -> None:
+        """Keep chunk times on the media clock: chunks are counted, and shifted where the clock leaps."""
+        if self._chunk_end_ms is None:
+            self._chunk_end_ms = frame.media_ms
+        elif abs(frame.media_ms - self._frame_end_ms) > 1:
+            self._chunk_end_ms += frame.media_ms - self._frame_end_ms
+        self._frame_end_ms = frame.media_ms + len(frame.pcm) / 2 / self._rate_hz * 1000
+        self.now_ms = round(self._frame_end_ms)
+
+    def _open(self, start_ms: int) -> None:
+        frames = self._pre_roll.since(start_ms - PRE_ROLL_MS)
+        first_seq = frames[0].seq if frames else self._done_seq
+        self.utterance = Utterance(self._speech_to_text, self._rate_hz, first_seq, start_ms)
+        for frame in frames:
+            self.utterance.push(frame.pcm)
+
+    def take(self, next_seq: int) -> Utterance:
+        """The open utterance ends here, before uplink `next_seq`: it is the caller's from now on."""
+        utterance, self.utterance = self.utterance, None
+        if utterance is None:
+            raise RuntimeError("no utterance is open")
+        self.forget(next_seq)
+        return utterance
+
+    def drop(self, next_seq: int) -> None:
+        """Whatever was being said before uplink `next_seq` is not worth knowing."""
+        if self.utterance is not None:
+            self.utterance.cancel()
+            self.utterance = None
+        self.forget(next_seq)
+
+    def forget(self, next_seq: int) -> None:
+        """Uplink before `next_seq` is dealt with, unless it belongs to an open utterance."""
+        self._done_seq = max(self._done_seq, next_seq)
+        if self.utterance is None:
+            self.endpointing.reset()
+            self._pre_roll.clear()
+
+    @property
+    def needed_seq(self) -> int:
+        """The oldest uplink that a next worker must hear again to know what this one knows."""
+        if self.utterance is not None:
+            return self.utterance.first_seq
+        first = self._pre_roll.first_seq
+        return self._done_seq if first is None else max(self._done_seq, first)

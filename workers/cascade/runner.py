@@ -1,0 +1,46 @@
+"""The cascade backend: speech-to-text, a language model and text-to-speech, chosen by the tenant."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from trunkline.tenants import Tenant
+from workers.backend import Session
+from workers.cascade.answering import Stages
+from workers.cascade.conversation import Conversation
+from workers.cascade.hearing import VoiceActivity
+from workers.providers.registry import Providers
+from workers.turns import vad
+
+
+class Cascade:
+    """Serves sessions of one tenant. Its providers are shared with other backends: whoever made them closes them."""
+
+    def __init__(self, stages: Stages, voice_activity: Callable[[int], VoiceActivity]) -> None:
+        self._stages = stages
+        self._voice_activity = voice_activity
+
+    @property
+    def providers(self) -> dict[str, str]:
+        return {
+            "stt": self._stages.speech_to_text.description,
+            "llm": self._stages.language_model.description,
+            "tts": self._stages.text_to_speech.description,
+        }
+
+    async def run(self, session: Session) -> None:
+        """Serve `session` until its inbox ends. Raises SessionLost when another worker owns it."""
+        await Conversation(session, self._stages, self._voice_activity(session.rate_hz)).run()
+
+    async def close(self) -> None:
+        """Nothing of its own to close."""
+
+
+def backend(tenant: Tenant, providers: Providers) -> Cascade:
+    """The cascade for `tenant`. May load models, and so block. Raises SettingsError for a wrong provider."""
+    stages = Stages(
+        providers.speech_to_text(tenant.providers.stt),
+        providers.language_model(tenant.providers.llm),
+        providers.text_to_speech(tenant.providers.tts),
+    )
+    return Cascade(stages, vad.VoiceActivity)

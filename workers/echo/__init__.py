@@ -1,0 +1,1 @@
+"""The echo backend: says what it hears. For benchmarks, tests, and trying a line."""
