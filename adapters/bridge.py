@@ -14,7 +14,7 @@ from typing import Any, Protocol
 
 from adapters.link import Link
 from adapters.playout import Chunk, Heard, Playout
-from trunkline.audio.frame import FRAME_MS, Framer
+from trunkline.audio.frame import FRAME_MS, Framer, bytes_in
 from trunkline.bus.messages import (
     Attached,
     Clear,
@@ -47,6 +47,9 @@ log = logging.getLogger(__name__)
 RING_MS = 15_000
 ACK_EVERY_MS = 100
 RECENT_EVENTS = 200
+PIECE_MS = 200
+NOBODYS_EPOCH = 1 << 20
+"""Added to the epoch when the gateway speaks for itself: no worker's word counts after it."""
 
 
 class Lanes(Protocol):
@@ -286,9 +289,13 @@ class Bridge:
     def say(self, pcm: bytes, then_close: str) -> None:
         """Say something of our own (s16le mono at the session's rate), and end the session after it."""
         turn = self._playout.heard.turn + 1
-        self.epoch += 1 << 20
+        self.epoch += NOBODYS_EPOCH
         self._playout.clear(turn - 1, self._clock_ms())
-        self._playout.receive(Chunk(turn, 0, pcm, True), self._clock_ms())
+        piece = bytes_in(PIECE_MS, self.rate_hz)
+        for start in range(0, len(pcm), piece):
+            end = start + piece
+            chunk = Chunk(turn, start * PIECE_MS // piece, pcm[start:end], sentence_end=end >= len(pcm))
+            self._playout.receive(chunk, self._clock_ms())
         self._playout.end(turn)
         self._closing = then_close
         self.pump()

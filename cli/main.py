@@ -5,19 +5,19 @@ from __future__ import annotations
 import asyncio
 import logging
 import sys
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from trunkline.errors import BusError, SettingsError
 from trunkline.settings import Settings, load
 
-app = typer.Typer(name="trunkline", help="A voice gateway: callers in, answers out.", no_args_is_help=True, add_completion=False)
+app = typer.Typer(name="trunkline", help="A voice gateway: callers in, answers out.", no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
 
 EXIT_USAGE = 2
 
 
-def _settings(process: str, **overrides: object) -> Settings:
+def _settings(process: str, **overrides: Any) -> Settings:
     try:
         settings = load(**overrides)
     except SettingsError as error:
@@ -25,6 +25,7 @@ def _settings(process: str, **overrides: object) -> Settings:
     logging.basicConfig(
         level=settings.log_level, stream=sys.stderr, format=f"%(asctime)s {process} %(levelname)s %(message)s", datefmt="%H:%M:%S"
     )
+    logging.getLogger("uvicorn").setLevel(max(logging.WARNING, logging.getLevelNamesMapping()[settings.log_level]))
     return settings
 
 

@@ -85,7 +85,7 @@ def build(sessions: Sessions, door: WebSocketDoor) -> Starlette:
             Route("/", index),
             Route("/healthz", healthz),
             Route("/readyz", readyz),
-            WebSocketRoute("/ws", door),
+            WebSocketRoute("/ws", door.serve),
             Mount("/console", StaticFiles(directory=str(console))),
         ],
         middleware=[Middleware(SafeHeaders)],

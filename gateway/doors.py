@@ -27,7 +27,7 @@ SILENT_S = 10.0
 
 
 class WebSocketDoor:
-    """`/ws`. An ASGI endpoint: `routes=[WebSocketRoute("/ws", door)]`."""
+    """`/ws`."""
 
     def __init__(self, settings: Settings, sessions: Sessions) -> None:
         self._settings = settings
@@ -36,7 +36,7 @@ class WebSocketDoor:
         self.draining = False
         self._links: set[WebSocketLink] = set()
 
-    async def __call__(self, websocket: WebSocket) -> None:
+    async def serve(self, websocket: WebSocket) -> None:
         """Serve one socket, from upgrade to close."""
         ip = websocket.client.host if websocket.client else "?"
         refusal = self._refusal(websocket, ip)
@@ -49,7 +49,7 @@ class WebSocketDoor:
         self._per_ip[ip] += 1
         self._links.add(link)
         try:
-            await self._serve(link)
+            await self._talk(link)
         finally:
             self._links.discard(link)
             self._per_ip -= Counter({ip: 1})
@@ -72,7 +72,7 @@ class WebSocketDoor:
         allowed = [entry.strip() for entry in self._settings.allowed_origins.split(",")]
         return "*" in allowed or origin in allowed or urlsplit(origin).netloc == websocket.headers.get("host")
 
-    async def _serve(self, link: WebSocketLink) -> None:
+    async def _talk(self, link: WebSocketLink) -> None:
         session = new_session_id()
         try:
             first = await self._first_message(link, session)

@@ -14,11 +14,11 @@ from adapters.link import Link
 from trunkline import tokens
 from trunkline.audio.resample import Resampler
 from trunkline.audio.wav import read_wav
-from trunkline.bus.connection import BusError, Redis
+from trunkline.bus.connection import Redis
 from trunkline.bus.dispatch import Dispatch
 from trunkline.bus.lanes import Inbox, Outbox
 from trunkline.bus.messages import Control, LinkResumed, Message
-from trunkline.errors import ClientError
+from trunkline.errors import BusError, ClientError
 from trunkline.sessions import Record, Records
 from trunkline.settings import Settings
 from trunkline.tenants import Directory, Tenant

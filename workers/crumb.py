@@ -49,7 +49,7 @@ class Crumb:
         session = context.get(current, "") if context is not None else current.get()
         if session and asyncio.iscoroutine(coro):
             coro = _Marked(coro, session, self)
-        return asyncio.Task(coro, loop=loop, **options)  # type: ignore[arg-type]
+        return asyncio.Task(coro, loop=loop, **options)
 
 
 _NOBODY = bytes(32)
@@ -68,8 +68,8 @@ class _Marked(Coroutine[Any, Any, T]):
         self._coro = coro
         self._session = _name(session)
         self._crumb = crumb
-        self.__name__ = coro.__name__
-        self.__qualname__ = coro.__qualname__
+        self.__name__ = getattr(coro, "__name__", "coroutine")
+        self.__qualname__ = getattr(coro, "__qualname__", "coroutine")
 
     def send(self, value: Any) -> Any:
         self._crumb.write(0, self._session)

@@ -152,7 +152,7 @@ class Host:
         self._group.create_task(self._serve(served), context=context, name=f"session {entry.session}")
 
     async def _give_up(self, entry: Entry, record: Record) -> None:
-        log.error("session %s killed %d workers: given up", entry.session, record.blamed)
+        log.error("session %s failed or killed its worker %d times: given up", entry.session, record.blamed)
         await self._dispatch.give_up(entry, f"blamed {record.blamed} times")
         await self._records.close(entry.session, "failed")
         self._outbox.send(record.gateway, Control(entry.session, "give_up"))

@@ -10,7 +10,7 @@ import asyncio
 import logging
 import time
 from collections import deque
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from dataclasses import asdict, replace
 from typing import Any, Protocol
 
@@ -83,7 +83,7 @@ class LiveSession:
         """Set when another worker has the session: let go at once."""
         self.caller_lost_s: float | None = None
         self.at_rest = False
-        self.on_rest = lambda: None
+        self.on_rest: Callable[[], None] = lambda: None
         self.inbox_dropped = 0
         self._lane = lane
         self._lanes = lanes

@@ -8,6 +8,7 @@ from __future__ import annotations
 import base64
 import binascii
 import json
+from collections.abc import Callable
 from dataclasses import dataclass
 from enum import IntEnum
 from typing import Any, Literal, NoReturn
@@ -161,7 +162,7 @@ def _played(message: dict[str, Any]) -> Played:
     return Played(_count(message, "turn"), _count(message, "ms"))
 
 
-_PARSERS = {
+_PARSERS: dict[str, Callable[[dict[str, Any]], ClientMessage]] = {
     "start": _start,
     "audio": _audio,
     "input_audio_buffer.commit": lambda _: Commit(),

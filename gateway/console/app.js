@@ -35,8 +35,12 @@ const WORDS = {
   typing: ["Listening", "Type below: no microphone is in use."],
 };
 
+const INVITATION = [...byId("empty-text").childNodes];
+
 function showWords() {
   const { status, state } = document.body.dataset;
+  byId("empty-title").textContent = status === "ready" ? "Say something" : "Talk to Trunkline";
+  byId("empty-text").replaceChildren(...(status === "ready" ? ["Your words and the answers appear here."] : INVITATION));
   let key = status === "ready" ? state : status;
   if (key === "listening" && client.muted) key = "muted";
   if (key === "listening" && typing.on) key = "typing";
@@ -57,7 +61,7 @@ function showStatus(status) {
   byId("text").disabled = byId("send").disabled = !ready;
   byId("text").placeholder = ready ? "Type a message" : running ? "One moment" : "Start to type a message";
   if (status === "closed") transcript.settle();
-  if (running) requestAnimationFrame(drawLevels);
+  if (running) drawLevels();
   showWords();
 }
 
@@ -75,6 +79,7 @@ async function start(microphone) {
     await client.connect({ microphone });
     if (typing.on) byId("text").focus();
   } catch (error) {
+    showStatus("idle"); // nothing has begun, so nothing has ended
     report(error.problem);
   }
 }
@@ -94,6 +99,7 @@ function setMuted(muted) {
 // Levels: a logarithmic scale from -60 dB to full scale.
 const FLOOR_DB = -60;
 const BAR_COUNT = 5;
+const BAR_STEP_MS = 40;
 const loudness = (rms) => Math.max(0, Math.min(1, 1 - (20 * Math.log10(rms + 1e-6)) / FLOOR_DB));
 const bars = [...document.querySelectorAll(".core i")];
 const history = new Array(BAR_COUNT).fill(0);
@@ -101,17 +107,18 @@ const FROM_THE_MIDDLE = [2, 1, 0, 1, 2];
 let drawing = false;
 let drawn = 0;
 
-function drawLevels(now) {
+function drawLevels() {
   if (drawing) return;
   drawing = true;
   requestAnimationFrame(function frame(time) {
     const running = client.status !== "idle" && client.status !== "closed";
     const { mic, speaker } = running ? client.levels : { mic: 0, speaker: 0 };
-    drawMeter(byId("mic"), loudness(mic), time);
-    drawMeter(byId("speaker"), loudness(speaker), time);
-    drawOrb(document.body.dataset.state === "speaking" ? loudness(speaker) : loudness(mic), time);
+    drawMeter(byId("mic"), loudness(mic));
+    drawMeter(byId("speaker"), loudness(speaker));
     drawing = running;
-    if (running) requestAnimationFrame(frame);
+    if (!running) return stillOrb();
+    drawOrb(document.body.dataset.state === "speaking" ? loudness(speaker) : loudness(mic), time);
+    requestAnimationFrame(frame);
   });
 }
 
@@ -122,10 +129,19 @@ function drawMeter(meter, level) {
 }
 
 function drawOrb(level, time) {
-  if (time - drawn < 40) return;
+  if (time - drawn < BAR_STEP_MS) return;
   drawn = time;
   history.unshift(level);
   history.pop();
+  setBars(level);
+}
+
+function stillOrb() {
+  history.fill(0);
+  setBars(0);
+}
+
+function setBars(level) {
   bars.forEach((bar, i) => bar.style.setProperty("--level", history[FROM_THE_MIDDLE[i]].toFixed(3)));
   document.body.style.setProperty("--level", level.toFixed(3));
 }

@@ -25,7 +25,7 @@ export class TranscriptView {
     this.#list.replaceChildren();
     this.#entries.clear();
     this.#typed = [];
-    byId("empty").hidden = true;
+    byId("empty").hidden = false;
   }
 
   /** @param {{role: string, turn: number, delta: string}} message */
@@ -60,6 +60,7 @@ export class TranscriptView {
 
   /** @param {string} text that belongs to neither side */
   note(text) {
+    byId("empty").hidden = true;
     this.#list.append(element("li", "note", text));
     this.#follow();
   }

@@ -54,7 +54,9 @@ class Redis:
             retry=Retry(NoBackoff(), 0),
             protocol=2,
         )
-        return redis_asyncio.Redis.from_pool(pool)
+        client = redis_asyncio.Redis.from_pool(pool)
+        client.response_callbacks.clear()  # replies as the server gives them
+        return client
 
     async def ask(self, *command: str | bytes | float, timeout_s: float = COMMAND_TIMEOUT_S) -> Any:
         """One command on the pool. Replies are bytes, ints and lists as RESP2 has them. Raises BusError."""
@@ -115,7 +117,7 @@ class RawWriter:
                 return [await self._reply() for _ in commands]
         except (RedisError, OSError, TimeoutError) as error:
             await self._connection.disconnect(nowait=True)
-            raise BusError(f"Redis: {error or type(error).__name__}") from error
+            raise BusError(f"Redis: {str(error) or type(error).__name__}") from error
         except asyncio.CancelledError:
             await self._connection.disconnect(nowait=True)
             raise
@@ -158,4 +160,4 @@ async def _guarded(reply: Awaitable[T], timeout_s: float) -> T:
             raise MissingGroup(str(error)) from error
         raise BusError(f"Redis refused: {error}") from error
     except (RedisError, OSError, TimeoutError) as error:
-        raise BusError(f"Redis: {error or type(error).__name__}") from error
+        raise BusError(f"Redis: {str(error) or type(error).__name__}") from error
