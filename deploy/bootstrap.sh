@@ -5,7 +5,7 @@
 #   deploy/bootstrap.sh dev    that, and what the gate needs
 #
 # Runs in an instant when there is nothing to do. Interrupted, it starts over next time.
-# TRUNKLINE_PYTHON names the Python to use.
+# PYTHON names the Python to use, where it should not be the newest that fits.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
@@ -38,14 +38,14 @@ fits() { "$1" -c 'import sys; sys.exit(sys.version_info < (3, 11) or sys.impleme
 
 find_python() { # 3.14 after the others: there is no local speech recogniser for it yet
     local python
-    for python in ${TRUNKLINE_PYTHON:-python3.13 python3.12 python3.11 python3.14 python3}; do
+    for python in ${PYTHON:-python3.13 python3.12 python3.11 python3.14 python3}; do
         if fits "$python"; then
             command -v "$python"
             return
         fi
     done
-    die "needs Python 3.11 or newer, and found none (python3 is $(python3 --version 2>&1 || true))." \
-        "Install one (Debian 12+, Ubuntu 24.04+: apt-get install python3), or name one in TRUNKLINE_PYTHON."
+    die "needs Python 3.11 or newer; tried ${PYTHON:-python3.11 to python3.14 and python3 ($(python3 --version 2>&1 || true))}." \
+        "Install one (Debian 12+, Ubuntu 24.04+: apt-get install python3), or name one in PYTHON."
 }
 
 need_venv() { # Debian's Python comes without ensurepip
