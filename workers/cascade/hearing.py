@@ -79,7 +79,7 @@ class Ear:
     def hear(self, frame: UplinkAudio, *, deaf: bool = False) -> list[Edge]:
         """Take the next frame and return the edges it brought. `deaf`: whatever it holds counts as silence.
 
-        A STARTED edge has opened an utterance, the pre-roll in it. At a STOPPED edge it is open yet: `take` or `drop` it.
+        A STARTED edge has opened an utterance, pre-roll included. A STOPPED one leaves it open: `take` or `drop` it.
         """
         self._pre_roll.push(frame)
         if self.utterance is not None:

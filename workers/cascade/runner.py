@@ -10,7 +10,6 @@ from workers.cascade.answering import Stages
 from workers.cascade.conversation import Conversation
 from workers.cascade.hearing import VoiceActivity
 from workers.providers.registry import Providers
-from workers.turns import vad
 
 
 class Cascade:
@@ -38,9 +37,11 @@ class Cascade:
 
 def backend(tenant: Tenant, providers: Providers) -> Cascade:
     """The cascade for `tenant`. May load models, and so block. Raises SettingsError for a wrong provider."""
+    from workers.turns.vad import VoiceActivity as Silero  # here, for it brings onnxruntime, and `Cascade` does without
+
     stages = Stages(
         providers.speech_to_text(tenant.providers.stt),
         providers.language_model(tenant.providers.llm),
         providers.text_to_speech(tenant.providers.tts),
     )
-    return Cascade(stages, vad.VoiceActivity)
+    return Cascade(stages, Silero)

@@ -20,8 +20,8 @@ _WIDE_ENDS = "。！？"
 _CLAUSE_ENDS = ",;:—–"
 
 _ABBREVIATIONS = frozenset(
-    "dr mr mrs ms mx prof rev sgt capt lt st mt ft jr sr vs etc approx est dept univ nos vol fig pp ca cf al inc ltd co "
-    "corp ave blvd rd apt tel jan feb apr aug sept oct nov dec mon tue thu bzw usw nr str evtl ggf inkl vgl".split()
+    "dr mr mrs ms mx prof rev sgt capt lt st mt ft jr sr vs etc approx est dept univ nos vol fig pp ca cf al inc ltd "
+    "co corp ave blvd rd apt tel jan feb apr aug sept oct nov dec mon tue thu bzw usw nr str evtl ggf inkl vgl".split()
 )
 """Words that a full stop does not end. Those that also end sentences as they are (`no.`, `sun.`) are left out."""
 _DOTTED = re.compile(r"(?:[^\W\d_]\.)*[^\W\d_]", re.UNICODE)

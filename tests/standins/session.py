@@ -1,0 +1,251 @@
+"""A session without a bus: an edge with a scripted caller, and what a backend is given of it.
+
+The edge outlives sessions, as the real one does: kill a session's backend, make another `StandInSession` from what was
+committed, and the caller should notice nothing. Times are those of the running loop, meant to be virtual.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import copy
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from tests.standins.voices import RATE_HZ, speech, words
+from trunkline.bus.messages import ClientEvent, Hangup, Played, Text, UplinkAudio
+from trunkline.errors import SessionLost
+from trunkline.tenants import Tenant
+from workers.backend import Inbound, Playhead, Snapshot
+
+FRAME_MS = 20
+FRAME_BYTES = RATE_HZ * FRAME_MS // 1000 * 2
+MS_BYTES = RATE_HZ // 1000 * 2
+CREDIT_MS = 2000
+REPLAY_STEP_S = 0.001
+"""Replayed uplink comes this far apart, 20 times faster than real time."""
+BUS_S = 0.001
+
+
+@dataclass(frozen=True)
+class Say:
+    at_ms: int
+    text: str
+    word_ms: int = 200
+
+    @property
+    def end_ms(self) -> int:
+        return self.at_ms + self.word_ms * len(self.text.split())
+
+
+@dataclass(frozen=True)
+class Type:
+    at_ms: int
+    text: str
+
+
+@dataclass(frozen=True)
+class Ask:
+    """A client event, `commit` or `cancel`."""
+
+    at_ms: int
+    name: str
+
+
+Action = Say | Type | Ask
+
+
+@dataclass
+class TurnAudio:
+    """What the edge has of one turn."""
+
+    audio: bytearray = field(default_factory=bytearray)
+    played_ms: int = 0
+    paused: bool = False
+    ended: bool = False
+    cleared: bool = False
+    done: bool = False
+
+    @property
+    def received_ms(self) -> int:
+        return len(self.audio) // MS_BYTES
+
+    @property
+    def text(self) -> list[str]:
+        """The words that were heard, begun ones included."""
+        return words(bytes(self.audio[: self.played_ms * MS_BYTES]))
+
+
+class Edge:
+    """The caller's side: speaks the script, plays what comes, reports what was heard."""
+
+    def __init__(self, script: Sequence[Action], end_ms: int) -> None:
+        self.uplink = list(_uplink(script, end_ms))
+        self.turns: dict[int, TurnAudio] = {}
+        self.session: StandInSession | None = None
+        self.heard_at: list[tuple[int, int, str]] = []
+        """(ms, turn, word) as words began to be heard."""
+
+    @property
+    def playhead(self) -> Playhead:
+        if not self.turns:
+            return Playhead()
+        number = max(self.turns)
+        turn = self.turns[number]
+        return Playhead(number, turn.received_ms, turn.played_ms, turn.done)
+
+    @property
+    def heard(self) -> str:
+        """Every word that the caller heard, in order."""
+        return " ".join(word for number in sorted(self.turns) for word in self.turns[number].text)
+
+    async def play(self) -> None:
+        """Play until cancelled, FRAME_MS at a time."""
+        tick = 0
+        while True:
+            await asyncio.sleep(FRAME_MS / 1000)
+            tick += 1
+            for number in sorted(self.turns):
+                turn = self.turns[number]
+                if turn.done:
+                    continue
+                self._play_frame(number, turn, report=tick % 5 == 0)
+                break
+
+    def _play_frame(self, number: int, turn: TurnAudio, *, report: bool) -> None:
+        if not turn.paused and turn.played_ms < turn.received_ms:
+            before = len(turn.text)
+            turn.played_ms = min(turn.played_ms + FRAME_MS, turn.received_ms)
+            now_ms = round(asyncio.get_running_loop().time() * 1000)
+            self.heard_at += [(now_ms, number, word) for word in turn.text[before:]]
+        turn.done = turn.ended and turn.played_ms >= turn.received_ms
+        if turn.done or report:
+            self.report(number)
+
+    def report(self, number: int) -> None:
+        turn = self.turns[number]
+        if self.session is not None:
+            self.session.deliver(Played(session="s", epoch=1, turn=number, ms=turn.played_ms, done=turn.done))
+
+    def clear(self, number: int) -> None:
+        turn = self.turns.setdefault(number, TurnAudio())
+        turn.cleared = turn.done = True
+        self.report(number)
+
+
+def _uplink(script: Sequence[Action], end_ms: int) -> list[tuple[int, Inbound]]:
+    """The caller's messages with the time at which each leaves, in ms. One seq a message."""
+    audio = bytearray(end_ms * MS_BYTES)
+    for action in script:
+        if isinstance(action, Say):
+            pcm = speech(action.text, action.word_ms)
+            audio[action.at_ms * MS_BYTES : action.at_ms * MS_BYTES + len(pcm)] = pcm
+    others = sorted((action for action in script if not isinstance(action, Say)), key=lambda action: action.at_ms)
+    result: list[tuple[int, Inbound]] = []
+    for media_ms in range(0, end_ms, FRAME_MS):
+        while others and others[0].at_ms <= media_ms:
+            result.append((media_ms, _message(others.pop(0), len(result))))
+        pcm = bytes(audio[media_ms * MS_BYTES : (media_ms + FRAME_MS) * MS_BYTES])
+        result.append((media_ms + FRAME_MS, UplinkAudio("s", len(result), media_ms, pcm)))
+    result.append((end_ms, Hangup("s", len(result), "hung up")))
+    return result
+
+
+def _message(action: Type | Ask, seq: int) -> Inbound:
+    if isinstance(action, Type):
+        return Text("s", seq, action.text)
+    return ClientEvent("s", seq, action.name)
+
+
+@dataclass(frozen=True)
+class Told:
+    """An event, when it was sent (ms)."""
+
+    at_ms: int
+    name: str
+    data: dict[str, Any]
+
+
+class StandInSession:
+    """Implements `workers.backend.Session` for one worker's time with the conversation."""
+
+    def __init__(self, edge: Edge, tenant: Tenant, snapshot: Snapshot | None = None) -> None:
+        self.id = "s"
+        self.tenant = tenant
+        self.rate_hz = RATE_HZ
+        self.snapshot = copy.deepcopy(snapshot) if snapshot is not None else Snapshot()
+        self.committed = copy.deepcopy(self.snapshot)
+        self.playhead = edge.playhead
+        self.events: list[Told] = []
+        self.rests: list[bool] = []
+        self.commits = 0
+        self.alive = True
+        self.lost = False
+        self._edge = edge
+        self._inbox: asyncio.Queue[Inbound] = asyncio.Queue()
+        edge.session = self
+
+    def deliver(self, message: Inbound) -> None:
+        if isinstance(message, Played):
+            turn = self._edge.turns[message.turn]
+            self.playhead = Playhead(message.turn, turn.received_ms, message.ms, message.done)
+        self._inbox.put_nowait(message)
+
+    async def pump(self) -> None:
+        """Bring the caller's messages, from the snapshot's position on: past ones quickly, the others when they are due."""
+        loop = asyncio.get_running_loop()
+        for at_ms, message in self._edge.uplink[self.snapshot.uplink_seq :]:
+            await asyncio.sleep(max(REPLAY_STEP_S, at_ms / 1000 - loop.time()))
+            self.deliver(message)
+
+    async def inbox(self) -> AsyncIterator[Inbound]:
+        while True:
+            message = await self._inbox.get()
+            yield message
+            if isinstance(message, Hangup):
+                return
+
+    async def speak(self, turn: int, pcm: bytes, *, sentence_end: bool = False) -> None:
+        assert len(pcm) % 2 == 0
+        audio = self._edge.turns.setdefault(turn, TurnAudio())
+        while self.alive and not audio.cleared and audio.received_ms - audio.played_ms >= CREDIT_MS:
+            await asyncio.sleep(FRAME_MS / 1000)
+        if self.alive and not audio.cleared:
+            assert not audio.ended, "audio after the turn's end"
+            assert turn == max(self._edge.turns), "audio of an old turn"
+            audio.audio += pcm
+
+    def end_turn(self, turn: int) -> None:
+        if self.alive:
+            self._edge.turns[turn].ended = True
+
+    def pause(self, turn: int) -> None:
+        if self.alive:
+            self._edge.turns[turn].paused = True
+
+    def resume(self, turn: int) -> None:
+        if self.alive:
+            self._edge.turns[turn].paused = False
+
+    def clear(self, turn: int) -> None:
+        if self.alive:
+            self._edge.clear(turn)
+
+    def event(self, name: str, **data: Any) -> None:
+        self.events.append(Told(round(asyncio.get_running_loop().time() * 1000), name, data))
+
+    async def commit(self) -> None:
+        state = copy.deepcopy(self.snapshot)
+        if self.lost:
+            raise SessionLost("fenced")
+        assert state.uplink_seq >= self.committed.uplink_seq, "uplink_seq went back"
+        await asyncio.sleep(BUS_S)
+        if self.alive:
+            self.committed = state
+            self.commits += 1
+
+    def rest(self, at_rest: bool) -> None:
+        self.rests.append(at_rest)
+
+    def close(self, reason: str) -> None:
+        raise AssertionError("the cascade closes no session")

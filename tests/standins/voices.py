@@ -1,0 +1,199 @@
+"""Scripted speech, hearing and thought. A word is a constant sample value, so that it can be recognised in any audio.
+
+What is said is cut, joined, resumed and replayed in tests; the words that come out tell exactly what was lost or doubled.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from array import array
+from collections.abc import AsyncGenerator, Sequence
+from itertools import groupby
+
+from trunkline.errors import ProviderError
+from workers.providers.base import ChatMessage, Transcript
+
+RATE_HZ = 8000
+LOUD = 1000
+"""Everything above is a word; everything below is silence."""
+
+_values: dict[str, int] = {}
+_words: dict[int, str] = {}
+
+
+def value_of(word: str) -> int:
+    """The sample value that stands for `word`."""
+    if word not in _values:
+        value = LOUD + 1 + len(_values)
+        _values[word], _words[value] = value, word
+    return _values[word]
+
+
+def speech(text: str, word_ms: int) -> bytes:
+    """`text` as audio at RATE_HZ, `word_ms` a word."""
+    samples = array("h")
+    for word in text.split():
+        samples.extend([value_of(word)] * (RATE_HZ * word_ms // 1000))
+    return samples.tobytes()
+
+
+def words(pcm: bytes, shortest_ms: int = 1) -> list[str]:
+    """The words in audio, in order; parts of a word shorter than `shortest_ms` do not count."""
+    least = RATE_HZ * shortest_ms // 1000
+    runs = [(value, sum(1 for _ in run)) for value, run in groupby(array("h", pcm))]
+    return [_words[value] for value, count in runs if value > LOUD and count >= least]
+
+
+class LoudnessVad:
+    """Speech is what is loud. Chunks of 32 ms, like the real one."""
+
+    def __init__(self, rate_hz: int) -> None:
+        self._chunk = rate_hz * 32 // 1000 * 2
+        self._buffer = b""
+
+    def push(self, pcm: bytes) -> list[float]:
+        self._buffer += pcm
+        result = []
+        while len(self._buffer) >= self._chunk:
+            chunk, self._buffer = self._buffer[: self._chunk], self._buffer[self._chunk :]
+            samples = array("h", chunk)
+            result.append(1.0 if sum(sample > LOUD for sample in samples) * 2 > len(samples) else 0.0)
+        return result
+
+
+class Failing:
+    """Fails on the n-th uses (from 0) given."""
+
+    def __init__(self, *uses: int) -> None:
+        self._uses = uses
+        self._count = 0
+
+    def check(self, provider: str) -> None:
+        use, self._count = self._count, self._count + 1
+        if use in self._uses:
+            raise ProviderError(provider, "scripted failure")
+
+
+class ScriptedStt:
+    """Hears the words whose larger part is in the utterance; takes `takes_s` for it."""
+
+    rate_hz = RATE_HZ
+    description = "scripted speech-to-text"
+
+    def __init__(self, takes_s: float = 0.2, failing: Failing | None = None, shortest_ms: int = 120) -> None:
+        self.takes_s = takes_s
+        self.failing = failing or Failing()
+        self.shortest_ms = shortest_ms
+        self.open = 0
+        self.heard: list[str] = []
+
+    def utterance(self) -> ScriptedTranscriber:
+        self.open += 1
+        return ScriptedTranscriber(self)
+
+    async def close(self) -> None:
+        """Nothing to close."""
+
+
+class ScriptedTranscriber:
+    def __init__(self, stt: ScriptedStt) -> None:
+        self._stt = stt
+        self._pcm = b""
+        self._open = True
+
+    def push(self, pcm: bytes) -> None:
+        self._pcm += pcm
+
+    async def finish(self) -> Transcript:
+        await asyncio.sleep(self._stt.takes_s)
+        self.cancel()
+        self._stt.failing.check("stt")
+        text = " ".join(words(self._pcm, self._stt.shortest_ms))
+        self._stt.heard.append(text)
+        return Transcript(text)
+
+    def cancel(self) -> None:
+        if self._open:
+            self._open = False
+            self._stt.open -= 1
+
+
+class ScriptedLlm:
+    """Answers by table: the last user message's text (all of them joined, when several wait) to a text.
+
+    A last assistant message is continued. `delta_s` between words.
+    """
+
+    description = "scripted language model"
+
+    def __init__(
+        self, answers: dict[str, str], first_s: float = 0.3, delta_s: float = 0.02, failing: Failing | None = None
+    ) -> None:
+        self.answers = answers
+        self.first_s = first_s
+        self.delta_s = delta_s
+        self.failing = failing or Failing()
+        self.fail_after = 0
+        """Words that come before a failure."""
+        self.asked: list[list[ChatMessage]] = []
+
+    async def reply(self, messages: Sequence[ChatMessage]) -> AsyncGenerator[str, None]:
+        self.asked.append(list(messages))
+        before = messages[-1].content if messages[-1].role == "assistant" else ""
+        said = [message for message in messages if message.role != "system"]
+        if before:
+            said.pop()
+        question: list[str] = []
+        while said and said[-1].role == "user":
+            question.insert(0, said.pop().content)
+        text = self.answers[" ".join(question)]
+        assert text.startswith(before), f"{before!r} was not said by this model"
+        await asyncio.sleep(self.first_s)
+        parts = [part + " " for part in text[len(before) :].split(" ")]
+        parts[-1] = parts[-1][:-1]
+        try:
+            self.failing.check("llm")
+        except ProviderError:
+            for part in parts[: self.fail_after]:
+                yield part
+            raise
+        for part in parts:
+            yield part
+            await asyncio.sleep(self.delta_s)
+
+    async def close(self) -> None:
+        """Nothing to close."""
+
+
+class ScriptedTts:
+    """Speaks WORD_MS a word, in chunks of 50 ms, `speed` times faster than real time."""
+
+    WORD_MS = 200
+    rate_hz = RATE_HZ
+    description = "scripted text-to-speech"
+
+    def __init__(self, first_s: float = 0.1, speed: float = 5.0, failing: Failing | None = None) -> None:
+        self.first_s = first_s
+        self.speed = speed
+        self.failing = failing or Failing()
+        self.fail_after_chunks = 0
+        self.spoken: list[str] = []
+
+    async def speak(self, text: str) -> AsyncGenerator[bytes, None]:
+        self.spoken.append(text)
+        await asyncio.sleep(self.first_s)
+        pcm = speech(text, self.WORD_MS)
+        step = RATE_HZ * 50 // 1000 * 2
+        chunks = [pcm[at : at + step] for at in range(0, len(pcm), step)]
+        try:
+            self.failing.check("tts")
+        except ProviderError:
+            for chunk in chunks[: self.fail_after_chunks]:
+                yield chunk
+            raise
+        for chunk in chunks:
+            yield chunk
+            await asyncio.sleep(0.05 / self.speed)
+
+    async def close(self) -> None:
+        """Nothing to close."""
