@@ -119,6 +119,13 @@ class Directory:
         self._known[tenant_id] = tenant
         return tenant
 
+    async def all(self) -> list[Tenant]:
+        """Every tenant, as they are now. Raises BusError."""
+        raw = await self._redis.ask("HVALS", keys.TENANTS)
+        tenants = [parse(value.decode(), "a tenant in Redis") for value in raw]
+        self._known |= {tenant.id: tenant for tenant in tenants}
+        return tenants
+
     async def restore(self) -> None:
         """Write what this process knows and Redis does not. Raises BusError."""
         for tenant in self._known.values():

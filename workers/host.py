@@ -15,7 +15,7 @@ from trunkline.bus.connection import Redis
 from trunkline.bus.dispatch import Dispatch, Entry
 from trunkline.bus.lanes import Inbox, Outbox
 from trunkline.bus.messages import Control, Message
-from trunkline.errors import BusError, SessionLost, SettingsError
+from trunkline.errors import BusError, SessionLost, SettingsError, TrunklineError
 from trunkline.sessions import Record, Records
 from trunkline.settings import Settings
 from trunkline.tenants import Directory, Tenant
@@ -48,6 +48,19 @@ class Served:
         self.handed_over = False
 
 
+def make_backend(name: str, tenant: Tenant, providers: Providers) -> Backend:
+    """The backend that lives in `workers/<name>/`, for a tenant. May load models: not for the event loop.
+
+    Raises SettingsError when there is none, or the tenant's settings for it are wrong.
+    """
+    try:
+        module = importlib.import_module(f"workers.{name}.runner")
+    except ModuleNotFoundError as error:
+        raise SettingsError(f"tenant {tenant.id}: no backend {name!r} ({error})") from error
+    backend: Backend = module.backend(tenant, providers)
+    return backend
+
+
 class Host:
     """One worker process."""
 
@@ -74,6 +87,7 @@ class Host:
 
     async def run(self) -> None:
         """Serve until `drain` was called and all sessions are gone. Raises BusError when Redis is out of reach at start."""
+        await self._warm_up()
         await self._inbox.open()
         for backend in self._settings.backend_names:
             await self._dispatch.make_group(backend)
@@ -97,6 +111,20 @@ class Host:
             for task in running:
                 task.cancel()
         await self._providers.close()
+
+    async def _warm_up(self) -> None:
+        """Load what the tenants need before the first caller waits for it."""
+        for tenant in await self._tenants.all():
+            if tenant.backend not in self._settings.backend_names:
+                continue
+            try:
+                backend = await asyncio.to_thread(make_backend, tenant.backend, tenant, self._providers)
+            except TrunklineError as error:
+                log.error("tenant %s cannot be served: %s", tenant.id, error)
+                continue
+            for stage, description in backend.providers.items():
+                log.info("tenant %s: %s: %s", tenant.id, stage, description)
+            await backend.close()
 
     def drain(self) -> None:
         """Take no more; hand over what there is, each session at its next moment of rest."""
@@ -163,7 +191,7 @@ class Host:
         live = served.live
         outcome = "failed"
         try:
-            backend = self._backend(live)
+            backend = await asyncio.to_thread(make_backend, live.record.backend, live.tenant, self._providers)
             outcome = await self._until_over(served, backend)
         except Exception:
             # One session's failure is not its neighbours': it is put up again, and given up after a few.
@@ -175,15 +203,6 @@ class Host:
             await self._finish(served, outcome)
         except BusError as error:
             log.warning("session %s: its end could not be recorded: %s", live.id, error)
-
-    def _backend(self, live: LiveSession) -> Backend:
-        name = live.record.backend
-        try:
-            module = importlib.import_module(f"workers.{name}.runner")
-        except ModuleNotFoundError as error:
-            raise SettingsError(f"tenant {live.tenant.id}: no backend {name!r}") from error
-        backend: Backend = module.backend(live.tenant, self._providers)
-        return backend
 
     async def _until_over(self, served: Served, backend: Backend) -> str:
         """Run the backend until it returns (`over`), or another worker has the session (`lost`)."""
