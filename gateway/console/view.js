@@ -127,7 +127,7 @@ export function showLatency({ total_ms: total, parts }) {
   );
 }
 
-const STAGES = { stt: "Hears with", llm: "Thinks with", tts: "Speaks with" };
+const STAGES = { stt: "Hears", llm: "Thinks", tts: "Speaks" };
 
 /** @param {{backend: string, providers?: Record<string, string>}} message */
 export function showBackend({ backend, providers = {} }) {
