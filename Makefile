@@ -2,7 +2,6 @@
 VENV := .venv
 BIN := $(VENV)/bin
 ARGS ?=
-SOURCES := trunkline adapters gateway workers cli tests benchmarks
 
 .PHONY: run test check lint format types bench lock clean help
 .DEFAULT_GOAL := help
@@ -34,7 +33,7 @@ types:  ## mypy, strict, on everything
 	$(BIN)/mypy
 
 bench:  ## what the speed claims rest on
-	@deploy/bootstrap.sh run && exec $(BIN)/python -m benchmarks $(ARGS)
+	@deploy/bootstrap.sh dev && exec $(BIN)/python -m benchmarks $(ARGS)
 
 lock:  ## the newest versions of everything, into requirements/
 	@deploy/bootstrap.sh run && exec deploy/lock.sh
