@@ -114,10 +114,13 @@ class Edge:
 
     def _play_frame(self, number: int, turn: TurnAudio, *, report: bool) -> None:
         if not turn.paused and turn.played_ms < turn.received_ms:
-            before = len(turn.text)
-            turn.played_ms = min(turn.played_ms + FRAME_MS, turn.received_ms)
+            before_ms, turn.played_ms = turn.played_ms, min(turn.played_ms + FRAME_MS, turn.received_ms)
+            # The last ms before this frame tells whether a word goes on or begins.
+            known_at = max(0, before_ms - 1) * MS_BYTES
+            known = words(bytes(turn.audio[known_at : before_ms * MS_BYTES]))
+            heard = words(bytes(turn.audio[known_at : turn.played_ms * MS_BYTES]))
             now_ms = round(asyncio.get_running_loop().time() * 1000)
-            self.heard_at += [(now_ms, number, word) for word in turn.text[before:]]
+            self.heard_at += [(now_ms, number, word) for word in heard[len(known) :]]
         turn.done = turn.ended and turn.played_ms >= turn.received_ms
         if turn.done or report:
             self.report(number)
@@ -224,7 +227,7 @@ class StandInSession:
             self._edge.turns[turn].paused = True
 
     def resume(self, turn: int) -> None:
-        if self.alive:
+        if self.alive and turn in self._edge.turns:
             self._edge.turns[turn].paused = False
 
     def clear(self, turn: int) -> None:

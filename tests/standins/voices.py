@@ -1,6 +1,6 @@
-"""Scripted speech, hearing and thought. A word is a constant sample value, so that it can be recognised in any audio.
+"""Scripted speech, hearing and thought. A word is a constant sample value, so it can be recognised in any audio.
 
-What is said is cut, joined, resumed and replayed in tests; the words that come out tell exactly what was lost or doubled.
+What is said is cut, joined, resumed and replayed in tests; the words that come out tell what was lost or doubled.
 """
 
 from __future__ import annotations
@@ -16,6 +16,8 @@ from workers.providers.base import ChatMessage, Transcript
 RATE_HZ = 8000
 LOUD = 1000
 """Everything above is a word; everything below is silence."""
+
+UNKNOWN = "I have no script for this."
 
 _values: dict[str, int] = {}
 _words: dict[int, str] = {}
@@ -56,7 +58,7 @@ class LoudnessVad:
         result = []
         while len(self._buffer) >= self._chunk:
             chunk, self._buffer = self._buffer[: self._chunk], self._buffer[self._chunk :]
-            samples = array("h", chunk)
+            samples = array("h", chunk)[::16]
             result.append(1.0 if sum(sample > LOUD for sample in samples) * 2 > len(samples) else 0.0)
         return result
 
@@ -146,7 +148,7 @@ class ScriptedLlm:
         question: list[str] = []
         while said and said[-1].role == "user":
             question.insert(0, said.pop().content)
-        text = self.answers[" ".join(question)]
+        text = self.answers.get(" ".join(question), UNKNOWN)
         assert text.startswith(before), f"{before!r} was not said by this model"
         await asyncio.sleep(self.first_s)
         parts = [part + " " for part in text[len(before) :].split(" ")]

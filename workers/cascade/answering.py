@@ -137,7 +137,7 @@ class Answering:
     def _apology(self) -> str:
         """Say sorry in this answer: its text, after what was said before."""
         self._apologised = True
-        text = f" {SORRY}" if self.answer.text else SORRY
+        text = f" {SORRY}" if self.answer.text[-1:].strip() else SORRY
         self.answer.text += text
         return text
 

@@ -96,6 +96,8 @@ class Conversation:
         """Carry on where the last worker was, or greet."""
         snapshot, playhead = self._session.snapshot, self._session.playhead
         snapshot.next_turn = max(snapshot.next_turn, playhead.turn + 1)
+        if playhead.turn:
+            self._session.resume(playhead.turn)  # whoever paused it is gone; if the caller still speaks, it will pause
         answer = snapshot.answer
         if answer is not None and playhead.turn > answer.turn:  # the edge is beyond it: all of it was heard
             context.remember(snapshot, Item("assistant", context.said(answer).strip(), answer.turn))
@@ -210,8 +212,13 @@ class Conversation:
             return
         if self._clearing is not None and message.turn == self._clearing.answer.turn:
             self._settle(message.ms)
-        elif self._answering is not None and message.turn == self._answering.answer.turn and self._answering.all_sent:
-            self._finish(self._answering)
+        elif self._answering is not None and message.turn == self._answering.answer.turn:
+            if self._answering.all_sent and message.ms >= self._answering.position_ms:
+                self._finish(self._answering)
+            else:  # an earlier worker cleared it, and died before it could tell
+                self._silence()
+                self._settle(message.ms)
+                self._fall_silent()
 
     # --- what the user says
 
@@ -337,6 +344,8 @@ class Conversation:
 
     def _fall_silent(self) -> None:
         """There is no answer any more; the user may have begun to speak meanwhile."""
+        if self._answering is not None and self._machine.state is State.INTERRUPTED:
+            self._session.resume(self._answering.answer.turn)  # or the edge would hold the next answer too
         self._answering = None
         self._session.snapshot.answer = None
         self._floor_free.set()
