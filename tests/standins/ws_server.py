@@ -78,13 +78,13 @@ class Caller:
         self._turn, self._sent_ms = turn, offset_ms
         began = asyncio.get_running_loop().time()
         announced: WebSocket | None = None
-        while (at := round(self._sent_ms - offset_ms) * BYTES_PER_MS) < len(pcm) and self._turn == turn:
+        while (at := round((self._sent_ms - offset_ms) * RATE_HZ / 1000) * 2) < len(pcm) and self._turn == turn:
             await self.connected.wait()
             websocket = self.websocket
             if websocket is None:
                 continue
             if announced is not websocket:
-                at = round(self._sent_ms - offset_ms) * BYTES_PER_MS
+                at = round((self._sent_ms - offset_ms) * RATE_HZ / 1000) * 2
                 await self.send("audio", turn=turn, offset_ms=self._sent_ms)
                 announced = websocket
             chunk = pcm[at : at + CHUNK_MS * BYTES_PER_MS]
@@ -339,7 +339,9 @@ async def exchange(caller: Caller, turn: int, question: str, answer: str, *, cut
     if cut_at:
         await caller.clear(turn + 1)
     text = " ".join(said)
-    await caller.send("transcript", role="assistant", turn=turn + 1, text=text, **({"interrupted": True} if cut_at else {}))
+    await caller.send(
+        "transcript", role="assistant", turn=turn + 1, text=text, **({"interrupted": True} if cut_at else {})
+    )
     await caller.send("response_done", turn=turn + 1)
     await caller.send("state", state="listening")
 
