@@ -65,6 +65,8 @@ class TurnAudio:
     ended: bool = False
     cleared: bool = False
     done: bool = False
+    moved: asyncio.Event = field(default_factory=asyncio.Event)
+    """Set when some of it was played, or cleared."""
 
     @property
     def received_ms(self) -> int:
@@ -119,6 +121,7 @@ class Edge:
             known_at = max(0, before_ms - 1) * MS_BYTES
             known = words(bytes(turn.audio[known_at : before_ms * MS_BYTES]))
             heard = words(bytes(turn.audio[known_at : turn.played_ms * MS_BYTES]))
+            turn.moved.set()
             now_ms = round(asyncio.get_running_loop().time() * 1000)
             self.heard_at += [(now_ms, number, word) for word in heard[len(known) :]]
         turn.done = turn.ended and turn.played_ms >= turn.received_ms
@@ -133,6 +136,7 @@ class Edge:
     def clear(self, number: int) -> None:
         turn = self.turns.setdefault(number, TurnAudio())
         turn.cleared = turn.done = True
+        turn.moved.set()
         self.report(number)
 
 
@@ -195,7 +199,7 @@ class StandInSession:
         self._inbox.put_nowait(message)
 
     async def pump(self) -> None:
-        """Bring the caller's messages, from the snapshot's position on: past ones quickly, the others when they are due."""
+        """Bring the caller's messages, from the snapshot's position on: past ones quickly, others when they are due."""
         loop = asyncio.get_running_loop()
         for at_ms, message in self._edge.uplink[self.snapshot.uplink_seq :]:
             await asyncio.sleep(max(REPLAY_STEP_S, at_ms / 1000 - loop.time()))
@@ -212,7 +216,8 @@ class StandInSession:
         assert len(pcm) % 2 == 0
         audio = self._edge.turns.setdefault(turn, TurnAudio())
         while self.alive and not audio.cleared and audio.received_ms - audio.played_ms >= CREDIT_MS:
-            await asyncio.sleep(FRAME_MS / 1000)
+            audio.moved.clear()
+            await audio.moved.wait()
         if self.alive and not audio.cleared:
             assert not audio.ended, "audio after the turn's end"
             assert turn == max(self._edge.turns), "audio of an old turn"

@@ -1,4 +1,4 @@
-"""An event loop whose clock jumps to the next timer when nothing else is to do: minutes of conversation in milliseconds."""
+"""An event loop whose clock jumps to the next timer when nothing else is to do: minutes pass in milliseconds."""
 
 from __future__ import annotations
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import deque
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from trunkline.bus.messages import ClientEvent, Played, Text, UplinkAudio
@@ -48,7 +49,7 @@ class _Contribution:
 class Conversation:
     """Serves one session. Implements `answering.Floor`."""
 
-    def __init__(self, session: Session, stages: Stages, voice_activity: VoiceActivity) -> None:
+    def __init__(self, session: Session, stages: Stages, voice_activity: Callable[[int], VoiceActivity]) -> None:
         self._session = session
         self._stages = stages
         self._settings = session.tenant.turn

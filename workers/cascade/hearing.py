@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Protocol
 
 from trunkline.audio.resample import Resampler
@@ -10,6 +11,9 @@ from trunkline.errors import ProviderError
 from trunkline.tenants import TurnSettings
 from workers.providers.base import SpeechToText, Transcriber, Transcript
 from workers.turns.endpointing import CHUNK_MS, PRE_ROLL_MS, Edge, EdgeKind, Endpointing, PreRoll
+
+VOICE_RATE_HZ = 16_000
+"""The highest rate a voice activity detector is given; at 8 kHz it works as it is."""
 
 
 class VoiceActivity(Protocol):
@@ -61,15 +65,22 @@ class Ear:
     """One session's hearing. At most one utterance is open at a time."""
 
     def __init__(
-        self, speech_to_text: SpeechToText, voice_activity: VoiceActivity, rate_hz: int, settings: TurnSettings
+        self,
+        speech_to_text: SpeechToText,
+        voice_activity: Callable[[int], VoiceActivity],
+        rate_hz: int,
+        settings: TurnSettings,
     ) -> None:
+        """`voice_activity` makes a detector for a rate of 8 or 16 kHz."""
         self.endpointing = Endpointing(settings)
         self.utterance: Utterance | None = None
         """What is being said now, if anything."""
         self.now_ms = 0
         """Media time of the end of what was heard."""
         self._speech_to_text = speech_to_text
-        self._voice_activity = voice_activity
+        voice_rate_hz = min(rate_hz, VOICE_RATE_HZ)
+        self._to_voice_rate = Resampler(rate_hz, voice_rate_hz)
+        self._voice_activity = voice_activity(voice_rate_hz)
         self._rate_hz = rate_hz
         self._pre_roll = PreRoll(settings.start_ms + CHUNK_MS + PRE_ROLL_MS)
         self._done_seq = 0
@@ -86,7 +97,7 @@ class Ear:
             self.utterance.push(frame.pcm)
         self._advance(frame)
         edges = []
-        for probability in self._voice_activity.push(frame.pcm):
+        for probability in self._voice_activity.push(self._to_voice_rate.push(frame.pcm)):
             assert self._chunk_end_ms is not None
             self._chunk_end_ms += CHUNK_MS
             edge = self.endpointing.push(round(self._chunk_end_ms), 0.0 if deaf else probability)

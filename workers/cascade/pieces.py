@@ -12,7 +12,7 @@ class Cutter:
     """One sentence's audio: s16le mono at `rate_hz`, its first `skip_ms` thrown away.
 
     Pieces are whole frames; the end of the sentence is filled up with silence. So a sentence begins at the same frame
-    of its turn whichever worker speaks it. One frame is kept until more comes: the last piece is to be known as the last.
+    of its turn whichever worker speaks it. One frame is kept until more comes, so that the last piece is known as such.
     """
 
     def __init__(self, rate_hz: int, skip_ms: int = 0) -> None:

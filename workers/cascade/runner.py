@@ -29,7 +29,7 @@ class Cascade:
 
     async def run(self, session: Session) -> None:
         """Serve `session` until its inbox ends. Raises SessionLost when another worker owns it."""
-        await Conversation(session, self._stages, self._voice_activity(session.rate_hz)).run()
+        await Conversation(session, self._stages, self._voice_activity).run()
 
     async def close(self) -> None:
         """Nothing of its own to close."""

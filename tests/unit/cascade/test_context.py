@@ -1,0 +1,99 @@
+"""What the language model is shown, and what counts as heard."""
+
+from __future__ import annotations
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from workers.backend import Answer, Item, Snapshot, Spoken
+from workers.cascade import context
+from workers.cascade.latency import Latency
+
+SPOKEN = [Spoken("One two three. ", 0, 1000), Spoken("Four five six.", 1000, 2000)]
+
+
+def test_heard_is_cut_to_the_word() -> None:
+    assert context.heard(SPOKEN, 0) == ""
+    assert context.heard(SPOKEN, 500) == "One two"
+    assert context.heard(SPOKEN, 1000) == "One two three."
+    assert context.heard(SPOKEN, 1300) == "One two three. Four"
+    assert context.heard(SPOKEN, 2000) == "One two three. Four five six."
+    assert context.heard([], 500) == ""
+
+
+def test_heard_of_a_sentence_still_being_made_goes_by_its_length() -> None:
+    making = [SPOKEN[0], Spoken("Four five six.", 1000, 1000)]
+    assert context.heard(making, 1000) == "One two three."
+    assert context.heard(making, 1000 + 5 * context.CHARACTER_MS) == "One two three. Four"
+    assert context.heard(making, 5000) == "One two three. Four five six."
+
+
+@given(st.integers(0, 3000), st.integers(0, 3000))
+def test_more_played_is_never_less_heard(one_ms: int, other_ms: int) -> None:
+    less, more = sorted((one_ms, other_ms))
+    assert context.heard(SPOKEN, more).startswith(context.heard(SPOKEN, less))
+
+
+def test_rewind_goes_back_to_the_sentence_where_the_audio_ends() -> None:
+    answer = Answer(2, "", spoken=list(SPOKEN))
+    assert context.rewind(answer, 1400) == (["Four five six."], 1000)
+    assert answer.spoken == SPOKEN[:1]
+    assert context.rewind(Answer(2, "", spoken=list(SPOKEN)), 0)[1] == 0
+    assert context.rewind(Answer(2, "", spoken=list(SPOKEN)), 999)[0] == [sentence.text for sentence in SPOKEN]
+
+
+def test_rewind_of_what_arrived_wholly_leaves_nothing_to_say() -> None:
+    answer = Answer(2, "", spoken=list(SPOKEN))
+    assert context.rewind(answer, 2000) == ([], 2000)
+    assert answer.spoken == SPOKEN
+
+
+def test_rewind_knows_that_the_last_sentence_may_not_be_all_there() -> None:
+    making = [SPOKEN[0], Spoken("Four five six.", 1000, 1000)]
+    assert context.rewind(Answer(2, "", spoken=making), 1900) == (["Four five six."], 1000)
+
+
+def test_messages_end_with_what_it_had_begun_to_answer() -> None:
+    snapshot = Snapshot([Item("user", "hi", 1)], Answer(2, "Hello th"))
+    assert [(message.role, message.content) for message in context.messages("Be kind.", snapshot)] == [
+        ("system", "Be kind."),
+        ("user", "hi"),
+        ("assistant", "Hello th"),
+    ]
+
+
+def test_only_the_last_items_are_sent_and_kept() -> None:
+    snapshot = Snapshot()
+    for number in range(context.KEPT_ITEMS + 20):
+        context.remember(snapshot, Item("user", str(number), number))
+    assert len(snapshot.items) == context.KEPT_ITEMS
+    assert len(context.messages("", snapshot)) == 1 + context.SENT_ITEMS
+    for number in range(20):
+        context.remember(snapshot, Item("user", "x" * 4000, number))
+    assert sum(len(item.text) for item in snapshot.items) <= context.KEPT_CHARACTERS
+
+
+def test_what_is_owed() -> None:
+    snapshot = Snapshot()
+    assert context.is_new(snapshot)
+    assert not context.owes_answer(snapshot)
+    context.remember(snapshot, Item("user", "hi", context.new_turn(snapshot)))
+    assert not context.is_new(snapshot)
+    assert context.owes_answer(snapshot)
+    context.owe_nothing(snapshot)
+    assert not context.owes_answer(snapshot)
+    context.remember(snapshot, Item("user", "hello?", context.new_turn(snapshot)))
+    assert context.owes_answer(snapshot)
+    context.remember(snapshot, Item("assistant", "yes", context.new_turn(snapshot)))
+    assert not context.owes_answer(snapshot)
+
+
+@given(st.lists(st.floats(0, 5), max_size=5), st.integers(0, 900))
+def test_latency_parts_sum(marks: list[float], endpoint_ms: int) -> None:
+    latency = Latency(100.0, endpoint_ms)
+    for number, after_s in enumerate(sorted(marks)):
+        latency.mark(str(number), 100.0 + after_s)
+        latency.mark(str(number), 200.0)
+    report = latency.report()
+    assert sum(ms for _, ms in report["parts"]) == report["total_ms"]
+    assert report["total_ms"] == endpoint_ms + round(max(marks, default=0) * 1000)
