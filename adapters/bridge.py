@@ -40,13 +40,14 @@ from trunkline.bus.messages import (
     Uplink,
     UplinkAudio,
 )
-from trunkline.bus.sequence import Ring, Sequence
+from trunkline.bus.sequence import Order, Ring, Sequence
 
 log = logging.getLogger(__name__)
 
 RING_MS = 15_000
 ACK_EVERY_MS = 100
 RECENT_EVENTS = 200
+ASK_AGAIN_MS = 50
 PIECE_MS = 200
 NOBODYS_EPOCH = 1 << 20
 """Added to the epoch when the gateway speaks for itself: no worker's word counts after it."""
@@ -84,6 +85,7 @@ class Bridge:
         self._closing: str | None = None
         self._recent: deque[tuple[int, str, dict[str, Any]]] = deque(maxlen=RECENT_EVENTS)
         self._client_seq = 0
+        self._asked_ms = 0.0
 
     # --- the link's side
 
@@ -177,7 +179,11 @@ class Bridge:
             return False
         if self._received is None:
             self._received = Sequence(message.seq)
-        return self._received.accept(message.seq) is not None
+        order = self._received.accept(message.seq)
+        if order is Order.GAP and self._clock_ms() - self._asked_ms > ASK_AGAIN_MS:
+            self._asked_ms = self._clock_ms()
+            self._join()
+        return order is Order.NEXT
 
     def _attached(self, message: Attached) -> None:
         if message.epoch < self.epoch:
@@ -190,12 +196,10 @@ class Bridge:
         self.epoch, self.worker = message.epoch, message.lane
         if self._next_seq < message.resume_from_seq:
             self._next_seq, self._media_ms = message.resume_from_seq, message.resume_media_ms
+        if self._received is not None:
+            self._received.skip_to(message.downlink_from_seq)
+        self._join()
         heard = self._playout.heard
-        received = self._received.expected - 1 if self._received else -1
-        self._lanes.send(
-            self.worker,
-            Joined(self.session, self.epoch, received, heard.turn, heard.received_ms, heard.played_ms),
-        )
         if heard.done:
             self._report(heard)
         for uplink in self._ring.since(message.resume_from_seq):
@@ -203,6 +207,14 @@ class Bridge:
         if self.link is None:
             self._lanes.send(self.worker, LinkLost(self.session))
         self.on_attached()
+
+    def _join(self) -> None:
+        """Tell the worker what we have, so that it sends what we miss."""
+        heard = self._playout.heard
+        received = self._received.expected - 1 if self._received else -1
+        first = self._ring[0].seq if self._ring else self._next_seq
+        joined = Joined(self.session, self.epoch, received, heard.turn, heard.received_ms, heard.played_ms, first)
+        self._lanes.send(self.worker, joined)
 
     def _downlink(self, message: Downlink) -> None:
         now_ms = self._clock_ms()

@@ -20,6 +20,7 @@ from trunkline.bus import keys
 from trunkline.bus.connection import Redis
 from trunkline.errors import BusError, TrunklineError
 from trunkline.sessions import Record, Records
+from workers.host import new_process_id
 
 READY_S = 30.0
 ROOT = Path(__file__).parent.parent
@@ -106,9 +107,9 @@ class Stack:
         for _ in range(workers):
             self.start_worker()
 
-    def start_worker(self, process_id: str | None = None) -> int:
+    def start_worker(self) -> int:
         """Start a worker of our own, without a supervisor. Returns its PID."""
-        return self._spawn("worker", *(("--process-id", process_id) if process_id else ()))
+        return self._spawn("worker", "--process-id", new_process_id())
 
     def _spawn(self, *arguments: str) -> int:
         tenants = self.directory / "tenants"

@@ -40,7 +40,7 @@ from trunkline.bus.messages import (
     TurnEnd,
     UplinkAudio,
 )
-from trunkline.bus.sequence import Sequence
+from trunkline.bus.sequence import Order, Sequence
 from trunkline.errors import BusError
 from trunkline.sessions import Record, Records
 from trunkline.tenants import Tenant
@@ -105,7 +105,12 @@ class LiveSession:
     def attach(self) -> None:
         """Tell the gateway that we have the session, and where its uplink should begin."""
         message = Attached(
-            self.id, self.record.epoch, self._lane, self._uplink.expected, 0 if self._media_ms is None else self._media_ms
+            self.id,
+            self.record.epoch,
+            self._lane,
+            self._uplink.expected,
+            resume_media_ms=0 if self._media_ms is None else self._media_ms,
+            downlink_from_seq=self._kept[0][0].seq if self._kept else self._seq,
         )
         self._lanes.send(self.record.gateway, message)
 
@@ -120,7 +125,7 @@ class LiveSession:
             case UplinkAudio():
                 self._uplink_audio(message)
             case Text() | Dtmf() | ClientEvent() | Hangup():
-                if self._uplink.accept(message.seq) is not None:
+                if self._in_order(message.seq):
                     self._deliver(message)
             case Played():
                 self._played(message)
@@ -147,8 +152,14 @@ class LiveSession:
 
     # --- uplink
 
+    def _in_order(self, seq: int) -> bool:
+        order = self._uplink.accept(seq)
+        if order is Order.GAP and self.joined.is_set():
+            self.unjoin()
+        return order is Order.NEXT
+
     def _uplink_audio(self, message: UplinkAudio) -> None:
-        if self._uplink.accept(message.seq) is None:
+        if not self._in_order(message.seq):
             return
         if self._media_ms is not None and 0 < message.media_ms - self._media_ms <= MAX_GAP_MS:
             for media_ms in range(self._media_ms, message.media_ms, FRAME_MS):
@@ -227,7 +238,10 @@ class LiveSession:
 
     def clear(self, turn: int) -> None:
         self._dead_turn = max(self._dead_turn, turn)
-        self._kept = deque(kept for kept in self._kept if not (isinstance(kept[0], DownlinkAudio) and kept[0].turn <= turn))
+        self._kept = deque(
+            (_nothing(kept), sent_s) if isinstance(kept, DownlinkAudio) and kept.turn <= turn else (kept, sent_s)
+            for kept, sent_s in self._kept
+        )
         self._down(Clear(self.id, self.record.epoch, self._seq, turn))
         self._credit.set()
 
@@ -240,7 +254,8 @@ class LiveSession:
     def _down(self, message: Downlink) -> None:
         self._seq += 1
         self._kept.append((message, time.monotonic()))
-        self._lanes.send(self.record.gateway, message)
+        if self.joined.is_set():
+            self._lanes.send(self.record.gateway, message)
 
     # --- what the gateway says
 
@@ -252,7 +267,10 @@ class LiveSession:
         self.joined.set()
         self.unjoined.clear()
         self.caller_lost_s = None
-        for kept, _ in list(self._kept):
+        self._uplink.skip_to(message.uplink_from_seq)
+        if self._kept and self._kept[0][0].seq > message.received_seq + 1 > 0:
+            self.attach()  # part of what it misses is gone: let it know where to begin
+        for kept, _ in self._kept:
             if kept.seq > message.received_seq:
                 self._lanes.send(self.record.gateway, kept)
 
@@ -289,25 +307,23 @@ class LiveSession:
         self.record.gateway, self.record.link = message.lane, message.link
         self.caller_lost_s = None
         self._keep_unreceived(message)
-        self.attach()
-        for kept, _ in list(self._kept):
-            self._lanes.send(self.record.gateway, kept)
+        self.unjoin()
 
     def _keep_unreceived(self, message: LinkResumed) -> None:
         """Forget what the returned client has; of a piece that arrived in part, keep the rest."""
-        kept: deque[tuple[Downlink, float]] = deque()
-        for downlink, sent_s in self._kept:
-            if isinstance(downlink, DownlinkAudio):
-                if not self._unheard(downlink, message.turn, message.received_ms):
-                    continue
-                skip_ms = message.received_ms - downlink.offset_ms
-                if downlink.turn == message.turn and skip_ms > 0:
-                    pcm = downlink.pcm[bytes_in(skip_ms, self.rate_hz) :]
-                    downlink = replace(downlink, offset_ms=message.received_ms, pcm=pcm)
-            elif isinstance(downlink, Event) and self.record.epoch << 32 | downlink.seq <= message.client_seq:
-                continue
-            kept.append((downlink, sent_s))
-        self._kept = kept
+        self._kept = deque((self._unreceived(kept, message), sent_s) for kept, sent_s in self._kept)
+
+    def _unreceived(self, kept: Downlink, message: LinkResumed) -> Downlink:
+        if isinstance(kept, Event):
+            return _nothing(kept) if self.record.epoch << 32 | kept.seq <= message.client_seq else kept
+        if not isinstance(kept, DownlinkAudio):
+            return kept
+        if not self._unheard(kept, message.turn, message.received_ms):
+            return _nothing(kept)
+        skip_ms = message.received_ms - kept.offset_ms
+        if kept.turn != message.turn or skip_ms <= 0:
+            return kept
+        return replace(kept, offset_ms=message.received_ms, pcm=kept.pcm[bytes_in(skip_ms, self.rate_hz) :])
 
     # --- what survives
 
@@ -324,6 +340,11 @@ class LiveSession:
         self.at_rest = at_rest
         if at_rest:
             self.on_rest()
+
+
+def _nothing(message: Downlink) -> DownlinkAudio:
+    """Takes a message's place in the sequence: no audio."""
+    return DownlinkAudio(message.session, message.epoch, message.seq, 0, 0, b"")
 
 
 def pack(snapshot: Snapshot) -> bytes:

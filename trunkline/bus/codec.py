@@ -8,7 +8,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable, Iterable
 from operator import attrgetter
-from typing import Any, get_args
+from typing import Any, get_args, get_origin, get_type_hints
 
 import msgpack
 
@@ -28,7 +28,15 @@ def _reader(kind: type[Any]) -> Callable[[Any], tuple[Any, ...]]:
 
 
 _FIELDS = {kind: (number, _reader(kind)) for number, kind in KINDS.items()}
-_ARITY = {number: len(dataclasses.fields(kind)) for number, kind in KINDS.items()}
+
+
+def _types(kind: type[Any]) -> tuple[type[Any], ...]:
+    hints = get_type_hints(kind)
+    return tuple(get_origin(hints[f.name]) or hints[f.name] for f in dataclasses.fields(kind))
+
+
+_TYPES = {number: _types(kind) for number, kind in KINDS.items()}
+_ARITY = {number: len(types) for number, types in _TYPES.items()}
 _pack = msgpack.Packer(use_bin_type=True).pack
 
 
@@ -68,7 +76,10 @@ class Decoder:
             if kind is None:
                 self.unknown_kinds += 1
                 return None
-            message: Message = kind(*row[1 : 1 + _ARITY[number]])
+            fields = row[1 : 1 + _ARITY[number]]
+            if tuple(map(type, fields)) != _TYPES[number][: len(fields)]:
+                raise TypeError("a field of another type")
+            message: Message = kind(*fields)
         except (TypeError, IndexError, KeyError) as error:
             raise MalformedEntry(f"not a message: {row!r:.80}") from error
         return message

@@ -8,6 +8,7 @@ another's lane, so a write to a process that is gone says so.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 from collections.abc import Awaitable, Callable
 
@@ -117,6 +118,7 @@ class Inbox:
         self._reader = redis.blocking()
         self._decoder = Decoder()
         self._last: bytes | str = "0-0"
+        self._doubt = asyncio.Event()
         self.malformed = 0
 
     @property
@@ -140,15 +142,23 @@ class Inbox:
 
     async def beat(self, on_made: Callable[[], Awaitable[None]]) -> None:
         """Keep the lane alive until cancelled. `on_made` runs whenever it was gone: Redis came back empty."""
+        reached = True
         while True:
             try:
                 if await self.open():
+                    log.warning("the bus came back empty: writing back what it must know")
                     await on_made()
             except BusError as error:
-                log.warning("bus out of reach: %s", error)
+                if reached:
+                    log.warning("the bus is out of reach: %s", error)
+                reached = False
                 await asyncio.sleep(RECONNECT_S)
-            else:
-                await asyncio.sleep(BEAT_S)
+                continue
+            reached = True
+            self._doubt.clear()
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(BEAT_S):
+                    await self._doubt.wait()
 
     async def read(self, deliver: Callable[[Message], None]) -> None:
         """Deliver every message, in order, until cancelled. After a broken connection it begins again at the oldest
@@ -159,6 +169,7 @@ class Inbox:
             except BusError as error:
                 log.debug("lane read failed, will read again: %s", error)
                 self._last = "0-0"
+                self._doubt.set()
                 await asyncio.sleep(RECONNECT_S)
                 continue
             for entry_id, fields in entries:

@@ -108,7 +108,8 @@ class Hangup:
 
 @dataclass(frozen=True, slots=True)
 class Joined:
-    """A gateway's answer to `Attached`: what it has of this epoch, and where its playout stands."""
+    """A gateway's answer to `Attached`, or its wish to be sent again what it misses: what it has of this epoch, the first
+    uplink it can still send, and where its playout stands."""
 
     KIND: ClassVar[int] = 9
     session: str
@@ -117,6 +118,7 @@ class Joined:
     turn: int
     received_ms: int
     played_ms: int
+    uplink_from_seq: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,7 +135,8 @@ class Superseded:
 
 @dataclass(frozen=True, slots=True)
 class Attached:
-    """A worker serves this session from now on; send its uplink to `lane`, beginning at `resume_from_seq`."""
+    """A worker serves this session; send its uplink to `lane`, beginning at `resume_from_seq`, which is at
+    `resume_media_ms`. Of its downlink, what is before `downlink_from_seq` will not come again."""
 
     KIND: ClassVar[int] = 32
     session: str
@@ -141,6 +144,7 @@ class Attached:
     lane: str
     resume_from_seq: int
     resume_media_ms: int = 0
+    downlink_from_seq: int = 0
 
 
 @dataclass(frozen=True, slots=True)

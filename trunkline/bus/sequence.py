@@ -1,30 +1,48 @@
-"""Sequence numbers: duplicates are dropped, gaps are counted. Pure."""
+"""Sequence numbers: duplicates are dropped, and what is missing is asked for again. Pure."""
 
 from __future__ import annotations
 
 from collections import deque
+from enum import Enum
 from typing import Protocol, TypeVar
+
+
+class Order(Enum):
+    """What a numbered message is to its receiver."""
+
+    NEXT = "next"
+    DUPLICATE = "duplicate"
+    GAP = "gap"
+    """Something before it is missing: it is not taken, and comes again with what is missing."""
 
 
 class Sequence:
     """The receiving end of one numbered stream."""
 
-    __slots__ = ("duplicates", "expected", "lost")
+    __slots__ = ("duplicates", "expected", "gaps", "lost")
 
     def __init__(self, expected: int = 0) -> None:
         self.expected = expected
         self.duplicates = 0
+        self.gaps = 0
         self.lost = 0
 
-    def accept(self, seq: int) -> int | None:
-        """How many messages are missing just before `seq` (mostly 0); None when `seq` was had before."""
-        missing = seq - self.expected
-        if missing < 0:
+    def accept(self, seq: int) -> Order:
+        """Whether to take message `seq`: only the NEXT one is."""
+        if seq == self.expected:
+            self.expected += 1
+            return Order.NEXT
+        if seq < self.expected:
             self.duplicates += 1
-            return None
-        self.lost += missing
-        self.expected = seq + 1
-        return missing
+            return Order.DUPLICATE
+        self.gaps += 1
+        return Order.GAP
+
+    def skip_to(self, seq: int) -> None:
+        """The sender no longer has what is before `seq`: it is lost."""
+        if seq > self.expected:
+            self.lost += seq - self.expected
+            self.expected = seq
 
 
 class Numbered(Protocol):
