@@ -97,7 +97,7 @@ class Caller:
         self._downlink = (0, 0.0)  # turn and ms at which the next binary message belongs
         self._format = "pcm"
         self._socket: ClientConnection | None = None  # only while a session is ready on it
-        self._deadline = asyncio.timeout(None)
+        self._deadline: asyncio.Timeout | None = None
         self._lost: tuple[float, int] | None = None
         self._attempts = 0
         self._last_error = ""
@@ -209,17 +209,22 @@ class Caller:
 
     async def answered(self, timeout_s: float = 20.0) -> Answer:
         """The answer to what was said or typed last, once it is heard to its end. Raises as `until`."""
-        await self.until(lambda: self._answer_done(), timeout_s)
-        return self._last_answer()
+        await self.until(lambda: self.is_answered, timeout_s)
+        return self.answers[max(self.answers)]
 
-    def _answer_done(self) -> bool:
+    @property
+    def is_answered(self) -> bool:
+        """Whether an answer that came after all that was said or typed is heard to its end."""
         if not self.answers or self.speaker.queued_ms:
             return False
-        answer = self._last_answer()
-        return answer.done_s is not None and answer.arrived_s > (self.last_input_s or -1.0)
+        answer = self.answers[max(self.answers)]
+        return (answer.done_s is not None or answer.interrupted) and answer.arrived_s > (self.last_input_s or -1.0)
 
-    def _last_answer(self) -> Answer:
-        return self.answers[max(self.answers)]
+    @property
+    def last_sign_s(self) -> float:
+        """When the caller was last active, or the server last heard of, or the loudspeaker last sounded."""
+        signs = [self.last_input_s or 0.0, self.speaker.last_heard_s]
+        return max(*signs, *(records[-1].at_s for records in (self.events, self.arrivals) if records))
 
     # --- what was measured
 
@@ -378,7 +383,8 @@ class Caller:
         self._note(kind, data)
 
     def _ready(self, socket: ClientConnection, ready: dict[str, Any]) -> None:
-        self._deadline.reschedule(None)
+        if self._deadline is not None:
+            self._deadline.reschedule(None)
         self._token = ready["resume"]
         if self._socket is socket:  # said twice: once more after a start that came late
             return

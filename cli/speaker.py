@@ -219,6 +219,11 @@ class Speaker:
         """What is here and not yet heard."""
         return self._ms(sum(chunk.left for chunk in self._queue))
 
+    @property
+    def last_heard_s(self) -> float:
+        """Where the last sound ended, on the clock of `now_s`."""
+        return self._start_s + (self.heard[-1].at + self.heard[-1].length) / self.rate_hz if self.heard else 0.0
+
     def take_reports(self) -> dict[int, int]:
         """Turns and how many ms of them were heard, as far as that is news: every 100 ms, and when the sound stops."""
         reports, self._reports = self._reports, {}
