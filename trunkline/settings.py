@@ -58,11 +58,12 @@ def load(environment: Mapping[str, str] | None = None, **overrides: Any) -> Sett
     """Read the settings; `overrides` (from the command line) come first. Raises SettingsError naming every wrong one."""
     environment = os.environ if environment is None else environment
     known = {PREFIX + name.upper() for name in Settings.model_fields} | {PREFIX + name for name in FOR_OTHERS}
+    names = [name.removeprefix(PREFIX) for name in known]
     wrong = []
     for name in environment:
         if name.startswith(PREFIX) and name not in known:
-            near = difflib.get_close_matches(name, known, n=1)
-            wrong.append(f"{name} is no setting" + (f", did you mean {near[0]}?" if near else ""))
+            near = difflib.get_close_matches(name.removeprefix(PREFIX), names, n=1)
+            wrong.append(f"{name} is no setting" + (f", did you mean {PREFIX}{near[0]}?" if near else ""))
     values: dict[str, Any] = {
         field: environment[PREFIX + field.upper()] for field in Settings.model_fields if PREFIX + field.upper() in environment
     }

@@ -89,7 +89,11 @@ def read_directory(directory: Path) -> list[Tenant]:
     """Every tenant of a directory of YAML files. Raises SettingsError for a wrong file, or an id used twice."""
     tenants: dict[str, Tenant] = {}
     for path in sorted(directory.glob("*.yaml")):
-        tenant = parse(path.read_text(encoding="utf-8"), str(path))
+        try:
+            text = path.read_text(encoding="utf-8")
+        except UnicodeDecodeError as error:
+            raise SettingsError(f"{path}: not UTF-8 text: {error}") from error
+        tenant = parse(text, str(path))
         if tenant.id in tenants:
             raise SettingsError(f"{path}: tenant id {tenant.id!r} is used by another file of {directory}")
         tenants[tenant.id] = tenant
