@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import wave
 from collections.abc import AsyncIterator, Callable
@@ -99,6 +100,13 @@ def open_page(chromium: Path, console_errors: Expected) -> OpenPage:
         console_errors.check()
 
     return open_page
+
+
+async def until(page: Page, expression: str) -> None:
+    """Wait for something to be true in the page. (Playwright's own `wait_for_function` breaks on the page's policy.)"""
+    async with asyncio.timeout(PATIENCE_MS / 1000):
+        while not await page.evaluate(f"Boolean({expression})"):
+            await asyncio.sleep(0.02)
 
 
 def take_console(message: ConsoleMessage, errors: Expected) -> None:

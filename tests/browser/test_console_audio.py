@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from playwright.async_api import Page
 
-from tests.browser.conftest import MIC_RATE_HZ, Expected, OpenPage, Samples, loudest_hz, tone, write_wav
+from tests.browser.conftest import MIC_RATE_HZ, Expected, OpenPage, Samples, loudest_hz, tone, until, write_wav
 from tests.standins.ws_server import RATE_HZ, StandIn
 
 pytestmark = pytest.mark.browser
@@ -112,7 +112,7 @@ async def test_the_answer_is_rendered_whole_and_acknowledged(stand_in: StandIn, 
     async with open_page(stand_in.url) as page:
         await page.click("#start")
         caller = await stand_in.caller()
-        await page.wait_for_function("trunkline.output")
+        await until(page, "trunkline.output")
         await start_tap(page)
         await caller.send("state", state="speaking")
         await caller.say(4, answer.tobytes())
@@ -140,7 +140,7 @@ async def test_the_answer_is_resampled_where_the_browser_keeps_its_rate(
     async with open_page(stand_in.url, init=REFUSES_RATES) as page:
         await page.click("#start")
         caller = await stand_in.caller()
-        await page.wait_for_function("trunkline.output")
+        await until(page, "trunkline.output")
         await start_tap(page)
         await caller.say(4, tone(1000, 1, RATE_HZ).tobytes())
         await caller.wait_for("played", turn=4, ms=1000)
@@ -160,7 +160,7 @@ async def test_clear_silences_at_once_and_without_a_click(stand_in: StandIn, ope
     async with open_page(stand_in.url) as page:
         await page.click("#start")
         caller = await stand_in.caller()
-        await page.wait_for_function("trunkline.output")
+        await until(page, "trunkline.output")
         await start_tap(page)
         await page.evaluate("trunkline.addEventListener('clear', () => tapped.mark('clear'))")
         speaking = asyncio.create_task(caller.say(4, voice.tobytes()))
@@ -189,7 +189,7 @@ async def test_pause_holds_and_resume_goes_on_where_it_was(stand_in: StandIn, op
     async with open_page(stand_in.url) as page:
         await page.click("#start")
         caller = await stand_in.caller()
-        await page.wait_for_function("trunkline.output")
+        await until(page, "trunkline.output")
         await start_tap(page)
         speaking = asyncio.create_task(caller.say(4, answer.tobytes()))
         await caller.wait_for("played", count=3, turn=4)
@@ -214,7 +214,7 @@ async def test_a_late_packet_counts_as_an_underrun_and_makes_no_click(
     async with open_page(stand_in.url) as page:
         await page.click("#start")
         caller = await stand_in.caller()
-        await page.wait_for_function("trunkline.output")
+        await until(page, "trunkline.output")
         await start_tap(page)
         await caller.say(4, voice[:8100].tobytes())
         await caller.wait_for("played", turn=4, ms=506)
@@ -233,7 +233,7 @@ async def test_a_turn_shorter_than_the_jitter_buffer_is_played(stand_in: StandIn
     async with open_page(stand_in.url) as page:
         await page.click("#start")
         caller = await stand_in.caller()
-        await page.wait_for_function("trunkline.output")
+        await until(page, "trunkline.output")
         await caller.say(2, tone(300, 0.04, RATE_HZ).tobytes())
         await asyncio.wait_for(caller.wait_for("played", turn=2, ms=40), 2)
 
@@ -244,9 +244,9 @@ async def test_the_speaker_meter_and_levels_show_what_is_heard(
     async with open_page(stand_in.url) as page:
         await page.click("#start")
         caller = await stand_in.caller()
-        await page.wait_for_function("trunkline.output")
+        await until(page, "trunkline.output")
         speaking = asyncio.create_task(caller.say(2, tone(300, 1.5, RATE_HZ).tobytes()))
-        await page.wait_for_function("trunkline.levels.speaker > 0.1")
-        await page.wait_for_function("Number(document.querySelector('#speaker').ariaValueNow) >= 50")
+        await until(page, "trunkline.levels.speaker > 0.1")
+        await until(page, "Number(document.querySelector('#speaker').ariaValueNow) >= 50")
         await speaking
     assert not console_errors.seen

@@ -39,6 +39,8 @@ CHUNK_MS = 20
 AHEAD_MS = 400
 """How far ahead of real time audio is sent."""
 TOKEN_REJECTED = 4401
+PATIENCE_S = 15.0
+"""How long a test waits for something before it fails."""
 
 Script = Callable[["Caller"], Awaitable[None]]
 
@@ -106,12 +108,12 @@ class Caller:
             wanted = {"type": kind, **fields}
             return [message for message in self.messages if wanted.items() <= message.items()]
 
-        async with self._news:
+        async with asyncio.timeout(PATIENCE_S), self._news:
             await self._news.wait_for(lambda: len(found()) >= count)
         return found()[count - 1]
 
     async def wait_for_uplink(self, ms: float) -> None:
-        async with self._news:
+        async with asyncio.timeout(PATIENCE_S), self._news:
             await self._news.wait_for(lambda: self.uplink_ms >= ms)
 
     async def attach(self, websocket: WebSocket, *, resumed: bool) -> None:
@@ -200,10 +202,11 @@ class StandIn:
 
     async def caller(self, number: int = 1) -> Caller:
         """The `number`-th session there ever was, once it is there."""
-        async with self._arrived:
-            await self._arrived.wait_for(lambda: len(self.callers) >= number)
-        caller = self.callers[number - 1]
-        await caller.connected.wait()
+        async with asyncio.timeout(PATIENCE_S):
+            async with self._arrived:
+                await self._arrived.wait_for(lambda: len(self.callers) >= number)
+            caller = self.callers[number - 1]
+            await caller.connected.wait()
         return caller
 
     def drop(self, caller: Caller, *, forget_ms: int = 0) -> None:
@@ -306,10 +309,11 @@ async def demo(caller: Caller) -> None:
     await asyncio.sleep(1.5)
     await exchange(caller, 3, "And could I book a table for four people?", BOOK, cut_at=0.55)
     await exchange(caller, 5, "Sorry, for five people.", FIVE, cut_at=None)
-    while True:
-        typed = await caller.wait_for("text", count=1 + sum(m.get("answered", 0) for m in caller.messages))
-        typed["answered"] = 1
-        await exchange(caller, 7 + 2 * len(caller.messages), "", f"You typed: {typed['text']}", cut_at=None)
+    for turn in itertools.count(7, 2):
+        while not (typed := [message for message in caller.messages if message["type"] == "text"]):
+            await asyncio.sleep(0.1)
+        caller.messages.clear()
+        await exchange(caller, turn, "", f"You typed: {typed[-1]['text']}", cut_at=None)
 
 
 OPEN = "Of course. Tomorrow is Sunday, so we open a little later: from ten in the morning until nine in the evening."
