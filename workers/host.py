@@ -28,8 +28,6 @@ log = logging.getLogger(__name__)
 
 JOIN_RETRY_S = 0.25
 BLAMED_TOO_OFTEN = 3
-UNCONFIRMED_S = 10.0
-"""After Redis came back empty, how long an entry may take to be ours again."""
 GATEWAY_CHECK_S = 1.0
 RETRY_S = 0.1
 
@@ -44,7 +42,6 @@ class Served:
     def __init__(self, live: LiveSession, entry: Entry) -> None:
         self.live = live
         self.entry = entry
-        self.unconfirmed_until_s = 0.0
         self.handed_over = False
 
 
@@ -133,7 +130,7 @@ class Host:
     # --- getting sessions
 
     async def _pull(self, backend: str) -> None:
-        reader = self._redis.blocking()
+        reader = self._redis.line()
         while True:
             await self._room.wait()
             try:
@@ -159,7 +156,7 @@ class Host:
     async def _take(self, entry: Entry) -> None:
         ours = self._served.get(entry.session)
         if ours is not None:
-            ours.entry, ours.unconfirmed_until_s = entry, 0.0
+            ours.entry = entry
             return
         record = await self._records.read(entry.session)
         if record is None or record.closed:
@@ -288,7 +285,6 @@ class Host:
             except SessionLost:
                 live.lost.set()
                 continue
-            served.unconfirmed_until_s = time.monotonic() + UNCONFIRMED_S
             entry_id = await self._dispatch.offer(live.record.backend, live.id, owner=self.process_id)
             served.entry = Entry(live.record.backend, entry_id, live.id)
             live.unjoin()
@@ -301,20 +297,17 @@ class Host:
                 entries[served.entry.backend][served.entry.id] = served
             for backend, mine in entries.items():
                 try:
-                    lost = await self._dispatch.renew(backend, self.process_id, mine)
+                    for entry_id in await self._dispatch.renew(backend, self.process_id, mine):
+                        await self._doubt(mine[entry_id].live)
                 except BusError as error:
-                    log.warning("sessions not renewed: %s", error)
-                    continue
-                self._after_renewal(mine, set(lost))
+                    log.debug("sessions not renewed: %s", error)
 
-    def _after_renewal(self, mine: dict[str, Served], lost: set[str]) -> None:
-        now_s = time.monotonic()
-        for entry_id, served in mine.items():
-            if entry_id not in lost:
-                served.unconfirmed_until_s = 0.0
-            elif entry_id == served.entry.id and now_s > served.unconfirmed_until_s and not served.handed_over:
-                log.warning("session %s was taken over while we were not looking", served.live.id)
-                served.live.lost.set()
+    async def _doubt(self, live: LiveSession) -> None:
+        """An entry is not ours any more: because another worker has the session, or because Redis came back empty."""
+        record = await self._records.read(live.id)
+        if record is not None and record.epoch > live.record.epoch:
+            log.warning("session %s was taken over while we were not looking", live.id)
+            live.lost.set()
 
     async def _watch_gateways(self) -> None:
         """A session whose gateway is gone waits for its caller to come back by another; not for ever."""
