@@ -6,7 +6,6 @@ A wrong message raises ClientError with a code, what is wrong, and what would be
 from __future__ import annotations
 
 import base64
-import binascii
 import json
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -145,7 +144,7 @@ def _audio(message: dict[str, Any]) -> Audio:
         raise ClientError("bad_audio", "audio without data", '{"type":"audio","data":base64 of s16le PCM}')
     try:
         return parse_binary(base64.b64decode(data, validate=True))
-    except binascii.Error as error:
+    except ValueError as error:
         raise ClientError("bad_audio", f"data is not base64: {error}", "standard base64 of s16le PCM") from error
 
 
@@ -155,6 +154,8 @@ def _text(message: dict[str, Any]) -> Text:
         raise ClientError("bad_text", "text without a text", '{"type":"text","text":"hello"}')
     if len(text) > MAX_TEXT:
         raise ClientError("bad_text", f"a text of {len(text)} characters", f"at most {MAX_TEXT}")
+    if any("\ud800" <= character <= "\udfff" for character in text):
+        raise ClientError("bad_text", "half of a surrogate pair", "whole characters: this has no UTF-8")
     return Text(text.strip())
 
 
