@@ -9,10 +9,10 @@ from typing import Annotated
 
 import numpy as np
 import typer
-from rich.console import Console
 
 from cli.account import CallError
 from cli.client import Caller, Output
+from cli.lines import plain_or_rich
 from cli.transcript import Transcriber
 from trunkline.audio.frame import RATES_HZ, SAMPLE_BYTES, check_rate, samples_of, saturate
 from trunkline.audio.wav import read_wav, wav_bytes
@@ -27,7 +27,6 @@ NOT_OUR_INPUT = {429, 500, 502, 503, 504, 4500}
 SETTLE_S = 1.0
 """An answer heard to its end is the last one when nothing follows for this long."""
 LOOK_S = 0.05
-PIPE_COLUMNS = 160
 
 
 def call(
@@ -44,10 +43,7 @@ def call(
 
     Ends with 0 when there was an answer, 1 when there was none, 2 when the file or the address is wrong.
     """
-    console = Console(highlight=False)
-    if not console.is_terminal:
-        console.width = PIPE_COLUMNS
-    shown = Transcriber(console)
+    shown = Transcriber(plain_or_rich())
     try:
         check_rate(rate, RATES_HZ)
         speech = read_speech(file, rate, text)

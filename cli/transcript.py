@@ -7,11 +7,11 @@ from typing import Any
 from rich.console import Console
 from rich.markup import escape
 from rich.status import Status
-from rich.table import Table
 from rich.text import Text
 
 from cli.account import Answer, Event
 from cli.client import Caller
+from cli.lines import show
 
 WHO = {"user": ("you", "cyan"), "assistant": ("answer", "green")}
 WORDS = {"speech_started": "speech begins", "speech_stopped": "speech ends"}
@@ -111,13 +111,9 @@ class Transcriber:
     # --- lines
 
     def _line(self, at_s: float | None, who: str, markup: str, who_style: str, style: str) -> None:
-        line = Table.grid(padding=(0, 1, 0, 0))
-        for width in (9, 11):
-            line.add_column(min_width=width, no_wrap=True)
-        line.add_column(overflow="fold")
         when = f"{at_s:7.2f} s" if at_s is not None else ""
-        line.add_row(Text(when, "dim"), Text(who, who_style), Text.from_markup(markup, style=style))
-        self._console.print(line)
+        heads = [(when, 11, "dim"), (who, 12, who_style)]
+        show(self._console, heads, Text.from_markup(markup, style=style))
 
     def _show_status(self) -> None:
         if self._status is not None:
