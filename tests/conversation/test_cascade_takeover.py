@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
+import functools
+from dataclasses import replace
+
 import pytest
 
 from tests.conversation.talk import ANSWER, QUESTION, Cast, Outcome, talk, tenant
@@ -22,12 +26,16 @@ def cast(**turn: int) -> Cast:
     return Cast(tenant=tenant(GREETING, **turn), llm=ScriptedLlm({QUESTION: ANSWER, SECOND: SECOND_ANSWER}))
 
 
+@functools.cache
+def undisturbed() -> Outcome:
+    return talk(SCRIPT, cast(), end_ms=END_MS)
+
+
 def assert_unnoticed(outcome: Outcome) -> None:
     """Nothing was said twice or left out, and nothing heard was forgotten or doubled."""
-    undisturbed = talk(SCRIPT, cast(), end_ms=END_MS)
-    assert outcome.items == undisturbed.items
+    assert outcome.items == undisturbed().items
     heard = {number: bytes(turn.audio) for number, turn in outcome.edge.turns.items()}
-    assert heard == {number: bytes(turn.audio) for number, turn in undisturbed.edge.turns.items()}
+    assert heard == {number: bytes(turn.audio) for number, turn in undisturbed().edge.turns.items()}
     assert outcome.edge.heard == f"{GREETING} {ANSWER} {SECOND_ANSWER}"
 
 
@@ -56,7 +64,7 @@ def test_one_death(kill_ms: int) -> None:
 
 @pytest.mark.parametrize("phase_ms", [0, 61, 113])
 def test_a_death_at_any_time(phase_ms: int) -> None:
-    for kill_ms in range(phase_ms + 5, 15_000, 487):
+    for kill_ms in range(phase_ms + 5, 15_000, 691):
         assert_unnoticed(talk(SCRIPT, cast(), end_ms=END_MS, kills_ms=[kill_ms], gap_ms=40 + kill_ms % 700))
 
 
@@ -64,11 +72,16 @@ def test_many_deaths() -> None:
     assert_unnoticed(talk(SCRIPT, cast(), end_ms=END_MS, kills_ms=range(700, 15_000, 900), gap_ms=100))
 
 
+@pytest.mark.parametrize("after_ms", [1, 20, 110, 160])
+def test_a_successor_that_dies_too_before_it_says_anything(after_ms: int) -> None:
+    for kill_ms in range(3900, 8000, 510):
+        outcome = talk(SCRIPT, cast(), end_ms=END_MS, kills_ms=[kill_ms, kill_ms + 100 + after_ms], gap_ms=100)
+        assert_unnoticed(outcome)
+
+
 def test_caller_hears_no_gap_when_the_edge_holds_enough() -> None:
     outcome = talk(SCRIPT, cast(), end_ms=END_MS, kills_ms=[5000], gap_ms=900)
-    assert [at for at, *_ in outcome.edge.heard_at] == [
-        at for at, *_ in talk(SCRIPT, cast(), end_ms=END_MS).edge.heard_at
-    ]
+    assert outcome.edge.heard_at == undisturbed().edge.heard_at
 
 
 def test_incomplete_text_is_continued_not_begun_again() -> None:
@@ -154,3 +167,32 @@ def test_losing_the_session_ends_everything() -> None:
             await cast().cascade.run(session)
 
     run(serve())
+
+
+def test_a_turn_that_the_edge_is_done_with_is_not_gone_on_with() -> None:
+    """An earlier worker cleared it, and died before it could commit that."""
+
+    async def serve(played_ms: int) -> tuple[StandInSession, Edge]:
+        edge = Edge([], 3000)
+        answer = Answer(2, ANSWER, complete=True, spoken=[Spoken("The first sentence is here now. ", 0, 1200)])
+        session = StandInSession(edge, tenant(), Snapshot([Item("user", QUESTION, 1)], answer, 3))
+        await session.speak(2, bytes(16 * played_ms))
+        edge.turns[2].played_ms = played_ms
+        session.playhead = replace(edge.playhead, done=False)
+        edge.clear(2)
+        async with asyncio.TaskGroup() as group:
+            group.create_task(session.pump())
+            await cast().cascade.run(session)
+        return session, edge
+
+    session, edge = run(serve(800))
+    assert session.committed.items[-1] == Item("assistant", "The first sentence is", 2)
+    assert session.committed.answer is None
+    assert edge.turns[2].received_ms == 800
+    session, edge = run(serve(0))
+    assert [item.role for item in session.committed.items] == ["user"]
+
+
+def test_another_backend_s_endless_turn_is_not_an_answer() -> None:
+    outcome = talk([Say(1000, QUESTION)], snapshot=Snapshot(answer=Answer(1), next_turn=2))
+    assert outcome.edge.heard == ANSWER

@@ -11,7 +11,7 @@ from typing import Protocol
 from trunkline.audio.resample import Resampler
 from trunkline.errors import ProviderError
 from workers.backend import Answer, Session, Spoken
-from workers.cascade.context import heard, messages, rewind, said
+from workers.cascade.context import heard, messages, resume_at, said
 from workers.cascade.latency import Latency
 from workers.cascade.pieces import Cutter
 from workers.cascade.sentences import Sentences
@@ -84,8 +84,8 @@ class Answering:
         self._stages = stages
         self._floor = floor
         self._received_ms = received_ms
-        self._again, self.position_ms = rewind(answer, received_ms)
-        self._unsaid = answer.text[len(said(answer)) + sum(map(len, self._again)) :]
+        # Which of answer.spoken is next, and where in the turn it begins.
+        self._number, self.position_ms = resume_at(answer, received_ms)
         self._messages = messages(session.tenant.prompt, session.snapshot)
         self._sentences: asyncio.Queue[str | None] = asyncio.Queue(SENTENCES_AHEAD)
         self._pieces: asyncio.Queue[_Piece | None] = asyncio.Queue(PIECES_AHEAD)
@@ -107,10 +107,10 @@ class Answering:
     # --- language model -> sentences
 
     async def _think(self) -> None:
-        for sentence in self._again:
-            await self._sentences.put(sentence)
-        sentences = Sentences(early=not self._again and not self.answer.spoken)
-        await self._pass_on(sentences.push(self._unsaid))
+        sentences = Sentences(early=not self.answer.spoken)
+        unsaid = self.answer.text[len(said(self.answer)) :]
+        await self._pass_on([spoken.text for spoken in self.answer.spoken[self._number :]])
+        await self._pass_on(sentences.push(unsaid))
         if not self.answer.complete:
             try:
                 await self._generate(sentences)
@@ -167,19 +167,20 @@ class Answering:
 
     async def _synthesise(self, sentence: str) -> None:
         """Speak one sentence into the queue of pieces. Raises ProviderError; of the sentence then counts what came."""
-        start_ms = self.position_ms
-        spoken = self.answer.spoken
-        spoken.append(Spoken(sentence, start_ms, start_ms))  # its end is not known yet
+        start_ms, number, spoken = self.position_ms, self._number, self.answer.spoken
+        self._number += 1
+        if number == len(spoken):  # not one that an earlier worker began
+            spoken.append(Spoken(sentence, start_ms, start_ms))  # its end is not known yet
         cutter = Cutter(self._session.rate_hz, max(0, self._received_ms - start_ms))
         failure: ProviderError | None = None
         if sentence.strip():
             failure = await self._speak(sentence, cutter, text="" if start_ms < self._received_ms else sentence)
         self.position_ms = max(start_ms + cutter.total_ms, self._received_ms)
         if failure is not None:
-            sentence = heard(spoken[-1:], start_ms + cutter.total_ms)
-        spoken[-1:] = [Spoken(sentence, start_ms, self.position_ms)]
-        if failure is not None:
+            came = heard([Spoken(sentence, start_ms, start_ms)], start_ms + cutter.total_ms)
+            spoken[number:] = [Spoken(came, start_ms, self.position_ms)]
             raise failure
+        spoken[number] = Spoken(sentence, start_ms, self.position_ms)
 
     async def _speak(self, sentence: str, cutter: Cutter, *, text: str) -> ProviderError | None:
         voice = self._stages.text_to_speech

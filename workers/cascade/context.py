@@ -102,16 +102,14 @@ def said(answer: Answer) -> str:
     return "".join(sentence.text for sentence in answer.spoken)
 
 
-def rewind(answer: Answer, received_ms: int) -> tuple[list[str], int]:
-    """Make `answer` ready to go on where the edge's audio ends, `received_ms` into its turn.
+def resume_at(answer: Answer, received_ms: int) -> tuple[int, int]:
+    """Where to go on with `answer` when the edge's audio of it ends at `received_ms`.
 
-    Returns the sentences to be spoken again, the first of them from within, and where that one starts in the turn
-    (ms). They are taken out of `answer.spoken`, and must be put back as they are spoken.
+    Returns which of `answer.spoken` is to be spoken again, from within (their count: none of them), and where in the
+    turn that one, or the first new sentence, begins (ms).
     """
     for number, sentence in enumerate(answer.spoken):
         unfinished = sentence.end_ms <= sentence.start_ms and sentence is answer.spoken[-1]
         if unfinished or sentence.end_ms > received_ms:
-            again = [spoken.text for spoken in answer.spoken[number:]]
-            del answer.spoken[number:]
-            return again, sentence.start_ms
-    return [], max(received_ms, answer.spoken[-1].end_ms if answer.spoken else 0)
+            return number, sentence.start_ms
+    return len(answer.spoken), max(received_ms, answer.spoken[-1].end_ms if answer.spoken else 0)

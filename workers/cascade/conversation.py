@@ -12,12 +12,14 @@ from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from trunkline.audio.frame import FRAME_MS
 from trunkline.bus.messages import ClientEvent, Played, Text, UplinkAudio
 from trunkline.errors import ProviderError
 from workers.backend import Answer, Inbound, Item, Session
 from workers.cascade import context
 from workers.cascade.answering import SORRY, Answering, Stages
 from workers.cascade.hearing import Ear, Utterance, VoiceActivity
+from workers.cascade.keeping import Keeper
 from workers.cascade.latency import Latency
 from workers.turns.endpointing import Edge, EdgeKind
 from workers.turns.machine import ANSWERING, HELD, SHOWN, USER, Move, State, TurnMachine
@@ -66,11 +68,9 @@ class Conversation:
         self._settled.set()
         self._floor_free = asyncio.Event()
         self._floor_free.set()
-        self._commit_due = asyncio.Event()
-        self._committing = asyncio.Lock()
+        self._keeper = Keeper(session, self._needed_seq, self._is_idle)
         self._kept_ms = 0
         self._shown = ""
-        self._at_rest = False
         self._group = asyncio.TaskGroup()
         self._clock = asyncio.get_running_loop().time
 
@@ -78,7 +78,7 @@ class Conversation:
         """Serve until the inbox ends. Raises what ended it otherwise: SessionLost, or a fault."""
         try:
             async with self._group:
-                own = [self._group.create_task(self._attend()), self._group.create_task(self._keep())]
+                own = [self._group.create_task(self._attend()), self._group.create_task(self._keeper.run())]
                 self._begin()
                 async for message in self._session.inbox():
                     await self._receive(message)
@@ -99,24 +99,34 @@ class Conversation:
         snapshot.next_turn = max(snapshot.next_turn, playhead.turn + 1)
         if playhead.turn:
             self._session.resume(playhead.turn)  # whoever paused it is gone; if the caller still speaks, it will pause
-        answer = snapshot.answer
-        if answer is not None and playhead.turn > answer.turn:  # the edge is beyond it: all of it was heard
-            context.remember(snapshot, Item("assistant", context.said(answer).strip(), answer.turn))
-            snapshot.answer = answer = None
-        at_edge = answer is not None and playhead.turn == answer.turn
-        if answer is not None and context.was_cut(snapshot, answer):
-            played_ms = playhead.played_ms if at_edge else 0
-            self._record(answer, context.heard(answer.spoken, played_ms), interrupted=True)
-            answer = None
+        answer = self._unfinished_answer()
         if answer is not None:
-            self._answer(answer, playhead.received_ms if at_edge else 0)
+            self._answer(answer, playhead.received_ms if playhead.turn == answer.turn else 0)
         elif context.owes_answer(snapshot):
             self._answer(Answer(context.new_turn(snapshot)))
         elif context.is_new(snapshot) and playhead.turn == 0 and self._session.tenant.greeting:
             self._answer(Answer(context.new_turn(snapshot), self._session.tenant.greeting, complete=True))
         else:
             self._show()
-            self._commit_due.set()
+            self._keeper.commit_soon()
+
+    def _unfinished_answer(self) -> Answer | None:
+        """The answer that the last worker was giving, if it is to be gone on with."""
+        snapshot, playhead = self._session.snapshot, self._session.playhead
+        answer = snapshot.answer
+        if answer is None:
+            return None
+        if playhead.turn > answer.turn:  # the edge is beyond it: all of it was heard
+            self._record(answer, context.said(answer).strip(), interrupted=False)
+            return None
+        if context.was_cut(snapshot, answer):
+            played_ms = playhead.played_ms if playhead.turn == answer.turn else 0
+            self._record(answer, context.heard(answer.spoken, played_ms), interrupted=True)
+            return None
+        if not answer.text and not context.owes_answer(snapshot):  # another backend's, which keeps no text
+            snapshot.answer = None
+            return None
+        return answer
 
     async def _leave(self) -> None:
         """The caller is gone: what was heard of a last answer belongs to the conversation."""
@@ -124,7 +134,7 @@ class Conversation:
             self._silence()
         if self._clearing is not None:
             self._settle(self._played_ms(self._clearing))
-        await self.commit()
+        await self._keeper.commit()
 
     # --- the inbox
 
@@ -151,7 +161,7 @@ class Conversation:
             self._barge_in()
         if self._ear.now_ms - self._kept_ms >= KEEP_MS and self._ear.utterance is None:
             self._kept_ms = self._ear.now_ms
-            self._commit_due.set()
+            self._keeper.commit_soon()
 
     async def _edge(self, edge: Edge, next_seq: int) -> None:
         match edge.kind:
@@ -206,7 +216,7 @@ class Conversation:
         self._move(Move.CANCEL)
         self._ear.forget(seq + 1)
         self._after_hold()
-        self._commit_due.set()
+        self._keeper.commit_soon()
 
     def _played(self, message: Played) -> None:
         if not message.done:
@@ -214,12 +224,7 @@ class Conversation:
         if self._clearing is not None and message.turn == self._clearing.answer.turn:
             self._settle(message.ms)
         elif self._answering is not None and message.turn == self._answering.answer.turn:
-            if self._answering.all_sent and message.ms >= self._answering.position_ms:
-                self._finish(self._answering)
-            else:  # an earlier worker cleared it, and died before it could tell
-                self._silence()
-                self._settle(message.ms)
-                self._fall_silent()
+            self._over(self._answering, message.ms)
 
     # --- what the user says
 
@@ -279,7 +284,7 @@ class Conversation:
         snapshot = self._session.snapshot
         waiting = self._machine.state in (State.THINKING, State.TALKED_OVER)
         if not waiting or self._pending:
-            self._commit_due.set()
+            self._keeper.commit_soon()
         elif not understood:
             self._answer(Answer(context.new_turn(snapshot), SORRY, complete=True))
         elif context.owes_answer(snapshot):
@@ -325,12 +330,19 @@ class Conversation:
         """A cut answer was heard for `played_ms`: only that much of it happened."""
         assert self._clearing is not None
         answer, self._clearing = self._clearing.answer, None
-        self._record(answer, context.heard(answer.spoken, played_ms), interrupted=True)
+        text = context.heard(answer.spoken, played_ms)
+        self._record(answer, text, interrupted=not answer.complete or text != answer.text.strip())
         self._settled.set()
 
-    def _finish(self, answering: Answering) -> None:
-        """All of the answer was heard."""
-        self._record(answering.answer, answering.answer.text.strip(), interrupted=False)
+    def _over(self, answering: Answering, played_ms: int) -> None:
+        """The edge is done with the answer: all of it was heard, or an earlier worker cleared it and could not tell."""
+        answer = answering.answer
+        if answering.all_sent and played_ms + FRAME_MS >= answering.position_ms:
+            self._record(answer, answer.text.strip(), interrupted=False)
+        else:
+            assert answering.task is not None
+            answering.task.cancel()
+            self._record(answer, context.heard(answer.spoken, played_ms), interrupted=True)
         self._fall_silent()
 
     def _record(self, answer: Answer, text: str, *, interrupted: bool) -> None:
@@ -341,7 +353,7 @@ class Conversation:
         if text:
             context.remember(snapshot, Item("assistant", text, answer.turn))
             self._session.event("transcript", role="assistant", turn=answer.turn, text=text, **cut)
-        self._commit_due.set()
+        self._keeper.commit_soon()
 
     def _fall_silent(self) -> None:
         """There is no answer any more; the user may have begun to speak meanwhile."""
@@ -352,7 +364,7 @@ class Conversation:
         self._floor_free.set()
         self._move(Move.DONE)
         self._after_hold()
-        self._commit_due.set()
+        self._keeper.commit_soon()
 
     def _played_ms(self, answering: Answering) -> int:
         playhead = self._session.playhead
@@ -361,11 +373,7 @@ class Conversation:
     # --- answering.Floor
 
     async def commit(self) -> None:
-        async with self._committing:
-            snapshot = self._session.snapshot
-            needed = self._pending[0].first_seq if self._pending else self._ear.needed_seq
-            snapshot.uplink_seq = max(snapshot.uplink_seq, needed)
-            await self._session.commit()
+        await self._keeper.commit()
 
     async def may_speak(self) -> None:
         while not self._floor_free.is_set():  # it may be taken again before this task comes to run
@@ -383,9 +391,9 @@ class Conversation:
             context.owe_nothing(self._session.snapshot)
             self._fall_silent()
         elif known_heard and playhead.played_ms >= answering.position_ms:
-            self._finish(answering)
+            self._over(answering, playhead.played_ms)
         else:
-            self._commit_due.set()
+            self._keeper.commit_soon()
 
     def failed(self, stage: str, error: ProviderError) -> None:
         _log.warning("session %s: %s failed: %s", self._session.id, stage, error)
@@ -402,7 +410,7 @@ class Conversation:
     def _move(self, move: Move) -> None:
         self._machine.move(move, self._ear.now_ms)
         if self._machine.state is not State.LISTENING:
-            self._rest(False)
+            self._keeper.wake()
         self._show()
 
     def _show(self) -> None:
@@ -429,22 +437,12 @@ class Conversation:
         if self._machine.state is State.USER_SPEAKING and self._ear.endpointing.quiet:
             self._move(Move.SILENCE)
 
-    async def _keep(self) -> None:
-        """Commits that nobody waits for, and rest once all is committed."""
-        while True:
-            await self._commit_due.wait()
-            self._commit_due.clear()
-            await self.commit()
-            busy = (
-                self._pending or self._answering or self._clearing or self._ear.utterance or self._commit_due.is_set()
-            )
-            if self._machine.state is State.LISTENING and not busy:
-                self._rest(True)
+    def _needed_seq(self) -> int:
+        return self._pending[0].first_seq if self._pending else self._ear.needed_seq
 
-    def _rest(self, at_rest: bool) -> None:
-        if at_rest != self._at_rest:
-            self._at_rest = at_rest
-            self._session.rest(at_rest)
+    def _is_idle(self) -> bool:
+        busy = self._pending or self._answering or self._clearing or self._ear.utterance
+        return self._machine.state is State.LISTENING and not busy
 
 
 def _first(group: BaseExceptionGroup[BaseException]) -> BaseException:

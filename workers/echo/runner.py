@@ -27,6 +27,7 @@ class Echo:
         if answer is None:
             answer = snapshot.answer = Answer(turn=snapshot.next_turn)
             snapshot.next_turn += 1
+            snapshot.flow.pop(_ORIGIN, None)
         turn = answer.turn
         received_ms = session.playhead.received_ms if session.playhead.turn == turn else 0
         session.event("state", state="speaking")

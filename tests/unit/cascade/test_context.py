@@ -34,23 +34,19 @@ def test_more_played_is_never_less_heard(one_ms: int, other_ms: int) -> None:
     assert context.heard(SPOKEN, more).startswith(context.heard(SPOKEN, less))
 
 
-def test_rewind_goes_back_to_the_sentence_where_the_audio_ends() -> None:
-    answer = Answer(2, "", spoken=list(SPOKEN))
-    assert context.rewind(answer, 1400) == (["Four five six."], 1000)
-    assert answer.spoken == SPOKEN[:1]
-    assert context.rewind(Answer(2, "", spoken=list(SPOKEN)), 0)[1] == 0
-    assert context.rewind(Answer(2, "", spoken=list(SPOKEN)), 999)[0] == [sentence.text for sentence in SPOKEN]
+def test_going_on_begins_with_the_sentence_where_the_audio_ends() -> None:
+    answer = Answer(2, "", spoken=SPOKEN)
+    assert context.resume_at(answer, 0) == (0, 0)
+    assert context.resume_at(answer, 999) == (0, 0)
+    assert context.resume_at(answer, 1000) == (1, 1000)
+    assert context.resume_at(answer, 1400) == (1, 1000)
+    assert context.resume_at(answer, 2000) == (2, 2000), "all of it arrived"
+    assert context.resume_at(Answer(2), 0) == (0, 0)
 
 
-def test_rewind_of_what_arrived_wholly_leaves_nothing_to_say() -> None:
-    answer = Answer(2, "", spoken=list(SPOKEN))
-    assert context.rewind(answer, 2000) == ([], 2000)
-    assert answer.spoken == SPOKEN
-
-
-def test_rewind_knows_that_the_last_sentence_may_not_be_all_there() -> None:
+def test_the_last_sentence_may_not_be_all_there() -> None:
     making = [SPOKEN[0], Spoken("Four five six.", 1000, 1000)]
-    assert context.rewind(Answer(2, "", spoken=making), 1900) == (["Four five six."], 1000)
+    assert context.resume_at(Answer(2, "", spoken=making), 1900) == (1, 1000)
 
 
 def test_messages_end_with_what_it_had_begun_to_answer() -> None:
