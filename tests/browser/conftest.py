@@ -71,7 +71,7 @@ def console_errors() -> Expected:
 def open_page(chromium: Path, console_errors: Expected) -> OpenPage:
     """`async with open_page(url, wav=..., init=...) as page`: a page whose console errors fail the test.
 
-    `wav` is what its microphone hears, once; without it, Chromium's beeps. `init` is JavaScript to run before the page's.
+    `wav` is what its microphone hears, once; without it, Chromium's beeps. `init` is JavaScript to run first.
     """
 
     @contextlib.asynccontextmanager
@@ -105,7 +105,7 @@ def open_page(chromium: Path, console_errors: Expected) -> OpenPage:
 async def until(page: Page, expression: str) -> None:
     """Wait for something to be true in the page. (Playwright's own `wait_for_function` breaks on the page's policy.)"""
     async with asyncio.timeout(PATIENCE_MS / 1000):
-        while not await page.evaluate(f"Boolean({expression})"):
+        while not await page.evaluate(f"Boolean({expression})"):  # noqa: ASYNC110 (only the page knows)
             await asyncio.sleep(0.02)
 
 

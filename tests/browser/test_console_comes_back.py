@@ -33,16 +33,17 @@ async def test_no_sample_is_lost_over_two_drops(
         caller = await stand_in.caller()
         first_token = caller.token
         await page.evaluate("startSignal()")
-        await caller.wait_for_uplink(1500)
+        began_ms = caller.uplink_ms
+        await caller.wait_for_uplink(began_ms + 1500)
         stand_in.drop(caller, forget_ms=700)
         await caller.connected.wait()
-        await caller.wait_for_uplink(3000)
+        await caller.wait_for_uplink(began_ms + 3000)
         stand_in.away = True
         stand_in.drop(caller, forget_ms=133)
         await asyncio.sleep(1)
         assert await page.inner_text("#status") == "Reconnecting"
         stand_in.away = False
-        await caller.wait_for_uplink(6000)
+        await caller.wait_for_uplink(began_ms + 6000)
         stats = await page.evaluate("trunkline.stats")
         assert await page.inner_text("#status") == "Connected"
         assert await page.is_hidden("#problem")

@@ -166,7 +166,7 @@ class _Server(uvicorn.Server):
 
 
 class StandIn:
-    """The server. `refuse_tokens` answers every resume with 4401; `away` refuses sockets, like a gateway that is down."""
+    """The server. `refuse_tokens` answers every resume with 4401; `away` refuses sockets, as if it were down."""
 
     def __init__(self, script: Script | None = None, assets: Path | None = None) -> None:
         self.callers: list[Caller] = []
@@ -220,7 +220,7 @@ class StandIn:
         del caller.uplink[kept_ms * BYTES_PER_MS :]
         for connection in list(self._server.server_state.connections):
             if getattr(connection, "client", None) == tuple(client or ()):
-                connection.transport.abort()  # type: ignore[union-attr]
+                connection.transport.abort()
 
     async def _page(self, _request: Request) -> FileResponse:
         return FileResponse(CONSOLE / "index.html")
@@ -310,7 +310,7 @@ async def demo(caller: Caller) -> None:
     await exchange(caller, 3, "And could I book a table for four people?", BOOK, cut_at=0.55)
     await exchange(caller, 5, "Sorry, for five people.", FIVE, cut_at=None)
     for turn in itertools.count(7, 2):
-        while not (typed := [message for message in caller.messages if message["type"] == "text"]):
+        while not (typed := [message for message in caller.messages if message["type"] == "text"]):  # noqa: ASYNC110
             await asyncio.sleep(0.1)
         caller.messages.clear()
         await exchange(caller, turn, "", f"You typed: {typed[-1]['text']}", cut_at=None)
