@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 NAMES = (
-    "adam alice amy andrew anna anthony barbara ben betty brian carol charles charlie chris clara daniel david diana "
-    "donna edward elizabeth ellen emily emma eric eva frank fred george grace hannah harry helen henry ian jack jacob james jane "
-    "jennifer jessica jim joe john julia karen kate kevin laura linda lisa lucy maria mark martin mary max michael michelle "
-    "nancy nick nora olivia oscar patricia paul peter rachel richard robert rose ruth sam samuel sandra sarah simon sophia "
-    "steven susan thomas tom victor victoria walter william"
+    "alice andrew anna anthony barbara betty charles clara david edward elizabeth emily emma frank fred george grace "
+    "helen henry jack james jessica john julia kate kevin laura lisa lucy maria mark martin michael nancy oliver "
+    "patricia paul peter rachel richard robert rose ruth sarah simon sophia susan thomas tom victor walter william"
 ).split()
-"""First names the grammar knows; the dialogue itself takes any."""
+"""First names that sound unlike each other: what the grammar knows. The dialogue itself takes any."""
 
 NUMBERS = (
-    "zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen seventeen eighteen "
-    "nineteen twenty"
+    "zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen seventeen "
+    "eighteen nineteen twenty"
 ).split()
 
 PHRASES = (

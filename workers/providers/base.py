@@ -5,8 +5,8 @@ A provider is one file in this package, named after its vendor, with one factory
 that stage. Tenants name it (`stt: {provider: groq, ...}`) and `workers.providers.registry` imports it then: no list of
 providers exists anywhere. Vendors do not know each other.
 
-Everything here is cancellable: cancelling the awaiting task (or closing the generator, `contextlib.aclosing`) must stop the
-work, or stop caring for it, at once. Errors of a vendor are raised as `trunkline.errors.ProviderError`.
+Everything here is cancellable: cancelling the awaiting task (or closing the generator, `contextlib.aclosing`) must
+stop the work, or stop caring for it, at once. Errors of a vendor are raised as `trunkline.errors.ProviderError`.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """The demo dialogue: what answers when there is no language model. A table of rules, not intelligence, and it says so.
 
-It keeps no state: every answer follows from the messages alone (and the time of day, when that is asked), so that any worker
-can carry a conversation on after another died in the middle of a sentence.
+It keeps no state: every answer follows from the messages alone (and the time of day, when that is asked), so that any
+worker can carry a conversation on after another died in the middle of a sentence.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _STORY = (
     "Once upon a time there was a small lighthouse at the end of a very long pier. "
     "Every night it sent its light across the water, and every night one old ship answered with three short flashes. "
     "One winter the storm was so strong that the light went out. "
-    "The ship could not see the shore, but its captain remembered the rhythm of the light, and counted the seconds in the dark. "
+    "The ship could not see the shore, but its captain remembered the rhythm of the light, and counted in the dark. "
     "At the right moment the keeper lit a single candle, and that was enough. "
     "The ship came home, and from then on the lighthouse always kept a candle by the window. "
 )
@@ -174,7 +174,9 @@ def answer(messages: Sequence[ChatMessage], now: datetime) -> str:
     if not found and (match := _GREETING.search(users[-1])):
         return _greet(Question(match, users, answers, now))
     if not found:
-        return f"I heard: {users[-1]}. I am only a small demo, so I cannot answer that. You can ask me about {_ABILITIES}."
+        return (
+            f"I heard: {users[-1]}. I am only a small demo, so I cannot answer that. You can ask me about {_ABILITIES}."
+        )
     return " ".join(answer_to(question) for _, question, answer_to in sorted(found, key=lambda entry: entry[0]))
 
 
@@ -197,7 +199,8 @@ class DemoDialogue:
         return "the built-in demo dialogue: a table of rules, no language model (English only)"
 
     async def reply(self, messages: Sequence[ChatMessage]) -> AsyncGenerator[str, None]:
-        """Stream the answer word by word. Of an answer that was begun (a last message of role `assistant`), only what follows.
+        """Stream the answer word by word. Of an answer that was begun (a last message of role `assistant`), only what
+        follows.
 
         What was said is counted in words, not compared, since the time of day may have moved on.
         """

@@ -3,8 +3,8 @@
 It sounds like a machine and starts to speak within 4 ms. eSpeak NG is GPL-3.0-or-later: it is part of the
 optional `local` extra only (`espeakng-loader` brings the shared library), and is loaded when a tenant first uses it.
 
-Measured on one core: first audio after 3.5 ms, of which 3.1 ms load the library anew (see `_fresh_library`), then 900 times
-faster than speech.
+Measured on one core: first audio after 3.5 ms, of which 3.1 ms load the library anew (see `_fresh_library`), then 900
+times faster than speech.
 """
 
 from __future__ import annotations
@@ -64,7 +64,11 @@ class EspeakOptions(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    voice: str = Field(default="en-us", pattern=r"^[A-Za-z0-9+_ -]{1,60}$", description="an eSpeak voice or language, as `espeak-ng --voices` lists them")
+    voice: str = Field(
+        default="en-us",
+        pattern=r"^[A-Za-z0-9+_ -]{1,60}$",
+        description="an eSpeak voice or language, as `espeak-ng --voices` lists them",
+    )
     rate_wpm: int = Field(default=160, ge=80, le=450, description="words a minute")
     pitch: int = Field(default=50, ge=0, le=99)
 
@@ -78,8 +82,8 @@ def _fresh_library() -> Iterator[ctypes.CDLL]:
     """The library, loaded anew: 3 ms.
 
     Its wave generator carries phases over from one text to the next with no call to reset them, so that only a newly
-    mapped library speaks the same text in the same bytes. (Where the system does not unmap it, eSpeak still works, but the
-    bytes differ by some samples.) Raises SettingsError when it cannot be loaded.
+    mapped library speaks the same text in the same bytes. (Where the system does not unmap it, eSpeak still works,
+    but the bytes differ by some samples.) Raises SettingsError when it cannot be loaded.
     """
     if importlib.util.find_spec("espeakng_loader") is None:
         raise SettingsError(f"text-to-speech 'espeak' needs espeakng-loader: {INSTALL}")

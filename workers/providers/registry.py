@@ -62,8 +62,8 @@ def text_to_speech(stage: Stage) -> TextToSpeech:
 class Providers:
     """The providers of one worker process: equal settings share one instance, so that a model is loaded once.
 
-    Making a provider may load a model and so block for some 0.1 s to seconds: not to be done on an event loop that carries calls
-    (`asyncio.to_thread` will do). Not to be used from two threads at once.
+    Making a provider may load a model and so block for some 0.1 s to seconds: not to be done on an event loop that
+    carries calls (`asyncio.to_thread` will do). Not to be used from two threads at once.
     """
 
     def __init__(self) -> None:

@@ -1,7 +1,8 @@
 """Voice activity: how likely each 32 ms of audio holds speech, by the Silero model (version 6, MIT licence).
 
-The model's ONNX file is read out of the installed `silero-vad` distribution, which is never imported: it would need torch.
-One model serves the process; what it remembers of the audio before belongs to each caller. Measured: 0.07 ms a chunk.
+The model's ONNX file is read out of the installed `silero-vad` distribution, which is never imported: it would need
+torch. One model serves the process; what it remembers of the audio before belongs to each caller. Measured: 0.07 ms a
+chunk.
 """
 
 from __future__ import annotations

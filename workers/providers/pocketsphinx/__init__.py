@@ -1,11 +1,12 @@
 """Speech-to-text by PocketSphinx: keyless, offline, its model inside its package. Made for the demo, and it says so.
 
-It understands a grammar of phrases well (by default those of the demo dialogue) and everything else badly. What does not fit
-the grammar is taken as free dictation rather than forced into a phrase.
+It understands a grammar of phrases well (by default those of the demo dialogue) and everything else badly. What does
+not fit the grammar is taken as free dictation rather than forced into a phrase.
 
-Decoding happens in processes of its own (`process.py` says why), two of them at most for the whole worker. An utterance is decoded
-at once, as soon as it pauses: by the time the turn logic is sure that it ended, the text is usually there. While all
-processes are busy, utterances wait in line; one that has waited 10 s fails with a retryable ProviderError.
+Decoding happens in processes of its own (`process.py` says why), two of them at most for the whole worker. An
+utterance is decoded at once, as soon as it pauses: by the time the turn logic is sure that it ended, the text is
+usually there. While all processes are busy, utterances wait in line; one that has waited 10 s fails with a retryable
+ProviderError.
 """
 
 from __future__ import annotations
@@ -52,7 +53,9 @@ class PocketsphinxOptions(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    grammar: tuple[str, ...] = Field(default=PHRASES, min_length=1, description="phrases: words, [optional], (this | that)")
+    grammar: tuple[str, ...] = Field(
+        default=PHRASES, min_length=1, description="phrases: words, [optional], (this | that)"
+    )
     processes: int = Field(default=2, ge=1, le=8, description="decoders at most; 140 MB each")
 
 
@@ -84,7 +87,8 @@ class _Decoder:
 
     def _ask(self, request: bytes, timeout_s: float) -> dict[str, Any]:
         stdin, stdout = self._process.stdin, self._process.stdout
-        assert stdin is not None and stdout is not None
+        assert stdin is not None
+        assert stdout is not None
         try:
             view = memoryview(request)
             while view:
@@ -156,7 +160,9 @@ class PocketsphinxUtterance:
         whole = len(self._audio) // _FRAME_BYTES
         if whole == len(self._rms):
             return
-        frames = np.frombuffer(self._audio, "<i2", (whole - len(self._rms)) * _FRAME_BYTES // 2, len(self._rms) * _FRAME_BYTES)
+        frames = np.frombuffer(
+            self._audio, "<i2", (whole - len(self._rms)) * _FRAME_BYTES // 2, len(self._rms) * _FRAME_BYTES
+        )
         power = np.square(frames.astype(np.float32)).reshape(-1, _FRAME_BYTES // 2).mean(axis=1)
         del frames  # it holds the bytearray's memory in place
         self._rms.extend(np.sqrt(power).tolist())
@@ -234,5 +240,6 @@ class PocketsphinxSpeech:
 
 
 def speech_to_text(options: dict[str, Any]) -> PocketsphinxSpeech:
-    """Starts a decoding process: blocks for about 0.8 s. Raises SettingsError for wrong options or a missing package."""
+    """Starts a decoding process: blocks for about 0.8 s. Raises SettingsError for wrong options or a missing
+    package."""
     return PocketsphinxSpeech(read_options(PocketsphinxOptions, options, "speech-to-text 'pocketsphinx'"))

@@ -49,7 +49,7 @@ def _sequence(phrase: str, tokens: Sequence[str], at: int) -> tuple[list[Sentenc
             choices, at = _alternatives(phrase, tokens, at + 1)
             if at == len(tokens) or tokens[at] != _CLOSING[token]:
                 raise SettingsError(f"phrase {phrase!r}: {token!r} is not closed by {_CLOSING[token]!r}")
-            if token == "[":
+            if _CLOSING[token] == "]":
                 choices = [(), *choices]
         elif _WORD.fullmatch(token):
             choices = [(token,)]

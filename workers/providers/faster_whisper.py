@@ -1,0 +1,181 @@
+"""Speech-to-text by faster-whisper (MIT) on this machine: OpenAI's Whisper models, run by CTranslate2.
+
+Used when its package is installed (`trunkline[whisper]`) and its model is at hand: a directory, or in Hugging Face's
+cache. A model that is missing is fetched only when the option `download` allows it. Whisper takes no stream: an
+utterance is transcribed when it is over.
+
+The model itself has not been run by Trunkline's tests: they have no network to fetch one. The calls are those of 1.2.1.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import importlib.util
+import math
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict, Field
+
+from trunkline.errors import ProviderError, SettingsError
+from workers.providers.base import Transcript
+from workers.providers.options import read_options
+
+RATE_HZ = 16000
+DEFAULT_MODEL = "base.en"
+INSTALL = "pip install 'trunkline[whisper]' (or: pip install faster-whisper)"
+_LONGEST_BYTES = 60 * RATE_HZ * 2
+
+
+class WhisperOptions(BaseModel):
+    """A tenant's options for faster-whisper."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    model: str = Field(default=DEFAULT_MODEL, description="a model's name, or the directory of one")
+    language: str = Field(default="en", pattern=r"^[a-z]{2,3}$")
+    download: bool = Field(default=False, description="may the model be fetched from Hugging Face")
+    device: str = Field(default="auto", pattern=r"^(auto|cpu|cuda)$")
+    compute_type: str = Field(default="default", pattern=r"^[a-z0-9_]+$", description="CTranslate2's, e.g. int8")
+    threads: int = Field(default=2, ge=1, le=64, description="processor threads of one transcription")
+
+
+def installed() -> bool:
+    return importlib.util.find_spec("faster_whisper") is not None
+
+
+def model_directory(model: str, *, download: bool = False) -> Path:
+    """Where `model` is on this machine; fetched first, with progress on stderr, when `download` and it is not.
+
+    Raises SettingsError saying what to do when it is not there, or cannot be fetched.
+    """
+    if Path(model).is_dir():
+        return Path(model)
+    if not installed():
+        raise SettingsError(f"speech-to-text 'faster_whisper' needs faster-whisper: {INSTALL}")
+    from faster_whisper.utils import download_model
+
+    # It raises whatever Hugging Face's client and its HTTP library raise: OSError, ValueError and kin.
+    try:
+        return Path(download_model(model, local_files_only=True))
+    except (OSError, ValueError) as missing:
+        if not download:
+            raise SettingsError(
+                f"Whisper model {model!r} is not on this machine: set `download: true`, or `model` to its directory"
+            ) from missing
+    try:
+        return Path(_fetch(model))
+    except (OSError, ValueError, RuntimeError) as error:
+        raise SettingsError(f"Whisper model {model!r} cannot be fetched from Hugging Face: {error}") from error
+
+
+def _fetch(model: str) -> str:
+    """Fetch with the client's progress bars, giving up on a silent network after 5 s."""
+    import huggingface_hub
+    from faster_whisper.utils import _MODELS
+
+    return str(
+        huggingface_hub.snapshot_download(
+            _MODELS.get(model, model),
+            allow_patterns=["config.json", "preprocessor_config.json", "model.bin", "tokenizer.json", "vocabulary.*"],
+            etag_timeout=5,
+            max_workers=2,
+        )
+    )
+
+
+class WhisperUtterance:
+    """One utterance: gathered, then transcribed."""
+
+    def __init__(self, speech: WhisperSpeech) -> None:
+        self._speech = speech
+        self._audio = bytearray()
+        self._cancelled = threading.Event()
+
+    def push(self, pcm: bytes) -> None:
+        """Take the next audio. Beyond 60 s an utterance is not listened to any more."""
+        self._audio += pcm[: _LONGEST_BYTES - len(self._audio)]
+
+    async def finish(self) -> Transcript:
+        """Raises ProviderError when the model fails. Cancelling leaves off at the model's next segment."""
+        samples = np.frombuffer(bytes(self._audio), "<i2").astype(np.float32) / np.float32(32768)
+        try:
+            return await self._speech.transcribe(samples, self._cancelled)
+        finally:
+            self._cancelled.set()
+
+    def cancel(self) -> None:
+        self._cancelled.set()
+        self._audio.clear()
+
+
+class WhisperSpeech:
+    """faster-whisper as a `SpeechToText`. One utterance at a time; others wait in line."""
+
+    rate_hz = RATE_HZ
+
+    def __init__(self, options: WhisperOptions) -> None:
+        """Loads the model: seconds. Raises SettingsError when it cannot be had."""
+        directory = model_directory(options.model, download=options.download)
+        if not installed():
+            raise SettingsError(f"speech-to-text 'faster_whisper' needs faster-whisper: {INSTALL}")
+        from faster_whisper import WhisperModel
+
+        try:
+            self._model: Any = WhisperModel(
+                str(directory),
+                device=options.device,
+                compute_type=options.compute_type,
+                cpu_threads=options.threads,
+                local_files_only=True,
+            )
+        except (RuntimeError, ValueError, OSError) as error:
+            raise SettingsError(f"Whisper model in {directory} does not load: {error}") from error
+        self._options = options
+        self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="whisper")
+
+    @property
+    def description(self) -> str:
+        return f"faster-whisper, model {self._options.model}, on this machine"
+
+    def utterance(self) -> WhisperUtterance:
+        return WhisperUtterance(self)
+
+    async def transcribe(self, samples: NDArray[np.float32], cancelled: threading.Event) -> Transcript:
+        """Text of mono `samples` in -1..1 at 16 kHz. Raises ProviderError when the model fails."""
+        work = asyncio.get_running_loop().run_in_executor(self._thread, self._transcribe, samples, cancelled)
+        try:
+            return await work
+        except (RuntimeError, ValueError) as error:
+            raise ProviderError("faster_whisper", str(error)) from error
+
+    def _transcribe(self, samples: NDArray[np.float32], cancelled: threading.Event) -> Transcript:
+        segments, _ = self._model.transcribe(
+            samples,
+            language=self._options.language,
+            beam_size=1,
+            temperature=0.0,
+            condition_on_previous_text=False,
+            without_timestamps=True,
+        )
+        texts: list[str] = []
+        logarithms: list[float] = []
+        for segment in segments:  # the decoding happens here
+            if cancelled.is_set():
+                break
+            texts.append(segment.text.strip())
+            logarithms.append(segment.avg_logprob)
+        confidence = math.exp(sum(logarithms) / len(logarithms)) if logarithms else None
+        return Transcript(" ".join(texts).strip(), confidence)
+
+    async def close(self) -> None:
+        self._thread.shutdown(wait=False, cancel_futures=True)
+
+
+def speech_to_text(options: dict[str, Any]) -> WhisperSpeech:
+    """Raises SettingsError for wrong options, a missing package or a missing model."""
+    return WhisperSpeech(read_options(WhisperOptions, options, "speech-to-text 'faster_whisper'"))

@@ -1,0 +1,177 @@
+"""A language model behind the chat completions interface: OpenAI itself, or vLLM, LM Studio, Ollama and others that
+speak it.
+
+The official `openai` SDK is the client, without its retries (they would sleep unheard while a caller waits) and with
+our own deadlines: for the first token, and between tokens.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import os
+import urllib.error
+import urllib.request
+from collections.abc import AsyncGenerator, Iterable, Sequence
+from typing import Any, Literal, TypeVar
+
+import openai
+from openai.types.chat import ChatCompletionMessageParam
+from pydantic import BaseModel, ConfigDict, Field
+
+from trunkline.errors import ProviderError, SettingsError
+from workers.providers.base import ChatMessage
+from workers.providers.options import read_options
+
+MODEL_VARIABLE = "TRUNKLINE_CHAT_MODEL"
+OLLAMA_URL = "http://127.0.0.1:11434"
+_PROBE_S = 0.3
+_EMBEDDING_FAMILIES = ("bert", "nomic-bert")
+
+_CONTINUE = (
+    "Your last answer was cut off in the middle. Go on with it exactly where it ends, "
+    "in the same words that you would have used. Do not repeat any of it, do not apologise, do not comment."
+)
+
+Item = TypeVar("Item")
+
+
+class ChatOptions(BaseModel):
+    """A tenant's options for a chat completions model."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    model: str | None = Field(default=None, description=f"none: {MODEL_VARIABLE}, or a running Ollama's first")
+    base_url: str | None = Field(
+        default=None, description="with its /v1; none: OPENAI_BASE_URL, a running Ollama, OpenAI"
+    )
+    api_key: str | None = Field(default=None, description="none: OPENAI_API_KEY; local servers need none")
+    temperature: float | None = Field(default=None, ge=0, le=2)
+    max_tokens: int | None = Field(default=None, ge=1, le=100_000)
+    first_token_s: float = Field(default=8.0, gt=0, le=120, description="longest wait for the first token")
+    next_token_s: float = Field(default=4.0, gt=0, le=120, description="longest wait between tokens")
+
+
+def ollama_models(url: str = OLLAMA_URL, timeout_s: float = _PROBE_S) -> list[str] | None:
+    """Names of the chat models of the Ollama at `url`; None when none answers there. Blocks for `timeout_s` at most."""
+    try:
+        # A loopback address never goes through a proxy.
+        opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+        with opener.open(f"{url}/api/tags", timeout=timeout_s) as response:
+            listed = json.load(response)["models"]
+        return [model["name"] for model in listed if not _embeds(model)]
+    except (OSError, urllib.error.URLError, ValueError, KeyError, TypeError, AttributeError):
+        return None
+
+
+def _embeds(model: dict[str, Any]) -> bool:
+    families: Iterable[str] = (model.get("details") or {}).get("families") or ()
+    return "embed" in model["name"] or any(family in _EMBEDDING_FAMILIES for family in families)
+
+
+class ChatModel:
+    """A chat completions model as a `LanguageModel`."""
+
+    def __init__(self, options: ChatOptions) -> None:
+        """Raises SettingsError when no model, or no key for OpenAI's own address, is set. May probe for an Ollama:
+        0.3 s."""
+        self._options = options
+        base_url = options.base_url or os.environ.get("OPENAI_BASE_URL")
+        api_key = options.api_key or os.environ.get("OPENAI_API_KEY")
+        model = options.model or os.environ.get(MODEL_VARIABLE)
+        if base_url is None and api_key is None:
+            base_url = f"{OLLAMA_URL}/v1"
+            model = model or _first_ollama_model()
+        if model is None:
+            raise SettingsError(f"language model 'openai_compatible' needs the option `model` or {MODEL_VARIABLE}")
+        self._model = model
+        self._client = openai.AsyncOpenAI(base_url=base_url, api_key=api_key or "none-needed", max_retries=0)
+        # OpenAI's newer models refuse the old name of this limit, other servers do not know the new one.
+        official = self._client.base_url.host == "api.openai.com"
+        limit = _or_omit(options.max_tokens)
+        self._limits = (openai.omit, limit) if official else (limit, openai.omit)
+
+    @property
+    def description(self) -> str:
+        return f"{self._model} at {self._client.base_url.host} (chat completions)"
+
+    async def reply(self, messages: Sequence[ChatMessage]) -> AsyncGenerator[str, None]:
+        """Stream the answer. Raises ProviderError: a refusal, a broken stream, or silence beyond the deadlines."""
+        try:
+            async with contextlib.AsyncExitStack() as cleanup:
+                async with asyncio.timeout(self._options.first_token_s):
+                    stream = await self._client.chat.completions.create(
+                        model=self._model,
+                        messages=_wire_messages(messages),
+                        stream=True,
+                        temperature=_or_omit(self._options.temperature),
+                        max_tokens=self._limits[0],
+                        max_completion_tokens=self._limits[1],
+                    )
+                cleanup.push_async_callback(stream.close)
+                finished = False
+                deadline_s = self._options.first_token_s
+                while True:
+                    async with asyncio.timeout(deadline_s):
+                        chunk = await anext(stream, None)
+                    if chunk is None:
+                        break
+                    for choice in chunk.choices:
+                        finished = finished or choice.finish_reason is not None
+                        if choice.delta.content:
+                            deadline_s = self._options.next_token_s
+                            yield choice.delta.content
+                if not finished:
+                    raise ProviderError("openai_compatible", "the stream ended in the middle of an answer")
+        except TimeoutError as error:
+            raise ProviderError("openai_compatible", f"no token from {self._model} within the deadline") from error
+        except openai.OpenAIError as error:
+            raise _mapped(error) from error
+
+    async def close(self) -> None:
+        await self._client.close()
+
+
+def _first_ollama_model() -> str:
+    models = ollama_models()
+    if models is None:
+        raise SettingsError(
+            "language model 'openai_compatible' needs OPENAI_API_KEY, OPENAI_BASE_URL (or its options api_key, base_url), "
+            f"or an Ollama running at {OLLAMA_URL}"
+        )
+    if not models:
+        raise SettingsError(f"the Ollama at {OLLAMA_URL} has no chat model: ollama pull llama3.2")
+    return models[0]
+
+
+def _or_omit(value: Item | None) -> Item | openai.Omit:
+    return openai.omit if value is None else value
+
+
+def _wire_messages(messages: Sequence[ChatMessage]) -> list[ChatCompletionMessageParam]:
+    wire = [_wire_message(message.role, message.content) for message in messages]
+    if messages and messages[-1].role == "assistant":
+        wire.append(_wire_message("system", _CONTINUE))
+    return wire
+
+
+def _wire_message(role: Literal["system", "user", "assistant", "tool"], content: str) -> ChatCompletionMessageParam:
+    if role == "user":
+        return {"role": "user", "content": content}
+    if role == "assistant":
+        return {"role": "assistant", "content": content}
+    # A tool's result as a system message: the interface wants the id of a call, and this contract has no calls.
+    return {"role": "system", "content": content}
+
+
+def _mapped(error: openai.OpenAIError) -> ProviderError:
+    if isinstance(error, openai.APIStatusError):
+        retryable = error.status_code in (408, 409, 429) or error.status_code >= 500
+        return ProviderError("openai_compatible", f"HTTP {error.status_code}: {error.message}", retryable=retryable)
+    return ProviderError("openai_compatible", f"{type(error).__name__}: {error}")
+
+
+def language_model(options: dict[str, Any]) -> ChatModel:
+    """Raises SettingsError for wrong or missing options."""
+    return ChatModel(read_options(ChatOptions, options, "language model 'openai_compatible'"))
