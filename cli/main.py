@@ -9,6 +9,8 @@ from typing import Annotated, Any
 
 import typer
 
+from cli.call import call
+from cli.doctor import doctor
 from trunkline.errors import BusError, SettingsError
 from trunkline.settings import Settings, load
 
@@ -78,6 +80,10 @@ def worker(
         run_worker(settings, process_id)
     except* (SettingsError, BusError) as group:
         raise _wrong(group.exceptions[0]) from group
+
+
+app.command()(call)
+app.command()(doctor)
 
 
 def _needs_redis(settings: Settings) -> Settings:

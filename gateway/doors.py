@@ -94,6 +94,7 @@ class WebSocketDoor:
             return
         outcome = await link.run(held.bridge, None if isinstance(first, Start) else first)
         self._sessions.link_ended(held, link, outcome)
+        await link.flush()
 
     async def _first_message(self, link: WebSocketLink, session: str) -> ClientMessage | None:
         first = await link.opening(START_GRACE_S)

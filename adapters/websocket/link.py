@@ -226,7 +226,7 @@ class WebSocketLink:
 
     async def run(self, bridge: Bridge, first: ClientMessage | None) -> str:
         """Serve until it ends; says how: `stop` (the client hung up), `lost`, `refused` (it sent too much that was
-        wrong, and was told), or `ended` (by us)."""
+        wrong), or `ended` (by us). What is left to tell the client is sent by a last `flush`."""
         async with asyncio.TaskGroup() as group:
             reader = group.create_task(self._read(bridge, first))
             writer = group.create_task(self._write())
@@ -234,7 +234,6 @@ class WebSocketLink:
             ended = reader if reader.done() else writer
             reader.cancel()
             writer.cancel()
-        await self.flush()
         return ended.result()
 
     async def _write(self) -> str:
