@@ -95,12 +95,9 @@ def python() -> Iterator[Finding]:
 def optional_packages() -> Iterator[Finding]:
     """What more could be installed."""
     here = [f"{name} {version}" for name in OPTIONAL if (version := _version(name))]
-    more = [
-        f"pip install 'trunkline[{extra}]' ({use})" for name, (use, extra) in OPTIONAL.items() if not _version(name)
-    ]
-    yield Finding(
-        "ok", "optional", ", ".join(here) or "none is installed", f"for more: {'; '.join(more)}" if more else ""
-    )
+    absent = [(use, extra) for name, (use, extra) in OPTIONAL.items() if not _version(name)]
+    more = "; ".join(f"pip install 'trunkline[{extra}]' ({use})" for use, extra in absent)
+    yield Finding("ok", "optional", ", ".join(here) or "none is installed", more and f"for more: {more}")
 
 
 def _distribution(requirement: str) -> str:
