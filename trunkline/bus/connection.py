@@ -8,9 +8,10 @@ timeout, no retries, the protocol said explicitly, and our own deadline around e
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Sequence
-from typing import Any, TypeVar
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any, TypeVar, cast
 
+import hiredis
 import redis.asyncio as redis_asyncio
 from redis.asyncio.connection import AbstractConnection, parse_url
 from redis.asyncio.retry import Retry
@@ -20,6 +21,7 @@ from redis.exceptions import NoScriptError, RedisError, ResponseError
 from trunkline.errors import BusError, SettingsError
 
 T = TypeVar("T")
+Command = tuple[str | bytes | int, ...]
 
 COMMAND_TIMEOUT_S = 2.0
 CONNECT_TIMEOUT_S = 2.0
@@ -30,7 +32,7 @@ class MissingGroup(BusError):
 
 
 class Redis:
-    """One process's connections: a pool for commands, and dedicated ones for blocking reads and the lane writer.
+    """One process's connections: a pool for commands, and lines for blocking reads and the lane writer.
 
     Raises SettingsError for an address that cannot be one.
     """
@@ -42,7 +44,7 @@ class Redis:
         except ValueError as error:
             raise SettingsError(f"TRUNKLINE_REDIS_URL {url!r}: {error}; e.g. redis://host:6379/0 or unix:///path") from error
         self._commands = self._client(max_connections=32)
-        self._dedicated: list[redis_asyncio.Redis] = []
+        self._lines: list[Line] = []
 
     def _client(self, max_connections: int) -> redis_asyncio.Redis:
         pool = redis_asyncio.BlockingConnectionPool.from_url(
@@ -69,66 +71,143 @@ class Redis:
             pipeline.execute_command(*command)
         return list(await _guarded(pipeline.execute(), COMMAND_TIMEOUT_S))
 
-    def blocking(self) -> Blocking:
-        """A connection of its own, for reads that wait."""
-        client = self._client(max_connections=1)
-        self._dedicated.append(client)
-        return Blocking(client)
-
-    def raw(self) -> RawWriter:
-        """A connection of its own, for many writes at once."""
-        return RawWriter(self._commands.connection_pool.make_connection())
+    def line(self) -> Line:
+        """A connection of its own: for reads that wait, or for many writes at once."""
+        line = Line(self._commands.connection_pool.make_connection())
+        self._lines.append(line)
+        return line
 
     def script(self, source: str) -> Script:
         """A Lua script on one key."""
         return Script(self, source)
 
     async def close(self) -> None:
-        for client in (*self._dedicated, self._commands):
-            await client.aclose()
-            await client.connection_pool.disconnect()
-        self._dedicated.clear()
+        for line in self._lines:
+            await line.close()
+        self._lines.clear()
+        await self._commands.aclose()
+        await self._commands.connection_pool.disconnect()
 
 
-class Blocking:
-    """Commands with BLOCK, one at a time."""
+class Line(asyncio.Protocol):
+    """A connection of its own, for one asker: commands go out in one write, their replies are awaited together.
 
-    def __init__(self, client: redis_asyncio.Redis) -> None:
-        self._client = client
-
-    async def ask(self, *command: str | bytes | float, block_s: float) -> Any:
-        """A command that the server may hold for `block_s`. Raises BusError, also when the server is mute."""
-        return await _guarded(self._client.execute_command(*command), block_s + COMMAND_TIMEOUT_S)
-
-
-class RawWriter:
-    """Packs many commands, writes them at once, reads their replies: redis-py's connection without its client's cost."""
+    redis-py makes the connection; from then on its client, which costs more than the command, is not in the way.
+    """
 
     def __init__(self, connection: AbstractConnection) -> None:
         self._connection = connection
+        self._transport: asyncio.Transport | None = None
+        self._parser = hiredis.Reader()
+        self._replies: list[Any] = []
+        self._wanted = 0
+        self._answered: asyncio.Future[None] | None = None
+        self._go_on: Callable[[Any], Command] | None = None
+        self._block_s = 0.0
+        self._deadline_s = 0.0
+        self._timer: asyncio.TimerHandle | None = None
 
-    async def ask_all(self, commands: Sequence[tuple[Any, ...]]) -> list[Any]:
+    async def ask(self, *command: str | bytes | int, block_s: float) -> Any:
+        """A command that the server may hold for `block_s`. Raises BusError, also when the server is mute."""
+        (reply,) = await self.ask_all((command,), block_s)
+        if isinstance(reply, Exception):
+            raise _refusal(str(reply)) from reply
+        return reply
+
+    async def ask_all(self, commands: Sequence[Command], block_s: float = 0) -> list[Any]:
         """Every reply, in order; a refused command's reply is its exception. Raises BusError when the wire fails."""
+        self._go_on = None
+        await self._ask(commands, block_s)
+        return self._replies
+
+    async def keep_asking(self, command: Command, go_on: Callable[[Any], Command], block_s: float) -> None:
+        """Ask, and again what `go_on` makes of each reply, in the turn of the event loop in which the reply comes. Until
+        cancelled, or it raises: what `go_on` does, or BusError."""
+        self._go_on = go_on
+        self._block_s = block_s
+        await self._ask((command,), block_s)
+
+    async def _ask(self, commands: Sequence[Command], block_s: float) -> None:
         try:
-            async with asyncio.timeout(COMMAND_TIMEOUT_S):
-                if not self._connection.is_connected:
-                    await self._connection.connect()
-                await self._connection.send_packed_command(self._connection.pack_commands(commands), check_health=False)
-                return [await self._reply() for _ in commands]
+            transport = self._transport or await self._connect()
+            self._answered = asyncio.get_running_loop().create_future()
+            self._write(transport, commands, block_s)
+            await self._answered
         except (RedisError, OSError, TimeoutError) as error:
-            await self._connection.disconnect(nowait=True)
+            await self.close()
             raise BusError(f"Redis: {str(error) or type(error).__name__}") from error
         except asyncio.CancelledError:
-            await self._connection.disconnect(nowait=True)
+            await self.close()
             raise
+        finally:
+            self._answered = None
 
-    async def _reply(self) -> Any:
+    def _write(self, transport: asyncio.Transport, commands: Sequence[Command], block_s: float) -> None:
+        self._replies, self._wanted = [], len(commands)
+        loop = asyncio.get_running_loop()
+        self._expect_by(loop, loop.time() + block_s + COMMAND_TIMEOUT_S)
+        transport.write(b"".join([hiredis.pack_command(cast(Any, command)) for command in commands]))
+
+    async def _connect(self) -> asyncio.Transport:
+        async with asyncio.timeout(CONNECT_TIMEOUT_S):
+            await self._connection.connect()
+        self._parser = hiredis.Reader()
+        transport: asyncio.Transport = cast(Any, self._connection)._writer.transport  # redis-py has no public way to it
+        transport.set_protocol(self)
+        self._transport = transport
+        return transport
+
+    def _expect_by(self, loop: asyncio.AbstractEventLoop, deadline_s: float) -> None:
+        """One timer for many commands: when it fires, it looks whether the present one is overdue, else waits on."""
+        self._deadline_s = deadline_s
+        if self._timer is not None and self._timer.when() > deadline_s:
+            self._timer.cancel()
+            self._timer = None
+        if self._timer is None:
+            self._timer = loop.call_at(deadline_s, self._look_at_deadline, loop)
+
+    def _look_at_deadline(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._timer = None
+        if self._answered is None:
+            return
+        if loop.time() < self._deadline_s:
+            self._expect_by(loop, self._deadline_s)
+        else:
+            self._fail(TimeoutError("no answer in time"))
+
+    def data_received(self, data: bytes) -> None:
+        self._parser.feed(data)
+        while (reply := self._parser.gets()) is not False:
+            self._replies.append(reply)
+        if len(self._replies) < self._wanted or self._answered is None or self._answered.done():
+            return
+        if self._go_on is None or self._transport is None:
+            self._answered.set_result(None)
+            return
         try:
-            return await self._connection.read_response()
-        except ResponseError as error:
-            return error
+            (reply,) = self._replies
+            if isinstance(reply, Exception):
+                raise _refusal(str(reply)) from reply
+            self._write(self._transport, (self._go_on(reply),), self._block_s)
+        except Exception as error:
+            self._fail(error)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._transport = None
+        self._fail(ConnectionError(f"connection lost ({exc or 'closed by the server'})"))
+
+    def _fail(self, error: Exception) -> None:
+        if self._answered is not None and not self._answered.done():
+            self._answered.set_exception(error)
 
     async def close(self) -> None:
+        """Let go of the wire; the next command connects again."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        transport, self._transport = self._transport, None
+        if transport is not None:
+            transport.abort()
         await self._connection.disconnect(nowait=True)
 
 
@@ -156,8 +235,10 @@ async def _guarded(reply: Awaitable[T], timeout_s: float) -> T:
         async with asyncio.timeout(timeout_s):
             return await reply
     except ResponseError as error:
-        if str(error).startswith("NOGROUP"):
-            raise MissingGroup(str(error)) from error
-        raise BusError(f"Redis refused: {error}") from error
+        raise _refusal(str(error)) from error
     except (RedisError, OSError, TimeoutError) as error:
         raise BusError(f"Redis: {str(error) or type(error).__name__}") from error
+
+
+def _refusal(why: str) -> BusError:
+    return MissingGroup(why) if why.startswith("NOGROUP") else BusError(f"Redis refused: {why}")

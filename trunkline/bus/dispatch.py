@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from trunkline.bus import keys
-from trunkline.bus.connection import Blocking, MissingGroup, Redis
+from trunkline.bus.connection import Line, MissingGroup, Redis
 from trunkline.errors import BusError
 
 CLAIM_BLOCK_MS = 1000
@@ -61,7 +61,7 @@ class Dispatch:
             if "BUSYGROUP" not in str(error):
                 raise
 
-    async def pull(self, reader: Blocking, backend: str, consumer: str) -> Entry | None:
+    async def pull(self, reader: Line, backend: str, consumer: str) -> Entry | None:
         """The next waiting session, now `consumer`'s; None when none came in a second."""
         try:
             reply = await reader.ask(
@@ -96,10 +96,8 @@ class Dispatch:
         """Keep entries for another lease. Returns those that are no longer `consumer`'s."""
         try:
             lost = await self._renew(keys.dispatch(backend), keys.GROUP, consumer, SCAN, *entry_ids)
-        except BusError as error:
-            if "NOGROUP" in str(error):
-                return list(entry_ids)
-            raise
+        except MissingGroup:
+            return list(entry_ids)
         return [entry_id.decode() for entry_id in lost]
 
     async def done(self, entry: Entry) -> None:

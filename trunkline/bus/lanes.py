@@ -14,7 +14,7 @@ from collections.abc import Awaitable, Callable
 
 from trunkline.bus import keys
 from trunkline.bus.codec import Decoder, encode
-from trunkline.bus.connection import Redis
+from trunkline.bus.connection import Command, Redis
 from trunkline.bus.messages import Message
 from trunkline.errors import BusError, MalformedEntry
 
@@ -38,7 +38,7 @@ class Outbox:
 
     def __init__(self, redis: Redis, on_missing: Callable[[str], None]) -> None:
         """`on_missing(lane)` is called when a destination does not exist (any more); what was sent to it is dropped."""
-        self._writer = redis.raw()
+        self._writer = redis.line()
         self._on_missing = on_missing
         self._ready: dict[str, list[Message]] = {}
         self._wake = asyncio.Event()
@@ -95,7 +95,7 @@ class Outbox:
             self._newest_ms.pop(lane, None)
             self._on_missing(lane)
 
-    def _xadd(self, lane: str, entry: bytes) -> tuple[str | bytes | int, ...]:
+    def _xadd(self, lane: str, entry: bytes) -> Command:
         newest = self._newest_ms.get(lane)
         if newest is None:
             return ("XADD", lane, "NOMKSTREAM", "*", b"b", entry)
@@ -115,7 +115,7 @@ class Inbox:
         self._process_id = process_id
         self._kind = kind
         self._redis = redis
-        self._reader = redis.blocking()
+        self._reader = redis.line()
         self._decoder = Decoder()
         self._last: bytes | str = "0-0"
         self._doubt = asyncio.Event()
@@ -163,24 +163,24 @@ class Inbox:
     async def read(self, deliver: Callable[[Message], None]) -> None:
         """Deliver every message, in order, until cancelled. After a broken connection it begins again at the oldest
         retained entry; sequence numbers drop what was had."""
+
+        def take(reply: list[tuple[bytes, list[tuple[bytes, list[bytes]]]]] | None) -> Command:
+            for entry_id, fields in reply[0][1] if reply else ():
+                self._last = entry_id
+                self._deliver(fields, deliver)
+            return self._xread()
+
         while True:
             try:
-                entries = await self._entries()
+                await self._reader.keep_asking(self._xread(), take, block_s=BLOCK_MS / 1000)
             except BusError as error:
                 log.debug("lane read failed, will read again: %s", error)
                 self._last = "0-0"
                 self._doubt.set()
                 await asyncio.sleep(RECONNECT_S)
-                continue
-            for entry_id, fields in entries:
-                self._last = entry_id
-                self._deliver(fields, deliver)
 
-    async def _entries(self) -> list[tuple[bytes, list[bytes]]]:
-        reply = await self._reader.ask(
-            "XREAD", "COUNT", ENTRIES_A_READ, "BLOCK", BLOCK_MS, "STREAMS", self.lane, self._last, block_s=BLOCK_MS / 1000
-        )
-        return reply[0][1] if reply else []
+    def _xread(self) -> Command:
+        return ("XREAD", "COUNT", ENTRIES_A_READ, "BLOCK", BLOCK_MS, "STREAMS", self.lane, self._last)
 
     def _deliver(self, fields: list[bytes], deliver: Callable[[Message], None]) -> None:
         try:
