@@ -10,7 +10,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -133,11 +133,15 @@ class Stack:
 
     # --- what is going on
 
-    async def until(self, condition: object) -> None:
+    async def forget(self, lane: str) -> None:
+        """What a supervisor does about a process that died."""
+        await self.redis.ask("HDEL", keys.PROCESSES, lane.removeprefix("lane:"))
+
+    async def until(self, condition: Callable[[tuple[int, int]], bool]) -> None:
         """Wait until `condition((gateways, workers))` holds. Raises NotReady."""
         deadline_s = time.monotonic() + READY_S
         while time.monotonic() < deadline_s:
-            if callable(condition) and condition((len(await self.ids("gateway")), len(await self.ids("worker")))):
+            if condition((len(await self.ids("gateway")), len(await self.ids("worker")))):
                 return
             await asyncio.sleep(0.05)
         raise NotReady(f"not ready after {READY_S:g} s:\n{self.log_text()[-4000:]}")

@@ -10,11 +10,13 @@ from collections import deque
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from trunkline.audio.frame import SAMPLE_BYTES, check_whole, samples_in
+from trunkline.audio.frame import SAMPLE_BYTES, check_whole, peak, samples_in
 
 START_MS = 60
 START_WAIT_MS = 120
 REPORT_MS = 100
+AUDIBLE_PEAK = 500
+"""A piece with a sample this loud (of 32768) is more than a line's noise."""
 MOST_QUEUED_MS = 60_000
 """More than a server may ever send ahead; what comes beyond it is dropped and counted."""
 
@@ -61,6 +63,8 @@ class Speaker:
         self.heard: list[Heard] = []
         self.first_heard_s: dict[int, float] = {}
         """When a turn's first sample sounded, on the clock of `now_s`."""
+        self.last_sound_s = 0.0
+        """When something audible was last heard."""
         self.missing_ms: dict[int, float] = {}
         """What never arrived of a turn: a later offset came than was due."""
         self.repeated_ms = 0.0
@@ -176,10 +180,12 @@ class Speaker:
             self._report()
         count = min(most, chunk.left)
         begin = chunk.read * SAMPLE_BYTES
-        pcm = chunk.pcm[begin : begin + count * SAMPLE_BYTES] if self._keep_pcm else b""
-        self._note(Heard(self._at, chunk.turn, chunk.start + chunk.read, count, pcm))
+        pcm = chunk.pcm[begin : begin + count * SAMPLE_BYTES]
+        self._note(Heard(self._at, chunk.turn, chunk.start + chunk.read, count, pcm if self._keep_pcm else b""))
         chunk.read += count
         self._at += count
+        if peak(pcm) >= AUDIBLE_PEAK:
+            self.last_sound_s = self._start_s + self._at / self.rate_hz
         self._position = (chunk.turn, chunk.start + chunk.read)
         if not chunk.left:
             self._queue.popleft()
@@ -219,15 +225,14 @@ class Speaker:
         """What is here and not yet heard."""
         return self._ms(sum(chunk.left for chunk in self._queue))
 
-    @property
-    def last_heard_s(self) -> float:
-        """Where the last sound ended, on the clock of `now_s`."""
-        return self._start_s + (self.heard[-1].at + self.heard[-1].length) / self.rate_hz if self.heard else 0.0
-
     def take_reports(self) -> dict[int, int]:
         """Turns and how many ms of them were heard, as far as that is news: every 100 ms, and when the sound stops."""
         reports, self._reports = self._reports, {}
         return reports
+
+    def sound_of(self, turn: int) -> bytes:
+        """What sounded of a turn, without the silences in it; s16le at the call's rate."""
+        return b"".join(piece.pcm for piece in self._of(turn))
 
     def heard_ms(self, turn: int) -> float:
         """How much of a turn sounded, in ms."""
