@@ -146,11 +146,21 @@ function setBars(level) {
   document.body.style.setProperty("--level", level.toFixed(3));
 }
 
+const COMING_BACK = {
+  code: "reconnecting",
+  message: "The connection was lost. Coming back…",
+  hint: "What you say is kept for 15 seconds and sent when the line is back.",
+  fatal: false,
+};
+const WORTH_SAYING_MS = 400; // most lost connections are back before anyone could read it
+let waiting;
+
 const on = (type, take) => client.addEventListener(type, ({ detail }) => take(detail));
 on("status", (status) => {
   showStatus(status);
+  clearTimeout(waiting);
   if (status === "reconnecting") {
-    showProblem({ code: "reconnecting", message: "The connection was lost. Coming back…", hint: "What you say is kept for 15 seconds and sent when the line is back.", fatal: false });
+    waiting = setTimeout(() => showProblem(COMING_BACK), WORTH_SAYING_MS);
   } else if (status === "ready" && byId("problem").dataset.code === "reconnecting") {
     showProblem(null);
   }

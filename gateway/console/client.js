@@ -34,6 +34,7 @@ export class TrunklineClient extends EventTarget {
   /** @type {Link | null} */
   #link = null;
   #played = { underruns: 0, overflowMs: 0 };
+  #attempt = null; // the `connect` that counts
   #unsaid = null; // what was heard while there was no socket to say it
 
   /** @param {ClientOptions} [options] */
@@ -83,15 +84,16 @@ export class TrunklineClient extends EventTarget {
     this.#setStatus("starting");
     this.#played = { underruns: 0, overflowMs: 0 };
     this.#unsaid = null;
+    const attempt = (this.#attempt = Symbol("connect"));
     try {
       const audio = await this.#openAudio(microphone, source);
-      if (this.#status !== "starting") return void (await audio.close()); // hung up meanwhile
+      if (this.#attempt !== attempt) return void (await audio.close()); // hung up meanwhile
       this.#audio = audio;
       audio.muted = this.#muted;
       this.#link = this.#newLink();
       await this.#link.open();
     } catch (error) {
-      if (this.#status === "closed" && !(error instanceof ConnectError)) return;
+      if (this.#attempt !== attempt) return;
       await this.#close();
       throw error instanceof ConnectError
         ? error
@@ -101,6 +103,7 @@ export class TrunklineClient extends EventTarget {
 
   /** Hang up. */
   disconnect() {
+    this.#attempt = null;
     this.#link?.close();
     return this.#close();
   }

@@ -128,6 +128,15 @@ async def test_a_rejected_token_starts_over_and_says_so(
         assert await page.inner_text("#status") == "Connected"
 
 
+async def test_hanging_up_before_it_is_ready_leaves_one_session(stand_in: StandIn, open_page: OpenPage) -> None:
+    async with open_page(stand_in.url) as page:
+        await page.evaluate("for (const _ of 'three') document.querySelector('#start').click()")
+        caller = await stand_in.caller()
+        await caller.wait_for_uplink(500)
+        assert len(stand_in.callers) == 1
+        assert await page.is_hidden("#problem")
+
+
 async def test_the_page_hangs_up_with_stop(stand_in: StandIn, open_page: OpenPage) -> None:
     async with open_page(stand_in.url) as page:
         await page.click("#start")
