@@ -19,34 +19,25 @@ from trunkline.errors import MalformedEntry
 KINDS: dict[int, type[Any]] = {kind.KIND: kind for kind in get_args(messages.Message)}
 
 
-def _reader(kind: type[Any]) -> Callable[[Any], tuple[Any, ...]]:
-    names = [f.name for f in dataclasses.fields(kind)]
-    if len(names) == 1:
-        get = attrgetter(names[0])
-        return lambda message: (get(message),)
-    return attrgetter(*names)
-
-
-_FIELDS = {kind: (number, _reader(kind)) for number, kind in KINDS.items()}
+def _names(kind: type[Any]) -> list[str]:
+    return [field.name for field in dataclasses.fields(kind)]
 
 
 def _types(kind: type[Any]) -> tuple[type[Any], ...]:
     hints = get_type_hints(kind)
-    return tuple(get_origin(hints[f.name]) or hints[f.name] for f in dataclasses.fields(kind))
+    return tuple(get_origin(hints[name]) or hints[name] for name in _names(kind))
 
 
-_TYPES = {number: _types(kind) for number, kind in KINDS.items()}
-_ARITY = {number: len(types) for number, types in _TYPES.items()}
+_ROWS: dict[type[Any], Callable[[Any], tuple[Any, ...]]] = {
+    kind: attrgetter("KIND", *_names(kind)) for kind in KINDS.values()
+}
+_SHAPES = {number: (kind, _types(kind)) for number, kind in KINDS.items()}
 _pack = msgpack.Packer(use_bin_type=True).pack
 
 
 def encode(batch: Iterable[Message]) -> bytes:
     """One entry holding `batch`, in order."""
-    rows = []
-    for message in batch:
-        number, read = _FIELDS[type(message)]
-        rows.append((number, *read(message)))
-    packed: bytes = _pack((VERSION, rows))
+    packed: bytes = _pack((VERSION, [_ROWS[type(message)](message) for message in batch]))
     return packed
 
 
@@ -71,13 +62,13 @@ class Decoder:
 
     def _message(self, row: Any) -> Message | None:
         try:
-            number = row[0]
-            kind = KINDS.get(number)
-            if kind is None:
+            shape = _SHAPES.get(row[0])
+            if shape is None:
                 self.unknown_kinds += 1
                 return None
-            fields = row[1 : 1 + _ARITY[number]]
-            if tuple(map(type, fields)) != _TYPES[number][: len(fields)]:
+            kind, types = shape
+            fields = row[1 : 1 + len(types)]
+            if tuple(map(type, fields)) != types[: len(fields)]:
                 raise TypeError("a field of another type")
             message: Message = kind(*fields)
         except (TypeError, IndexError, KeyError) as error:
