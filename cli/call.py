@@ -133,9 +133,8 @@ async def _listen_to_the_end(caller: Caller, tail_s: float) -> None:
 
 
 def was_answered(caller: Caller) -> bool:
-    """Whether anything was heard in reply; a greeting is none to somebody who spoke."""
-    heard = [answer for answer in caller.answers.values() if answer.heard_s is not None]
-    return any(answer.felt_ms is not None or caller.last_input_s is None for answer in heard)
+    """Whether anything was heard after the caller's last word; a greeting is no answer to somebody who spoke."""
+    return caller.speaker.last_sound_s > (caller.last_input_s or 0.0)
 
 
 def _save(caller: Caller, out: Path | None, shown: Transcriber) -> None:

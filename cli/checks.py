@@ -368,5 +368,21 @@ def host_is_public(found: Settings) -> Iterator[Finding]:
             yield Finding("warning", "host", f"{found.host}: others can reach this gateway, without TLS", advice)
 
 
+STAGES = {"stt": "speech to text", "llm": "language model", "tts": "text to speech"}
+
+
 def local_providers() -> Iterator[Finding]:
-    yield from ()
+    """What `provider: local` takes for each stage on this machine, and what would come before it."""
+    from workers.providers import local
+
+    candidates = local.candidates()
+    for stage, words in STAGES.items():
+        better: list[str] = []
+        for candidate in (candidate for candidate in candidates if candidate.stage == stage):
+            if candidate.available:
+                advice = "better: " + "; or ".join(better) if better else ""
+                yield Finding("ok", stage, f"{candidate.provider}: {candidate.why}", advice)
+                break
+            better.append(f"{candidate.provider} ({candidate.why}): {candidate.remedy}")
+        else:
+            yield Finding("problem", stage, f"nothing here does {words} without a key", "; or ".join(better))

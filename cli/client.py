@@ -27,7 +27,7 @@ from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidSta
 
 from cli.account import FINAL, LOST, Answer, Arrival, CallError, End, Event, Reconnect, Transcript
 from cli.sent_audio import SentAudio
-from cli.speaker import Gap, Speaker
+from cli.speaker import AUDIBLE_PEAK, Gap, Speaker
 from cli.wire import checked_address, decode, parsed, refusal
 from trunkline.audio.frame import FRAME_MS, RATES_HZ, bytes_in, check_rate, check_whole, duration_ms, peak
 
@@ -42,8 +42,6 @@ CLOSE_S = 0.5
 GOODBYE_S = 1.0
 MOST_CONTROLS = 100
 LARGEST_MESSAGE = 16 * 1024 * 1024
-VOICE_PEAK = 500
-"""A 20 ms frame with a sample this loud (of 32768) holds speech: for the latency as felt."""
 
 TOKEN_REJECTED = 4401
 DRAINING = 503
@@ -222,9 +220,9 @@ class Caller:
 
     @property
     def last_sign_s(self) -> float:
-        """When the caller was last active, or the server last heard of, or the loudspeaker last sounded."""
-        signs = [self.last_input_s or 0.0, self.speaker.last_heard_s]
-        return max(*signs, *(records[-1].at_s for records in (self.events, self.arrivals) if records))
+        """When the caller was last active, or the server last heard of, or something audible last heard."""
+        last_event_s = self.events[-1].at_s if self.events else 0.0
+        return max(self.last_input_s or 0.0, last_event_s, self.speaker.last_sound_s)
 
     # --- what was measured
 
@@ -258,7 +256,7 @@ class Caller:
         frame = self._speech[self._spoken : self._spoken + size]
         if frame:
             self._spoken += size
-            if peak(frame) >= VOICE_PEAK:
+            if peak(frame) >= AUDIBLE_PEAK:
                 self.last_input_s = self.now_s
             if self._spoken >= len(self._speech):
                 self._speech, self._spoken = b"", 0

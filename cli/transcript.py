@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 from rich.console import Console
@@ -63,7 +64,10 @@ class Transcriber:
             case "speech_started" | "speech_stopped":
                 self._line(event.at_s, "", f"{WORDS[event.type]} at {data['media_ms'] / 1000:.2f} s", "", "dim")
             case "backend":
-                self._line(event.at_s, "answered by", _backend(data), "bold", "")
+                self._line(event.at_s, "answered by", escape(data["backend"]), "bold", "")
+                for stage, provider in (data.get("providers") or {}).items():
+                    # why it was chosen stands in brackets, and is the doctor's to tell
+                    self._line(None, stage, escape(re.sub(r" \[.*\]$", "", provider)), "", "dim")
             case "latency":
                 self._line(event.at_s, "latency", _sum(data["total_ms"], data["parts"]), "magenta", "")
             case _:
@@ -86,7 +90,7 @@ class Transcriber:
                 self._line(event.at_s, "", f"answer cleared (turn {data['turn']})", "", "yellow")
             case "pause" | "resume":
                 self._line(event.at_s, "", f"answer {event.type}d (turn {data['turn']})", "", "yellow")
-            case "closing":
+            case "closing" if data["reason"] != "stop":  # which is our own
                 self._line(event.at_s, "closing", escape(str(data["reason"])), "bold", "")
 
     def summary(self, caller: Caller) -> None:
@@ -122,11 +126,6 @@ class Transcriber:
             room = max(10, self._console.width - 30)
             said = f"  {name}: …{words[-room:]}" if len(words) > room else f"  {name}: {words}" if words else ""
             self._status.update(f"[bold]{escape(self._state)}[/][dim]{escape(said)}[/]")
-
-
-def _backend(data: dict[str, Any]) -> str:
-    providers = "; ".join(f"{stage}: {name}" for stage, name in (data.get("providers") or {}).items())
-    return escape(f"{data['backend']}" + (f" ({providers})" if providers else ""))
 
 
 def _sum(total_ms: float, parts: list[Any]) -> str:

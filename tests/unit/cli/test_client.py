@@ -105,7 +105,7 @@ async def test_a_clear_silences_at_once_and_says_what_was_heard(stand_in: StandI
         cleared_s = (await caller.event("clear")).at_s
         await asyncio.sleep(0.1)
         assert caller.speaker.queued_ms == 0
-        assert caller.speaker.last_heard_s <= cleared_s
+        assert caller.speaker.last_sound_s <= cleared_s
         assert caller.answers[4].interrupted
         last = [message for message in served.messages if message["type"] == "played"][-1]
     assert last["ms"] == int(caller.speaker.heard_ms(4))
