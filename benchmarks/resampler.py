@@ -1,6 +1,6 @@
 """What changing the sample rate costs a call: delay, noise, aliasing and CPU, for our filter and every soxr setting.
 
-`python -m benchmarks.resampler [--json FILE]`; about 3 seconds. Everything is pushed in frames of 20 ms.
+`python -m benchmarks resampler [--json FILE]`; about 3 seconds. Everything is pushed in frames of 20 ms.
 
 - onset: the least constant delay at which a player of the output never runs dry (the most that was ever held back),
   plus how much later a burst begins in the output than in the input. In ms.
@@ -15,7 +15,7 @@ from __future__ import annotations
 import argparse
 import json
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -142,10 +142,12 @@ def measure(pair: tuple[int, int], setting: str) -> Result:
     )
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+def main(arguments: Sequence[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks resampler", description=__doc__.splitlines()[0] if __doc__ else None
+    )
     parser.add_argument("--json", type=Path, metavar="FILE", help="also write the results there")
-    wanted = parser.parse_args()
+    wanted = parser.parse_args(arguments)
     results = []
     print(f"{'pair':<16}{'setting':<8}{'onset ms':>10}{'framed ms':>11}{'snr dB':>9}{'alias dB':>10}{'cpu ms/s':>10}")
     for pair in PAIRS_HZ:

@@ -98,6 +98,11 @@ class Stack:
         self._valkey.kill()
         self._valkey.wait()
 
+    @property
+    def redis_pid(self) -> int:
+        assert self._valkey is not None
+        return self._valkey.pid
+
     def _start(self) -> None:
         gateways, workers = self._counts
         if self._supervised:

@@ -1,0 +1,83 @@
+"""Real processes to measure: a private Valkey and our own commands, and what each of them uses. Linux only."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+from cli import valkey
+
+STOP_S = 5.0
+
+
+@contextlib.contextmanager
+def running(command: list[str], environment: Mapping[str, str] | None = None) -> Iterator[int]:
+    """Run a command for as long as the context lasts; gives its pid."""
+    process = subprocess.Popen(
+        command,
+        env=os.environ | (environment or {}),
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        start_new_session=True,
+    )
+    try:
+        yield process.pid
+    finally:
+        process.terminate()
+        try:
+            process.wait(STOP_S)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+
+
+@contextlib.contextmanager
+def running_valkey() -> Iterator[tuple[str, int]]:
+    """A Valkey as `trunkline up` has it; gives its URL and pid."""
+    with tempfile.TemporaryDirectory(prefix="trunkline-bench-") as folder:
+        directory = Path(folder)
+        with running(valkey.command(directory)) as pid:
+            deadline_s = time.monotonic() + STOP_S
+            while not valkey.socket_path(directory).exists():
+                if time.monotonic() > deadline_s:
+                    raise TimeoutError(f"Valkey did not start in {STOP_S:g} s")
+                time.sleep(0.01)
+            yield valkey.url(directory), pid
+
+
+def python(*arguments: str) -> list[str]:
+    """The command line of a module in this Python."""
+    return [sys.executable, "-m", *arguments]
+
+
+def cpu_s(pid: int) -> float:
+    """CPU seconds that a process has used, by all its threads: the clock of clock_getcpuclockid(3)."""
+    return time.clock_gettime(~pid << 3 | 2)
+
+
+def resident_bytes(pid: int) -> int:
+    return int(Path(f"/proc/{pid}/statm").read_text(encoding="ascii").split()[1]) * resource.getpagesize()
+
+
+class CpuMeter:
+    """What named processes use between `start` and `stop`."""
+
+    def __init__(self, pids: Mapping[str, int]) -> None:
+        self._pids = pids
+        self.start()
+
+    def start(self) -> None:
+        self._began_s = time.monotonic()
+        self._before = {name: cpu_s(pid) for name, pid in self._pids.items()}
+
+    def per_minute_each(self, count: int) -> dict[str, float]:
+        """CPU seconds that one of `count` sessions cost in a minute, by process."""
+        minutes = (time.monotonic() - self._began_s) / 60
+        return {name: round((cpu_s(pid) - self._before[name]) / count / minutes, 4) for name, pid in self._pids.items()}
