@@ -10,6 +10,7 @@ The model itself has not been run by Trunkline's tests: they have no network to 
 from __future__ import annotations
 
 import asyncio
+import importlib
 import importlib.util
 import math
 import threading
@@ -57,7 +58,7 @@ def model_directory(model: str, *, download: bool = False) -> Path:
         return Path(model)
     if not installed():
         raise SettingsError(f"speech-to-text 'faster_whisper' needs faster-whisper: {INSTALL}")
-    from faster_whisper.utils import download_model
+    download_model = importlib.import_module("faster_whisper.utils").download_model
 
     # It raises whatever Hugging Face's client and its HTTP library raise: OSError, ValueError and kin.
     try:
@@ -75,12 +76,10 @@ def model_directory(model: str, *, download: bool = False) -> Path:
 
 def _fetch(model: str) -> str:
     """Fetch with the client's progress bars, giving up on a silent network after 5 s."""
-    import huggingface_hub
-    from faster_whisper.utils import _MODELS
-
+    names: dict[str, str] = importlib.import_module("faster_whisper.utils")._MODELS
     return str(
-        huggingface_hub.snapshot_download(
-            _MODELS.get(model, model),
+        importlib.import_module("huggingface_hub").snapshot_download(
+            names.get(model, model),
             allow_patterns=["config.json", "preprocessor_config.json", "model.bin", "tokenizer.json", "vocabulary.*"],
             etag_timeout=5,
             max_workers=2,
@@ -123,10 +122,9 @@ class WhisperSpeech:
         directory = model_directory(options.model, download=options.download)
         if not installed():
             raise SettingsError(f"speech-to-text 'faster_whisper' needs faster-whisper: {INSTALL}")
-        from faster_whisper import WhisperModel
-
+        package: Any = importlib.import_module("faster_whisper")
         try:
-            self._model: Any = WhisperModel(
+            self._model: Any = package.WhisperModel(
                 str(directory),
                 device=options.device,
                 compute_type=options.compute_type,

@@ -178,6 +178,10 @@ def speech_to_text(options: dict[str, Any]) -> LocalSpeechToText:
 def language_model(options: dict[str, Any]) -> LocalLanguageModel:
     """`options` are those of the provider that is chosen. Raises SettingsError as it does."""
     name, why = chosen("llm")
+    if name == "openai_compatible" and "OPENAI_BASE_URL" not in os.environ:
+        # An Ollama was found; OPENAI_API_KEY may be set for other tenants and is not for it.
+        options = {"base_url": f"{openai_compatible.OLLAMA_URL}/v1", "api_key": "ollama", **options}
+        options.setdefault("model", next(iter(openai_compatible.ollama_models() or ()), None))
     makers: dict[str, Callable[[dict[str, Any]], LanguageModel]] = {
         "openai_compatible": openai_compatible.language_model,
         "demo": demo.language_model,

@@ -137,8 +137,8 @@ def _first_ollama_model() -> str:
     models = ollama_models()
     if models is None:
         raise SettingsError(
-            "language model 'openai_compatible' needs OPENAI_API_KEY, OPENAI_BASE_URL (or its options api_key, base_url), "
-            f"or an Ollama running at {OLLAMA_URL}"
+            "language model 'openai_compatible' needs OPENAI_API_KEY or OPENAI_BASE_URL "
+            f"(or its options api_key, base_url), or an Ollama running at {OLLAMA_URL}"
         )
     if not models:
         raise SettingsError(f"the Ollama at {OLLAMA_URL} has no chat model: ollama pull llama3.2")

@@ -8,6 +8,7 @@ en_US-lessac-medium` fetches one.
 from __future__ import annotations
 
 import asyncio
+import importlib
 import importlib.util
 import os
 import threading
@@ -66,8 +67,7 @@ class PiperSpeech:
         path = voice_path(options.voice)
         if not installed():
             raise SettingsError(f"text-to-speech 'piper' needs piper-tts: {INSTALL}")
-        import piper
-
+        piper: Any = importlib.import_module("piper")
         try:
             self._voice: Any = piper.PiperVoice.load(path)
         except Exception as error:  # onnxruntime's errors share no type, and a voice's JSON may be anything

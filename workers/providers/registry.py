@@ -25,10 +25,25 @@ _WORDS: dict[Kind, str] = {
 }
 
 
+def _names() -> list[str]:
+    return sorted(module.name for module in pkgutil.iter_modules(package.__path__) if module.name != "registry")
+
+
 def offering(kind: Kind) -> list[str]:
-    """Names of the providers that offer `kind`, in alphabetical order. Imports every file of this package."""
-    names = sorted(module.name for module in pkgutil.iter_modules(package.__path__))
-    return [name for name in names if hasattr(_module(name), kind)]
+    """Names of the providers that offer `kind`, in alphabetical order; those whose packages are missing do not.
+
+    Imports every file of this package: about a second.
+    """
+    return [name for name in _names() if importable(name) and hasattr(_module(name), kind)]
+
+
+def importable(name: str) -> bool:
+    """Whether the packages that provider `name` imports are installed."""
+    try:
+        _module(name)
+    except ImportError:
+        return False
+    return True
 
 
 def _module(name: str) -> ModuleType:
@@ -36,8 +51,10 @@ def _module(name: str) -> ModuleType:
 
 
 def _factory(kind: Kind, name: str) -> Any:
-    names = {module.name for module in pkgutil.iter_modules(package.__path__)}
-    factory = getattr(_module(name), kind, None) if name in names else None
+    try:
+        factory = getattr(_module(name), kind, None) if name in _names() else None
+    except ImportError as error:
+        raise SettingsError(f"provider {name!r} lacks a package: {error}") from error
     if factory is None:
         known = ", ".join(offering(kind))
         raise SettingsError(f"no provider {name!r} for {_WORDS[kind]}; there are: {known}")

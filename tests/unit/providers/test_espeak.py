@@ -1,0 +1,67 @@
+import asyncio
+import time
+from collections.abc import AsyncIterator
+
+import pytest
+
+from trunkline.errors import SettingsError
+
+pytest.importorskip("espeakng_loader")
+
+from workers.providers.espeak import EspeakSpeech, pieces, text_to_speech
+
+
+@pytest.fixture
+async def speech() -> AsyncIterator[EspeakSpeech]:
+    made = text_to_speech({})
+    yield made
+    await made.close()
+
+
+async def spoken(speech: EspeakSpeech, text: str) -> bytes:
+    return b"".join([chunk async for chunk in speech.speak(text)])
+
+
+async def test_the_same_text_gives_the_same_bytes(speech: EspeakSpeech) -> None:
+    first = await spoken(speech, "Hello, this is a test.")
+    await spoken(speech, "something else")
+    cut_off = speech.speak("this will be cut off very soon indeed")
+    await anext(cut_off)
+    await cut_off.aclose()
+    assert await spoken(speech, "Hello, this is a test.") == first
+    assert 1.0 < len(first) / 2 / speech.rate_hz < 4.0
+
+
+async def test_voices_at_once_do_not_mix(speech: EspeakSpeech) -> None:
+    other = text_to_speech({"voice": "de", "rate_wpm": 120, "pitch": 80})
+    alone = await spoken(speech, "one two three"), await spoken(other, "eins zwei drei")
+    together = await asyncio.gather(
+        *(spoken(speech, "one two three") for _ in range(5)), *(spoken(other, "eins zwei drei") for _ in range(5))
+    )
+    assert together == [alone[0]] * 5 + [alone[1]] * 5
+    await other.close()
+
+
+async def test_closing_stops_a_long_text_at_once(speech: EspeakSpeech) -> None:
+    chunks = speech.speak("a long story about nothing in particular. " * 200)
+    assert len(await anext(chunks)) % 2 == 0
+    started = time.perf_counter()
+    await chunks.aclose()
+    await spoken(speech, "next")
+    assert time.perf_counter() - started < 0.5
+
+
+async def test_nothing_to_say(speech: EspeakSpeech) -> None:
+    assert await spoken(speech, "  ") == b""
+
+
+@pytest.mark.parametrize("voice", ["xx-nobody", "../../etc/passwd", ""])
+def test_wrong_voices_are_refused(voice: str) -> None:
+    with pytest.raises(SettingsError):
+        text_to_speech({"voice": voice})
+
+
+def test_pieces_end_at_sentences_then_at_spaces() -> None:
+    assert list(pieces("One two. Three four. Five", 12)) == ["One two.", "Three four.", "Five"]
+    assert list(pieces("abc defghij", 6)) == ["abc", "defghi", "j"]
+    assert list(pieces("")) == []
