@@ -76,6 +76,7 @@ class Speaker:
         self._starts_at = 0
         self._sounding = False
         self._queue: deque[_Chunk] = deque()
+        self._queued = 0  # samples in it
         self._end = (-1, 0)  # of what arrived last: turn, sample
         self._cleared = -1
         self._held = -1
@@ -110,6 +111,7 @@ class Speaker:
         if not self._queue and not self._sounding:
             self._starts_at = self._at + samples_in(START_WAIT_MS, self.rate_hz)
         self._queue.append(_Chunk(turn, start + overlap, fresh))
+        self._queued += len(fresh) // SAMPLE_BYTES
         self._end = (turn, start + overlap + len(fresh) // SAMPLE_BYTES)
         if self.queued_ms >= START_MS:
             self._starts_at = min(self._starts_at, self._at)
@@ -119,6 +121,7 @@ class Speaker:
         self.advance(now_s)
         self._cleared = max(self._cleared, turn)
         self._queue = deque(chunk for chunk in self._queue if chunk.turn > turn)
+        self._queued = sum(chunk.left for chunk in self._queue)
         self._sounding = self._sounding and bool(self._queue)
         if self._held <= turn:
             self._release()
@@ -152,6 +155,7 @@ class Speaker:
         """Another session: silence, and turns are numbered from the start again. What was heard stays on the track."""
         self.advance(now_s)
         self._queue.clear()
+        self._queued = 0
         self._sounding = False
         self._release()
         self._end = self._position = self._reported = (-1, 0)
@@ -183,6 +187,7 @@ class Speaker:
         pcm = chunk.pcm[begin : begin + count * SAMPLE_BYTES]
         self._note(Heard(self._at, chunk.turn, chunk.start + chunk.read, count, pcm if self._keep_pcm else b""))
         chunk.read += count
+        self._queued -= count
         self._at += count
         if peak(pcm) >= AUDIBLE_PEAK:
             self.last_sound_s = self._start_s + self._at / self.rate_hz
@@ -223,7 +228,7 @@ class Speaker:
     @property
     def queued_ms(self) -> float:
         """What is here and not yet heard."""
-        return self._ms(sum(chunk.left for chunk in self._queue))
+        return self._ms(self._queued)
 
     def take_reports(self) -> dict[int, int]:
         """Turns and how many ms of them were heard, as far as that is news: every 100 ms, and when the sound stops."""
