@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 LEAD_MS = 400
+CUT_MS = 100
+"""A piece too long for the lead is cut to a multiple of this, to keep what goes out from becoming crumbs."""
 ACK_PATIENCE_MS = 2000
 """A client that acknowledged and then stops for this long is taken to play in real time again."""
 
@@ -55,6 +57,7 @@ class Playout:
         self._fed: deque[Chunk] = deque()
         self._turns: deque[_Turn] = deque()
         self._over = 0
+        self._finished: list[Heard] = []
         self._last = Heard(0, 0, 0, True)
         self._at_ms = 0.0
         self._held = False
@@ -63,8 +66,8 @@ class Playout:
 
     @property
     def active(self) -> bool:
-        """Whether any turn is not heard to its end."""
-        return bool(self._turns)
+        """Whether any turn is not heard to its end, or `due` has not said so yet."""
+        return bool(self._turns or self._finished)
 
     @property
     def heard(self) -> Heard:
@@ -75,7 +78,7 @@ class Playout:
         return Heard(head.number, head.received_ms, int(head.played_ms), False)
 
     def receive(self, chunk: Chunk, now_ms: float) -> None:
-        """Take audio. Of a turn that is over or cleared, and what is had already, it is dropped; a gap becomes silence."""
+        """Take audio. Of a turn that is over or cleared, or had already, it is dropped; a gap becomes silence."""
         if chunk.turn <= self._over or not chunk.pcm:
             return
         turn = self._turn(chunk.turn, chunk.offset_ms, now_ms)
@@ -108,35 +111,56 @@ class Playout:
             if turn.number == number:
                 turn.ended = True
                 return None
-        if number > self._over:
+        if self._turns and number > self._turns[-1].number:
+            self._turns[-1].ended = True
+            self._turns.append(_Turn(number, received_ms=0, fed_ms=0, played_ms=0, ended=True))
+            return None
+        if not self._turns and number > self._over:
             self._over = number
             self._last = Heard(number, 0, 0, True)
         return self._last if self._last.turn == number else Heard(number, 0, 0, True)
 
     def due(self, now_ms: float) -> tuple[list[Chunk], list[Heard]]:
         """What to put on the wire now, and the turns heard to their end since the last call."""
-        finished = self._advance(now_ms)
+        self._advance(now_ms)
+        finished, self._finished = self._finished, []
         chunks: list[Chunk] = []
-        if self._held:
-            return chunks, finished
-        ahead = sum(turn.fed_ms - turn.played_ms for turn in self._turns)
-        while self._waiting and ahead < self._lead_ms and self._may_feed(self._waiting[0].turn):
-            for _ in range(self._unit()):
-                chunk = self._waiting.popleft()
-                self._fed.append(chunk)
-                chunks.append(chunk)
-                length = len(chunk.pcm) // self._bytes_per_ms
-                turn = next(turn for turn in self._turns if turn.number == chunk.turn)
-                turn.fed_ms = chunk.offset_ms + length
-                ahead += length
-            if not chunks:
-                break
+        if not self._held:
+            ahead = sum(turn.fed_ms - turn.played_ms for turn in self._turns)
+            while piece := self._next_piece(self._lead_ms - ahead):
+                ahead += sum(self._feed(chunk) for chunk in piece)
+                chunks += piece
         return chunks, finished
 
-    def _unit(self) -> int:
-        """How many waiting chunks make the next piece to feed; 0 when a sentence is not complete yet."""
-        if not self._whole_sentences:
-            return 1
+    def _next_piece(self, room_ms: float) -> list[Chunk]:
+        """Take what may be fed next, when so much more may be on the wire; nothing while that is too little."""
+        if not self._waiting or room_ms <= 0 or not self._may_feed(self._waiting[0].turn):
+            return []
+        if self._whole_sentences:
+            return [self._waiting.popleft() for _ in range(self._sentence())]
+        chunk = self._waiting[0]
+        if len(chunk.pcm) > room_ms * self._bytes_per_ms:
+            return self._cut(chunk, int(room_ms) // CUT_MS * CUT_MS)
+        return [self._waiting.popleft()]
+
+    def _cut(self, chunk: Chunk, ms: int) -> list[Chunk]:
+        """Take the first `ms` of the chunk that waits longest."""
+        if not ms:
+            return []
+        size = ms * self._bytes_per_ms
+        self._waiting[0] = chunk._replace(offset_ms=chunk.offset_ms + ms, pcm=chunk.pcm[size:])
+        return [chunk._replace(pcm=chunk.pcm[:size], sentence_end=False)]
+
+    def _feed(self, chunk: Chunk) -> int:
+        """It goes out now. Returns its length in ms."""
+        self._fed.append(chunk)
+        length_ms = len(chunk.pcm) // self._bytes_per_ms
+        turn = next(turn for turn in self._turns if turn.number == chunk.turn)
+        turn.fed_ms = chunk.offset_ms + length_ms
+        return length_ms
+
+    def _sentence(self) -> int:
+        """How many waiting chunks make a sentence; 0 when its end has not come yet."""
         number = self._waiting[0].turn
         for count, chunk in enumerate(self._waiting, start=1):
             if chunk.turn != number:
@@ -155,11 +179,10 @@ class Playout:
                 return False
         return False
 
-    def _advance(self, now_ms: float) -> list[Heard]:
+    def _advance(self, now_ms: float) -> None:
         elapsed, self._at_ms = max(0.0, now_ms - self._at_ms), now_ms
         if self._acks and now_ms - self._ack_at_ms < ACK_PATIENCE_MS:
             elapsed = 0.0
-        finished: list[Heard] = []
         while self._turns:
             head = self._turns[0]
             if not self._held:
@@ -171,10 +194,9 @@ class Playout:
             self._turns.popleft()
             self._over = head.number
             self._last = Heard(head.number, head.received_ms, int(head.played_ms), True)
-            finished.append(self._last)
+            self._finished.append(self._last)
             self._ack_at_ms = now_ms
         self._forget_heard()
-        return finished
 
     def _forget_heard(self) -> None:
         while self._fed:
@@ -235,7 +257,8 @@ class Playout:
             heard = self._last
         self._waiting = deque(chunk for chunk in self._waiting if chunk.turn > number)
         self._fed = deque(chunk for chunk in self._fed if chunk.turn > number)
+        self._finished = [done for done in self._finished if done.turn != number]
         self._over = max(self._over, number)
-        self._last = heard
+        self._last = max(self._last, heard)
         self._held = False
         return heard

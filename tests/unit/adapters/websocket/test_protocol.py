@@ -171,11 +171,12 @@ KEYS = ["tenant", "conversation_id", "audio", "output", "resume", "received", "d
 
 @given(st.sampled_from(KINDS), st.dictionaries(st.sampled_from(KEYS), JSON))
 def test_any_json_is_understood_or_refused(kind: str, fields: dict[str, Any]) -> None:
+    told = ""
     try:
         parse_text(say(type=kind, **fields))
     except ClientError as error:
-        assert error.hint
-        compose_error(0, error).encode()
+        told = compose_error(0, error)
+    told.encode()
 
 
 @given(st.text())
