@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import http.client
 import importlib.metadata
+import importlib.util
 import json
 import os
 import re
@@ -296,7 +297,9 @@ def providers(all_tenants: list[Tenant]) -> Iterator[Finding]:
         for tenant in all_tenants:
             name = getattr(tenant.providers, stage).provider
             if tenant.backend == "cascade" and name not in known:
-                found = f"{tenant.id}: no {stage} provider {name!r}"
+                here = importlib.util.find_spec(f"workers.providers.{name}") is not None
+                why = "its packages are not installed, or it does not do this" if here else "there is none of this name"
+                found = f"{tenant.id}: the {stage} provider {name!r} cannot be used: {why}"
                 yield Finding("problem", "tenants", found, f"there are: {', '.join(known)}")
 
 
