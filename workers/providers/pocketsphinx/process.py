@@ -40,7 +40,8 @@ _NEARLY_THE_SAME = 0.72
 """Share of letters in common (difflib's ratio) with what dictation heard.
 
 Measured on six espeak voices, on the half of the recordings that these numbers were not chosen by: of 132 utterances
-in the grammar 113 come out exact and 4 as another phrase; of 90 outside it 2 are taken for a phrase. The rest is dictation.
+in the grammar 113 come out exact and 4 as another phrase; of 90 outside it 2 are taken for a phrase. The
+rest is dictation.
 """
 _MOST_DANGLING = 1
 """Words after the last whole sentence that may be dropped: the trailing noise of an utterance is easily taken for
