@@ -42,7 +42,9 @@ class Redis:
         try:
             parse_url(url)
         except ValueError as error:
-            raise SettingsError(f"TRUNKLINE_REDIS_URL {url!r}: {error}; e.g. redis://host:6379/0 or unix:///path") from error
+            raise SettingsError(
+                f"TRUNKLINE_REDIS_URL {url!r}: {error}; e.g. redis://host:6379/0 or unix:///path"
+            ) from error
         self._commands = self._client(max_connections=32)
         self._lines: list[Line] = []
 
@@ -121,8 +123,8 @@ class Line(asyncio.Protocol):
         return self._replies
 
     async def keep_asking(self, command: Command, go_on: Callable[[Any], Command], block_s: float) -> None:
-        """Ask, and again what `go_on` makes of each reply, in the turn of the event loop in which the reply comes. Until
-        cancelled, or it raises: what `go_on` does, or BusError."""
+        """Ask, and ask again what `go_on` makes of each reply, in the turn of the event loop in which it comes. Ends when
+        cancelled, and by raising: what `go_on` does, or BusError."""
         self._go_on = go_on
         self._block_s = block_s
         await self._ask((command,), block_s)
@@ -130,7 +132,7 @@ class Line(asyncio.Protocol):
     async def _ask(self, commands: Sequence[Command], block_s: float) -> None:
         try:
             transport = self._transport or await self._connect()
-            self._answered = asyncio.get_running_loop().create_future()
+            self._answered = self._loop.create_future()
             self._write(transport, commands, block_s)
             await self._answered
         except (RedisError, OSError, TimeoutError) as error:
@@ -144,34 +146,35 @@ class Line(asyncio.Protocol):
 
     def _write(self, transport: asyncio.Transport, commands: Sequence[Command], block_s: float) -> None:
         self._replies, self._wanted = [], len(commands)
-        loop = asyncio.get_running_loop()
-        self._expect_by(loop, loop.time() + block_s + COMMAND_TIMEOUT_S)
+        self._expect_by(self._loop.time() + block_s + COMMAND_TIMEOUT_S)
         transport.write(b"".join([hiredis.pack_command(cast(Any, command)) for command in commands]))
 
     async def _connect(self) -> asyncio.Transport:
+        await self._connection.disconnect(nowait=True)  # it has not noticed that we lost its transport
         async with asyncio.timeout(CONNECT_TIMEOUT_S):
             await self._connection.connect()
+        self._loop = asyncio.get_running_loop()  # asked once: it is a system call (getpid) in Python 3.11
         self._parser = hiredis.Reader()
         transport: asyncio.Transport = cast(Any, self._connection)._writer.transport  # redis-py has no public way to it
         transport.set_protocol(self)
         self._transport = transport
         return transport
 
-    def _expect_by(self, loop: asyncio.AbstractEventLoop, deadline_s: float) -> None:
+    def _expect_by(self, deadline_s: float) -> None:
         """One timer for many commands: when it fires, it looks whether the present one is overdue, else waits on."""
         self._deadline_s = deadline_s
         if self._timer is not None and self._timer.when() > deadline_s:
             self._timer.cancel()
             self._timer = None
         if self._timer is None:
-            self._timer = loop.call_at(deadline_s, self._look_at_deadline, loop)
+            self._timer = self._loop.call_at(deadline_s, self._look_at_deadline)
 
-    def _look_at_deadline(self, loop: asyncio.AbstractEventLoop) -> None:
+    def _look_at_deadline(self) -> None:
         self._timer = None
         if self._answered is None:
             return
-        if loop.time() < self._deadline_s:
-            self._expect_by(loop, self._deadline_s)
+        if self._loop.time() < self._deadline_s:
+            self._expect_by(self._deadline_s)
         else:
             self._fail(TimeoutError("no answer in time"))
 
@@ -207,6 +210,7 @@ class Line(asyncio.Protocol):
             self._timer = None
         transport, self._transport = self._transport, None
         if transport is not None:
+            transport.set_protocol(asyncio.Protocol())  # what it still says is not the next one's
             transport.abort()
         await self._connection.disconnect(nowait=True)
 
