@@ -1,4 +1,4 @@
-"""Text-to-speech by Piper on this machine: neural voices that sound like people, at a tenth of a core each.
+"""Text-to-speech by Piper on this machine: neural voices that sound like people.
 
 Used when its package is installed (`trunkline[piper]`, GPL-3.0-or-later: imported only when a tenant asks for it) and
 a voice is present: `<name>.onnx` with `<name>.onnx.json` beside it. `python -m piper.download_voices
@@ -63,7 +63,7 @@ class PiperSpeech:
     """
 
     def __init__(self, options: PiperOptions) -> None:
-        """Loads the voice: 1 to 3 s. Raises SettingsError when package or voice are missing or wrong."""
+        """Loads the voice, which may take seconds. Raises SettingsError when package or voice are missing or wrong."""
         path = voice_path(options.voice)
         if not installed():
             raise SettingsError(f"text-to-speech 'piper' needs piper-tts: {INSTALL}")

@@ -56,7 +56,7 @@ class PocketsphinxOptions(BaseModel):
     grammar: tuple[str, ...] = Field(
         default=PHRASES, min_length=1, description="phrases: words, [optional], (this | that)"
     )
-    processes: int = Field(default=2, ge=1, le=8, description="decoders at most; 140 MB each")
+    processes: int = Field(default=2, ge=1, le=8, description="decoders at most; 170 MB each")
 
 
 class _Decoder:
