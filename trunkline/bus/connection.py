@@ -123,8 +123,8 @@ class Line(asyncio.Protocol):
         return self._replies
 
     async def keep_asking(self, command: Command, go_on: Callable[[Any], Command], block_s: float) -> None:
-        """Ask, and ask again what `go_on` makes of each reply, in the turn of the event loop in which it comes. Ends when
-        cancelled, and by raising: what `go_on` does, or BusError."""
+        """Ask, and ask again what `go_on` makes of each reply, in the turn of the event loop in which it comes. Until
+        cancelled, or it raises: what `go_on` does, or BusError."""
         self._go_on = go_on
         self._block_s = block_s
         await self._ask((command,), block_s)
