@@ -13,10 +13,13 @@ KEEP_S = 6 * 3600
 """A record lives this long after its last commit; one that is over, `KEEP_CLOSED_S`."""
 KEEP_CLOSED_S = 60
 
-# A commit by anyone but the newest owner is refused. A record that is gone (Redis came back empty) is written anew by
+# A commit by anyone but the newest owner is refused, and one to a session that is over. A record that is gone (Redis
+# came back empty) is written anew by
 # its owner from memory, epoch included.
 _COMMIT = """
 local epoch = redis.call('HGET', KEYS[1], 'epoch')
+local closed = redis.call('HGET', KEYS[1], 'closed')
+if closed and closed ~= '' then return 0 end
 if epoch and tonumber(epoch) > tonumber(ARGV[1]) then return 0 end
 redis.call('HSET', KEYS[1], 'epoch', ARGV[1], unpack(ARGV, 3))
 redis.call('EXPIRE', KEYS[1], ARGV[2])
@@ -26,6 +29,8 @@ return 1
 # A resume token is good once: it names the link it was given for.
 _RELINK = """
 local link = redis.call('HGET', KEYS[1], 'link')
+local closed = redis.call('HGET', KEYS[1], 'closed')
+if closed and closed ~= '' then return 0 end
 if not link or link ~= ARGV[1] then return 0 end
 redis.call('HSET', KEYS[1], 'link', ARGV[2], 'gateway', ARGV[3])
 return 1
@@ -93,14 +98,14 @@ class Records:
         return int(epoch)
 
     async def commit(self, record: Record) -> None:
-        """Store what the next worker must know. Raises SessionLost when a newer epoch exists."""
+        """Store what the next worker must know. Raises SessionLost when a newer epoch exists or the session is over."""
         fields = [name for name in _STORED if name not in ("epoch", "link", "gateway", "blamed")]
         flat = [value for name in fields for value in (name, getattr(record, name))]
         if not await self._commit(keys.session(record.session), record.epoch, KEEP_S, *flat):
             raise SessionLost(f"session {record.session}: epoch {record.epoch} is over")
 
     async def restore(self, record: Record) -> None:
-        """Write a record that Redis lost. Raises SessionLost when a newer epoch exists."""
+        """Write a record that Redis lost. Raises SessionLost when a newer epoch exists or the session is over."""
         flat = [value for name in _STORED if name != "epoch" for value in (name, getattr(record, name))]
         if not await self._commit(keys.session(record.session), record.epoch, KEEP_S, *flat):
             raise SessionLost(f"session {record.session}: epoch {record.epoch} is over")

@@ -133,8 +133,9 @@ class Dispatch:
         """Remove a consumer that will not come back and has nothing pending."""
         try:
             await self._redis.ask("XGROUP", "DELCONSUMER", keys.dispatch(backend), keys.GROUP, consumer)
-        except MissingGroup:
-            return
+        except BusError as error:
+            if not isinstance(error, MissingGroup) and "requires the key to exist" not in str(error):
+                raise
 
     async def waiting(self, backend: str) -> int:
         """How many entries the stream holds: sessions waiting or alive."""

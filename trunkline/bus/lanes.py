@@ -78,7 +78,7 @@ class Outbox:
     async def _flush(self) -> None:
         batches, self._ready = self._ready, {}
         lanes = list(batches)
-        commands = [self._xadd(lane, encode(batches[lane])) for lane in lanes]
+        commands = [self._xadd(lane, self._entry(batches[lane])) for lane in lanes]
         try:
             replies = await self._writer.ask_all(commands)
         except BusError as error:
@@ -101,6 +101,22 @@ class Outbox:
             return ("XADD", lane, "NOMKSTREAM", "*", b"b", entry)
         return ("XADD", lane, "NOMKSTREAM", "MINID", "~", max(0, newest - KEEP_MS), "*", b"b", entry)
 
+    def _entry(self, batch: list[Message]) -> bytes:
+        """One entry of what can be written: half a surrogate pair in a text must not stop everybody's audio."""
+        try:
+            return encode(batch)
+        except (ValueError, TypeError, OverflowError):
+            return encode([message for message in batch if self._is_writable(message)])
+
+    def _is_writable(self, message: Message) -> bool:
+        try:
+            encode([message])
+        except (ValueError, TypeError, OverflowError) as error:
+            log.error("a %s of session %s has no bytes: %s", type(message).__name__, message.session, error)
+            self.dropped += 1
+            return False
+        return True
+
     def _put_back(self, batches: dict[str, list[Message]]) -> None:
         for lane, batch in batches.items():
             self._ready[lane] = (batch + self._ready.get(lane, []))[-MAX_WAITING:]
@@ -119,6 +135,8 @@ class Inbox:
         self._decoder = Decoder()
         self._last: bytes | str = "0-0"
         self._doubt = asyncio.Event()
+        self._opened = False
+        self._emptied = False
         self.malformed = 0
 
     @property
@@ -138,16 +156,21 @@ class Inbox:
                 ("HSET", keys.PROCESSES, self._process_id, self._kind),
             ]
         )
+        self._emptied = self._opened
+        self._opened = True
         return True
 
     async def beat(self, on_made: Callable[[], Awaitable[None]]) -> None:
-        """Keep the lane alive until cancelled. `on_made` runs whenever it was gone: Redis came back empty."""
+        """Keep the lane alive until cancelled. `on_made` runs, until it succeeds, whenever the lane was gone, whoever
+        made it again: Redis came back empty."""
         reached = True
         while True:
             try:
-                if await self.open():
+                await self.open()
+                if self._emptied:
                     log.warning("the bus came back empty: writing back what it must know")
                     await on_made()
+                    self._emptied = False
             except BusError as error:
                 if reached:
                     log.warning("the bus is out of reach: %s", error)

@@ -1,0 +1,131 @@
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from dataclasses import replace
+
+import pytest
+
+from trunkline.bus import keys
+from trunkline.bus.connection import Redis
+from trunkline.errors import SessionLost
+from trunkline.sessions import KEEP_CLOSED_S, KEEP_S, Record, Records
+
+OPENED = Record("s", "acme", "cascade", 16000, "lane:g1", "websocket", "c1", snapshot=b"\x00\xff")
+
+
+@pytest.fixture
+async def redis(redis_url: str) -> AsyncIterator[Redis]:
+    connections = Redis(redis_url)
+    yield connections
+    await connections.close()
+
+
+@pytest.fixture
+async def records(redis: Redis) -> Records:
+    made = Records(redis)
+    await made.write(OPENED)
+    return made
+
+
+async def current(records: Records) -> Record:
+    record = await records.read("s")
+    assert record is not None
+    return record
+
+
+async def test_a_record_is_read_as_it_was_written(redis: Redis, records: Records) -> None:
+    assert await records.read("s") == OPENED
+    assert await records.read("nobody") is None
+    assert KEEP_S - 5 < await redis.ask("TTL", keys.session("s")) <= KEEP_S
+
+
+async def test_every_attach_is_a_new_epoch(records: Records) -> None:
+    assert await records.attach("s", "lane:w1") == 1
+    assert await records.attach("s", "lane:w2") == 2
+    assert ((await current(records)).epoch, (await current(records)).worker) == (2, "lane:w2")
+
+
+async def test_what_one_worker_commits_the_next_begins_with(records: Records) -> None:
+    epoch = await records.attach("s", "lane:w1")
+    await records.commit(replace(OPENED, epoch=epoch, worker="lane:w1", snapshot=b"so far"))
+    assert (await current(records)).snapshot == b"so far"
+
+
+async def test_an_older_epoch_cannot_commit(records: Records) -> None:
+    older = replace(OPENED, epoch=await records.attach("s", "lane:w1"), worker="lane:w1", snapshot=b"old")
+    newer = await records.attach("s", "lane:w2")
+    with pytest.raises(SessionLost, match="epoch 1 is over"):
+        await records.commit(older)
+    with pytest.raises(SessionLost):
+        await records.restore(older)
+    now = await current(records)
+    assert (now.epoch, now.worker, now.snapshot) == (newer, "lane:w2", OPENED.snapshot)
+
+
+async def test_a_commit_leaves_alone_what_is_not_the_workers(records: Records) -> None:
+    mine = replace(OPENED, epoch=await records.attach("s", "lane:w1"))
+    assert await records.relink("s", 0, "lane:g2")
+    await records.blame("s")
+    await records.commit(mine)
+    now = await current(records)
+    assert (now.link, now.gateway, now.blamed) == (1, "lane:g2", 1)
+
+
+async def test_a_resume_token_is_good_once(records: Records) -> None:
+    assert await records.relink("s", 0, "lane:g2")
+    assert not await records.relink("s", 0, "lane:g3")
+    assert not await records.relink("s", 2, "lane:g3")
+    assert not await records.relink("nobody", 0, "lane:g3")
+    assert (await current(records)).gateway == "lane:g2"
+    assert await records.relink("s", 1, "lane:g3")
+
+
+async def test_of_many_that_use_a_token_at_once_one_wins(records: Records) -> None:
+    won = await asyncio.gather(*(records.relink("s", 0, f"lane:g{number}") for number in range(8)))
+    assert sorted(won) == [False] * 7 + [True]
+    assert (await current(records)).gateway == f"lane:g{won.index(True)}"
+
+
+async def test_an_empty_redis_is_given_the_record_back_epoch_included(redis: Redis, records: Records) -> None:
+    assert [await records.attach("s", worker) for worker in ("lane:w1", "lane:w2", "lane:w3")] == [1, 2, 3]
+    mine = replace(OPENED, epoch=3, link=4, blamed=1, worker="lane:w3", gateway="lane:g2", snapshot=b"so far")
+    await redis.ask("FLUSHALL")
+    await redis.ask("SCRIPT", "FLUSH")
+    await records.restore(mine)
+    assert await records.read("s") == mine
+    assert await records.attach("s", "lane:w4") == 4
+
+
+async def test_after_an_empty_redis_the_newest_owner_wins_whoever_comes_first(redis: Redis, records: Records) -> None:
+    older, newer = replace(OPENED, epoch=1, snapshot=b"old"), replace(OPENED, epoch=2, snapshot=b"new")
+    await redis.ask("FLUSHALL")
+    await records.restore(older)
+    await records.restore(newer)
+    with pytest.raises(SessionLost):
+        await records.restore(older)
+    assert (await current(records)).snapshot == b"new"
+
+
+async def test_a_closed_session_is_known_for_a_while(redis: Redis, records: Records) -> None:
+    await records.close("s", "over")
+    assert (await current(records)).closed == "over"
+    assert 0 < await redis.ask("TTL", keys.session("s")) <= KEEP_CLOSED_S
+
+
+async def test_a_closed_session_stays_closed(redis: Redis, records: Records) -> None:
+    mine = replace(OPENED, epoch=await records.attach("s", "lane:w1"))
+    await records.close("s", "no_worker")
+    with pytest.raises(SessionLost):
+        await records.commit(mine)
+    assert (await current(records)).closed == "no_worker"
+    assert not await records.relink("s", 0, "lane:g2")
+
+
+async def test_blame_adds_up(records: Records) -> None:
+    assert [await records.blame("s") for _ in range(3)] == [1, 2, 3]
+
+
+async def test_what_is_left_of_a_lost_record_is_no_record(records: Records) -> None:
+    assert await records.attach("gone", "lane:w1") == 1
+    assert await records.read("gone") is None
