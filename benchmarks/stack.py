@@ -63,7 +63,7 @@ class Stack:
         self.start_redis()
         try:
             await self._until_redis_answers()
-            self._start()
+            await self._start()
             await self.until(lambda counts: counts == self._counts)
         except BaseException:
             await self.__aexit__(None, None, None)
@@ -103,12 +103,13 @@ class Stack:
         assert self._valkey is not None
         return self._valkey.pid
 
-    def _start(self) -> None:
+    async def _start(self) -> None:
         gateways, workers = self._counts
         if self._supervised:
             self._spawn("up", "--gateways", str(gateways), "--workers", str(workers))
             return
         self._spawn("up", "--gateways", str(gateways), "--workers", "0")
+        await self.until(lambda counts: counts[0] == gateways)  # by then the tenants are loaded
         for _ in range(workers):
             self.start_worker()
 

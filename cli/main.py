@@ -25,7 +25,7 @@ def _settings(process: str, **overrides: Any) -> Settings:
     except SettingsError as error:
         raise _wrong(error) from error
     logging.basicConfig(
-        level=settings.log_level, stream=sys.stderr, format=f"%(asctime)s {process} %(levelname)s %(message)s", datefmt="%H:%M:%S"
+        level=settings.log_level, stream=sys.stderr, format=f"%(asctime)s.%(msecs)03d {process} %(levelname)s %(message)s", datefmt="%H:%M:%S"
     )
     logging.getLogger("uvicorn").setLevel(max(logging.WARNING, logging.getLevelNamesMapping()[settings.log_level]))
     return settings

@@ -110,8 +110,9 @@ class Host:
         await self._providers.close()
 
     async def _warm_up(self) -> None:
-        """Load what the tenants need before the first caller waits for it."""
-        for tenant in await self._tenants.all():
+        """Load what the tenants need before the first caller waits for it: models and libraries are imported for seconds,
+        during which this process could not renew its sessions."""
+        for tenant in await self._tenants.all() or [Tenant(id=self._settings.default_tenant)]:
             if tenant.backend not in self._settings.backend_names:
                 continue
             try:
