@@ -203,11 +203,21 @@ class Sessions:
             case "give_up":
                 self._apologise(held, "failed")
             case "moved":
-                held.bridge.end("resumed_elsewhere")
+                self._moved(held, message.data.get("link", 0))
             case "hang_up":
                 held.bridge.end("hung_up")
             case action:
                 log.warning("session %s: no control %r here", message.session, action)
+
+    def _moved(self, held: Held, link: int) -> None:
+        """The caller came back by another gateway; unless it is here again already."""
+        if link <= held.record.link:
+            return
+        bridge = held.bridge
+        if bridge.link is not None:
+            bridge.link.replaced()
+            bridge.link = None
+        bridge.end("resumed_elsewhere")
 
     def _worker_gone(self, lane: str) -> None:
         log.debug("lane %s is gone", lane)

@@ -23,6 +23,7 @@ from trunkline.bus.messages import (
     ClientEvent,
     Close,
     Committed,
+    Control,
     Downlink,
     DownlinkAudio,
     Dtmf,
@@ -256,6 +257,7 @@ class LiveSession:
         self._kept.append((message, time.monotonic()))
         if self.joined.is_set():
             self._lanes.send(self.record.gateway, message)
+            self._forget_heard()
 
     # --- what the gateway says
 
@@ -304,6 +306,8 @@ class LiveSession:
     def _link_resumed(self, message: LinkResumed) -> None:
         if message.link < self.record.link:
             return
+        if message.lane != self.record.gateway:  # or it would hang up for the caller it waits for
+            self._lanes.send(self.record.gateway, Control(self.id, "moved", {"link": message.link}))
         self.record.gateway, self.record.link = message.lane, message.link
         self.caller_lost_s = None
         self._keep_unreceived(message)
