@@ -196,8 +196,9 @@ class Bridge:
         self.epoch, self.worker = message.epoch, message.lane
         if self._next_seq < message.resume_from_seq:
             self._next_seq, self._media_ms = message.resume_from_seq, message.resume_media_ms
-        if self._received is not None:
-            self._received.skip_to(message.downlink_from_seq)
+        if self._received is None:
+            self._received = Sequence(message.downlink_from_seq)
+        self._received.skip_to(message.downlink_from_seq)
         self._join()
         heard = self._playout.heard
         if heard.done:
@@ -300,7 +301,7 @@ class Bridge:
 
     def say(self, pcm: bytes, then_close: str) -> None:
         """Say something of our own (s16le mono at the session's rate), and end the session after it."""
-        turn = self._playout.heard.turn + 1
+        turn = self._playout.newest + 1
         self.epoch += NOBODYS_EPOCH
         self._playout.clear(turn - 1, self._clock_ms())
         piece = bytes_in(PIECE_MS, self.rate_hz)

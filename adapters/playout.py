@@ -77,6 +77,11 @@ class Playout:
         head = self._turns[0]
         return Heard(head.number, head.received_ms, int(head.played_ms), False)
 
+    @property
+    def newest(self) -> int:
+        """The last turn it knows of."""
+        return self._turns[-1].number if self._turns else self._over
+
     def receive(self, chunk: Chunk, now_ms: float) -> None:
         """Take audio. Of a turn that is over or cleared, or had already, it is dropped; a gap becomes silence."""
         if chunk.turn <= self._over or not chunk.pcm:
@@ -236,13 +241,18 @@ class Playout:
             elif turn.number > number:
                 turn.fed_ms = int(turn.played_ms)
         fed_to = {turn.number: turn.fed_ms for turn in self._turns}
-        again = []
+        had: list[Chunk] = []
+        again: list[Chunk] = []
         for chunk in self._fed:
-            skip_ms = max(0, fed_to.get(chunk.turn, 0) - chunk.offset_ms)
-            pcm = chunk.pcm[skip_ms * self._bytes_per_ms :]
-            if chunk.turn in fed_to and pcm:
-                again.append(Chunk(chunk.turn, chunk.offset_ms + skip_ms, pcm, chunk.sentence_end))
-        self._fed.clear()
+            had_ms = max(0, fed_to.get(chunk.turn, 0) - chunk.offset_ms)
+            size = had_ms * self._bytes_per_ms
+            if size >= len(chunk.pcm):
+                had.append(chunk)
+            elif chunk.turn in fed_to:
+                if size:
+                    had.append(chunk._replace(pcm=chunk.pcm[:size], sentence_end=False))
+                again.append(chunk._replace(offset_ms=chunk.offset_ms + had_ms, pcm=chunk.pcm[size:]))
+        self._fed = deque(had)
         self._waiting.extendleft(reversed(again))
 
     def clear(self, number: int, now_ms: float) -> Heard:

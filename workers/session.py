@@ -270,7 +270,7 @@ class LiveSession:
         self.unjoined.clear()
         self.caller_lost_s = None
         self._uplink.skip_to(message.uplink_from_seq)
-        if self._kept and self._kept[0][0].seq > message.received_seq + 1 > 0:
+        if self._kept and self._kept[0][0].seq > message.received_seq + 1:
             self.attach()  # part of what it misses is gone: let it know where to begin
         for kept, _ in self._kept:
             if kept.seq > message.received_seq:
