@@ -35,7 +35,7 @@ log = logging.getLogger(__name__)
 
 BACKOFF_S = (0.0, 0.5, 1.0, 2.0, 5.0, 10.0)
 STEADY_S = 10.0
-"""A child that ran this long is restarted at once when it dies."""
+"""A child that ran this long is restarted at once when it dies, and so is a worker that a session killed."""
 START_S = 20.0
 STOP_S = 5.0
 PR_SET_PDEATHSIG = 1
@@ -50,7 +50,8 @@ class Child:
     """The command line for a process id, new at each start."""
     pass_fds: tuple[int, ...] = ()
     environment: dict[str, str] = field(default_factory=dict)
-    on_death: Callable[[str], Awaitable[None]] | None = None
+    on_death: Callable[[str], Awaitable[bool]] | None = None
+    """Announces it; says whether somebody else is known to be to blame."""
     on_start: Callable[[], Awaitable[None]] | None = None
     process: asyncio.subprocess.Process | None = None
     process_id: str = ""
@@ -184,24 +185,24 @@ class Supervisor:
             if child.on_start is not None:
                 await child.on_start()
             code = await child.process.wait()
-            if not self._stop.is_set():
-                await self._announce(child)
+            excused = not self._stop.is_set() and await self._announce(child)
             if self._stop.is_set():
                 return
-            child.failures = 0 if time.monotonic() - started_s > STEADY_S else child.failures + 1
+            child.failures = 0 if excused or time.monotonic() - started_s > STEADY_S else child.failures + 1
             delay_s = BACKOFF_S[min(child.failures, len(BACKOFF_S) - 1)]
             self._console.print(f"[red]{child.name} ended[/] ({_how(code)}); starting it again in {delay_s:g} s")
             await asyncio.sleep(delay_s)
 
-    async def _announce(self, child: Child) -> None:
+    async def _announce(self, child: Child) -> bool:
         if child.on_death is None:
-            return
+            return False
         try:
-            await child.on_death(child.process_id)
+            return await child.on_death(child.process_id)
         except BusError as error:
             log.warning("the death of %s could not be announced, leases will tell: %s", child.name, error)
+            return False
 
-    async def _worker_died(self, process_id: str, trail: Path) -> None:
+    async def _worker_died(self, process_id: str, trail: Path) -> bool:
         """Put its sessions up again: survivors wait for just that. Blame the one whose code was running."""
         await self._forget(process_id)
         guilty = crumb.read(trail)
@@ -212,17 +213,20 @@ class Supervisor:
             for backend in self._settings.backend_names
             for entry in await dispatch.pending_of(backend, process_id)
         ]
-        if guilty in {entry.session for entry in found}:
+        blamed = guilty in {entry.session for entry in found}
+        if blamed:
             times = await Records(self._redis).blame(guilty or "")
             self._console.print(f"[yellow]session {guilty} was running when it ended[/] ({times} of 3)")
         for entry in found:
             await dispatch.redispatch(entry)
         for backend in self._settings.backend_names:
             await dispatch.forget_consumer(backend, process_id)
+        return blamed
 
-    async def _forget(self, process_id: str) -> None:
+    async def _forget(self, process_id: str) -> bool:
         await self._redis.ask("DEL", keys.lane(process_id))
         await self._redis.ask("HDEL", keys.PROCESSES, process_id)
+        return False
 
     def _environment(self) -> dict[str, str]:
         return os.environ | {

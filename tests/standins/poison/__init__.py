@@ -1,0 +1,1 @@
+"""A backend that kills its worker: for tests of who is blamed."""

@@ -1,0 +1,42 @@
+"""A session that kills every worker that takes it is the one that is blamed, and given up after three; no other is."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import AsyncExitStack
+from pathlib import Path
+
+import pytest
+
+from benchmarks.stack import ROOT, Stack
+from cli.client import Caller
+from trunkline.bus import keys
+
+CALLS = 12
+TENANTS = {"echo.yaml": "id: echo\nbackend: echo\n", "poison.yaml": "id: poison\nbackend: poison\n"}
+POISON = Path(__file__).parent.parent / "standins" / "poison"
+
+
+@pytest.mark.system
+@pytest.mark.parametrize("guilty", [1, 2, 3])
+async def test_the_guilty_are_given_up_and_no_innocent_is(guilty: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PYTHONPATH", f"{POISON}:{ROOT}")
+    async with Stack(workers=2, tenants=TENANTS, backends="echo,poison") as stack, AsyncExitStack() as calls:
+        innocent = [await calls.enter_async_context(_caller(stack, "echo")) for _ in range(CALLS - guilty)]
+        poison = [await calls.enter_async_context(_caller(stack, "poison")) for _ in range(guilty)]
+
+        for caller in poison:
+            await caller.event("closing", timeout_s=60, reason="failed")
+            assert caller.speaker.heard, "the caller heard no apology"
+        await asyncio.sleep(1)
+
+        dead = await stack.redis.ask("XRANGE", keys.DEAD_LETTERS, "-", "+")
+        assert sorted(fields[1].decode() for _, fields in dead) == sorted(caller.session_id for caller in poison)
+        for caller in innocent:
+            assert caller.ended is None
+            assert not caller.reconnects
+            assert caller.arrivals[-1].at_s > caller.now_s - 1, "an innocent call fell silent"
+
+
+def _caller(stack: Stack, tenant: str) -> Caller:
+    return Caller(stack.url, tenant=tenant, keep_audio=False)
