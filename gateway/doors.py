@@ -14,7 +14,7 @@ from adapters.websocket.link import Lost, WebSocketLink
 from adapters.websocket.protocol import ClientMessage, CloseCode, Start, Stop
 from gateway.sessions import SESSION_RATE_HZ, Held, Sessions, new_session_id
 from trunkline import tokens
-from trunkline.errors import BusError, ClientError
+from trunkline.errors import BusError, ClientError, SettingsError
 from trunkline.settings import Settings
 from trunkline.tenants import Tenant
 
@@ -87,13 +87,17 @@ class WebSocketDoor:
             link.refuse(error, code)
             await link.flush()
             return
-        except BusError as error:
+        except (BusError, SettingsError) as error:
             log.error("a caller could not be admitted: %s", error)
-            link.refuse(ClientError("bus", "the bus is out of reach", "connect again", fatal=True), CloseCode.OUR_FAULT)
+            why = "the bus is out of reach" if isinstance(error, BusError) else "this tenant's settings are wrong"
+            link.refuse(ClientError(error.code, why, "connect again later", fatal=True), CloseCode.OUR_FAULT)
             await link.flush()
             return
-        outcome = await link.run(held.bridge, None if isinstance(first, Start) else first)
-        self._sessions.link_ended(held, link, outcome)
+        outcome = "lost"
+        try:
+            outcome = await link.run(held.bridge, None if isinstance(first, Start) else first)
+        finally:
+            self._sessions.link_ended(held, link, outcome)
         await link.flush()
 
     async def _first_message(self, link: WebSocketLink, session: str) -> ClientMessage | None:

@@ -95,12 +95,9 @@ def listen(host: str, port: int) -> socket.socket:
     return listener
 
 
-async def serve(settings: Settings, listener: socket.socket, process_id: str | None) -> None:
-    """Be a gateway on this socket until told to stop. Raises BusError."""
-    redis = Redis(settings.redis_url)
-    sessions = Sessions(settings, redis, process_id)
-    door = WebSocketDoor(settings, sessions)
-    config = uvicorn.Config(
+def configure(sessions: Sessions, door: WebSocketDoor) -> uvicorn.Config:
+    """uvicorn, set up for live calls."""
+    return uvicorn.Config(
         build(sessions, door),
         ws="websockets-sansio",
         http=HeaderDeadline,
@@ -113,7 +110,14 @@ async def serve(settings: Settings, listener: socket.socket, process_id: str | N
         log_config=None,
         access_log=False,
     )
+
+
+async def serve(settings: Settings, listener: socket.socket, process_id: str | None) -> None:
+    """Be a gateway on this socket until told to stop. Raises BusError."""
+    redis = Redis(settings.redis_url)
+    sessions = Sessions(settings, redis, process_id)
+    door = WebSocketDoor(settings, sessions)
     try:
-        await Server(config, door).serve(sockets=[listener])
+        await Server(configure(sessions, door), door).serve(sockets=[listener])
     finally:
         await redis.close()

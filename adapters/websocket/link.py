@@ -226,7 +226,8 @@ class WebSocketLink:
 
     async def run(self, bridge: Bridge, first: ClientMessage | None) -> str:
         """Serve until it ends; says how: `stop` (the client hung up), `lost`, `refused` (it sent too much that was
-        wrong), or `ended` (by us). What is left to tell the client is sent by a last `flush`."""
+        wrong), or `ended` (by us; one sent to another gateway is `lost`). What is left to tell the client is sent by a
+        last `flush`."""
         async with asyncio.TaskGroup() as group:
             reader = group.create_task(self._read(bridge, first))
             writer = group.create_task(self._write())
@@ -243,7 +244,7 @@ class WebSocketLink:
             if not await self.flush():
                 return "lost"
             if self._close is not None:
-                return "ended"
+                return "lost" if self._close is CloseCode.RESTARTING else "ended"
 
     async def flush(self) -> bool:
         """Send what is queued (and close, if that was asked for). False when the client is gone or does not read."""
