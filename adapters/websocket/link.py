@@ -163,6 +163,8 @@ class WebSocketLink:
 
     def play(self, turn: int, offset_ms: int, pcm: bytes, sentence_end: bool) -> None:
         if self._start.output != "pcm":
+            if self._sentence and turn != self._sentence_at[0]:
+                self._end_sentence()
             if not self._sentence:
                 self._sentence_at = (turn, offset_ms)
             self._sentence += pcm
@@ -185,7 +187,7 @@ class WebSocketLink:
 
     def event(self, seq: int, name: str, data: dict[str, Any]) -> None:
         self._seq = seq
-        if name == "response_done":
+        if name == "response_done" and data.get("turn") == self._sentence_at[0]:
             self._end_sentence()
         self._put(compose(seq, name, data))
 

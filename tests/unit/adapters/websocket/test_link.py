@@ -1,0 +1,266 @@
+from __future__ import annotations
+
+import asyncio
+import base64
+import json
+from collections.abc import Callable
+from typing import Any, cast
+
+import pytest
+from starlette.websockets import WebSocket, WebSocketState
+
+from adapters.bridge import Bridge
+from adapters.websocket import link as module
+from adapters.websocket.link import Lost, WebSocketLink
+from adapters.websocket.protocol import CloseCode, Start, Stop, Text
+from trunkline.bus.messages import ClientEvent, Message, UplinkAudio
+from trunkline.errors import ClientError
+
+RATE_HZ = 16000
+FRAME = bytes(640)
+
+
+class Socket:
+    """As much of a starlette WebSocket as a link uses."""
+
+    def __init__(self) -> None:
+        self.incoming: asyncio.Queue[dict[str, Any]] = asyncio.Queue()
+        self.sent: list[Any] = []
+        self.closed: int | None = None
+        self.application_state = WebSocketState.CONNECTED
+        self.stalled = asyncio.Event()
+        self.stalled.set()
+
+    async def receive(self) -> dict[str, Any]:
+        return await self.incoming.get()
+
+    async def send_text(self, text: str) -> None:
+        await self.stalled.wait()
+        self.sent.append(json.loads(text))
+
+    async def send_bytes(self, data: bytes) -> None:
+        await self.stalled.wait()
+        self.sent.append(data)
+
+    async def close(self, code: int) -> None:
+        self.closed = code
+        self.application_state = WebSocketState.DISCONNECTED
+
+    def says(self, data: bytes | str) -> None:
+        self.incoming.put_nowait({"type": "websocket.receive", "bytes" if isinstance(data, bytes) else "text": data})
+
+    def leaves(self, code: int) -> None:
+        self.incoming.put_nowait({"type": "websocket.disconnect", "code": code})
+
+
+class Bus:
+    def __init__(self) -> None:
+        self.sent: list[Message] = []
+
+    def send(self, lane: str, message: Message) -> None:
+        self.sent.append(message)
+
+
+@pytest.fixture
+async def socket() -> Socket:
+    return Socket()
+
+
+@pytest.fixture
+def bus() -> Bus:
+    return Bus()
+
+
+@pytest.fixture
+def bridge(bus: Bus) -> Bridge:
+    made = Bridge("s", RATE_HZ, bus, lambda: 0.0, whole_sentences=False)
+    made.worker = "lane:w"
+    return made
+
+
+@pytest.fixture
+def made(socket: Socket) -> Callable[..., WebSocketLink]:
+    def make(**start: Any) -> WebSocketLink:
+        link = WebSocketLink(cast(WebSocket, socket))
+        begun = Start(**start)
+        link.adopt(begun, min(begun.rate_hz, RATE_HZ))
+        return link
+
+    return make
+
+
+async def test_what_is_read_goes_to_the_bridge(
+    made: Callable[..., WebSocketLink], socket: Socket, bridge: Bridge, bus: Bus
+) -> None:
+    for data in (FRAME, '{"type":"input_audio_buffer.commit"}', '{"type":"response.cancel"}', '{"type":"stop"}'):
+        socket.says(data)
+    assert await made().run(bridge, Text("first")) == "stop"
+    assert [type(message).__name__ for message in bus.sent] == ["Text", "UplinkAudio", "ClientEvent", "ClientEvent"]
+    assert bus.sent[1:3] == [UplinkAudio("s", 1, 0, FRAME), ClientEvent("s", 2, "commit", {})]
+
+
+@pytest.mark.parametrize(("code", "outcome"), [(1000, "stop"), (1001, "lost"), (1006, "lost"), (1005, "lost")])
+async def test_how_a_client_leaves_says_whether_it_may_be_back(
+    made: Callable[..., WebSocketLink], socket: Socket, bridge: Bridge, code: int, outcome: str
+) -> None:
+    socket.leaves(code)
+    assert await made().run(bridge, None) == outcome
+
+
+async def test_the_first_message(made: Callable[..., WebSocketLink], socket: Socket) -> None:
+    link = made()
+    assert await link.opening(0.005) is None
+    socket.says("nonsense")
+    socket.says('{"type":"start"}')
+    assert await link.opening(1) == Start()
+    assert socket.sent[0]["code"] == "bad_json"
+    socket.leaves(1000)
+    assert await link.opening(1) == Stop()
+    socket.leaves(1006)
+    with pytest.raises(Lost):
+        await link.opening(1)
+    socket.says('{"type":"start","output":"flac"}')
+    with pytest.raises(ClientError, match="flac"):
+        await link.opening(1)
+
+
+async def test_audio_of_another_rate_is_resampled_both_ways(
+    made: Callable[..., WebSocketLink], socket: Socket, bridge: Bridge, bus: Bus
+) -> None:
+    link = made(rate_hz=48000)
+    for _ in range(50):
+        socket.says(bytes(1920))
+    socket.says('{"type":"stop"}')
+    await link.run(bridge, None)
+    assert 48 <= len(bus.sent) <= 50
+    link.play(1, 0, bytes(6400), False)
+    await link.flush()
+    assert len(socket.sent[-1]) == pytest.approx(19200, abs=2000)
+
+
+async def test_audio_far_ahead_of_its_time_waits(
+    made: Callable[..., WebSocketLink], socket: Socket, bridge: Bridge, bus: Bus, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "AHEAD_MS", 100)
+    link = made()
+    link._ahead_ms = 100
+    running = asyncio.create_task(link.run(bridge, None))
+    for _ in range(30):
+        socket.says(FRAME)
+    await asyncio.sleep(0.05)
+    assert 5 <= len(bus.sent) <= 10, "not read, so that TCP slows the sender down"
+    running.cancel()
+    await asyncio.wait([running])
+
+
+async def test_binary_audio_is_announced_when_it_is_not_what_is_expected(
+    made: Callable[..., WebSocketLink], socket: Socket
+) -> None:
+    link = made()
+    link.play(1, 0, FRAME, False)
+    link.play(1, 20, FRAME, False)
+    link.play(1, 60, FRAME, False)
+    link.play(2, 0, FRAME, False)
+    await link.flush()
+    announced = [(sent["turn"], sent["offset_ms"]) for sent in socket.sent if isinstance(sent, dict)]
+    assert announced == [(1, 0), (1, 60), (2, 0)]
+    assert [isinstance(sent, bytes) for sent in socket.sent] == [False, True, True, False, True, False, True]
+
+
+async def test_base64_audio(made: Callable[..., WebSocketLink], socket: Socket) -> None:
+    link = made(encoding="base64")
+    link.event(7, "state", {"state": "speaking"})
+    link.play(1, 20, FRAME, False)
+    await link.flush()
+    delta = base64.b64encode(FRAME).decode()
+    assert socket.sent[1] == {"type": "audio", "seq": 7, "turn": 1, "offset_ms": 20, "delta": delta}
+
+
+@pytest.mark.parametrize("encoding", ["binary", "base64"])
+async def test_whole_sentences_are_whole_files(
+    made: Callable[..., WebSocketLink], socket: Socket, encoding: str
+) -> None:
+    link = made(output="wav", encoding=encoding)
+    link.play(1, 0, FRAME, False)
+    await link.flush()
+    assert socket.sent == []
+    link.play(1, 20, FRAME, True)
+    link.play(1, 40, FRAME, False)
+    link.event(3, "response_done", {"turn": 1})
+    await link.flush()
+    about = [sent for sent in socket.sent if isinstance(sent, dict) and sent["type"] == "audio"]
+    assert [(sent["offset_ms"], sent["format"]) for sent in about] == [(0, "wav"), (40, "wav")]
+    files = [sent for sent in socket.sent if isinstance(sent, bytes)]
+    if encoding == "base64":
+        files = [base64.b64decode(sent["delta"]) for sent in about]
+    assert [len(file) for file in files] == [44 + 1280, 44 + 640]
+
+
+async def test_a_sentence_holds_one_turn_only(made: Callable[..., WebSocketLink], socket: Socket) -> None:
+    link = made(output="wav")
+    link.play(1, 0, FRAME, False)
+    link.play(2, 0, FRAME, True)
+    link.event(3, "response_done", {"turn": 1})
+    await link.flush()
+    about = [sent for sent in socket.sent if isinstance(sent, dict) and sent["type"] == "audio"]
+    assert [(sent["turn"], sent["offset_ms"]) for sent in about] == [(1, 0), (2, 0)]
+
+
+async def test_a_clear_throws_away_what_was_not_sent(made: Callable[..., WebSocketLink], socket: Socket) -> None:
+    link = made()
+    link.play(1, 0, FRAME, False)
+    link.event(5, "transcript", {"text": "kept"})
+    link.clear(1)
+    link.play(2, 0, FRAME, False)
+    await link.flush()
+    assert [sent["type"] if isinstance(sent, dict) else "pcm" for sent in socket.sent] == ["transcript", "audio", "pcm"]
+
+
+async def test_a_client_that_does_not_read_is_cut_off(
+    made: Callable[..., WebSocketLink], socket: Socket, bridge: Bridge, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "STALL_S", 0.02)
+    link = made()
+    socket.stalled.clear()
+    link.event(1, "state", {})
+    assert await link.run(bridge, None) == "lost"
+    socket.stalled.set()
+    for _ in range(module.MAX_QUEUED + 1):
+        link.event(2, "state", {})
+    assert not await link.flush()
+
+
+async def test_errors_are_forgiven_up_to_a_number(
+    made: Callable[..., WebSocketLink], socket: Socket, bridge: Bridge
+) -> None:
+    link = made()
+    for _ in range(module.MAX_ERRORS + 1):
+        socket.says(b"odd")
+    assert await link.run(bridge, None) == "refused"
+    await link.flush()
+    assert [sent["fatal"] for sent in socket.sent] == [False] * module.MAX_ERRORS + [True]
+    assert socket.closed == CloseCode.BAD_INPUT
+
+
+@pytest.mark.parametrize(
+    ("act", "code", "outcome"),
+    [
+        (lambda link: link.end("over"), CloseCode.DONE, "ended"),
+        (lambda link: link.replaced(), CloseCode.RESUMED_ELSEWHERE, "ended"),
+        (lambda link: link.close(CloseCode.RESTARTING), CloseCode.RESTARTING, "lost"),
+    ],
+)
+async def test_how_we_close(
+    made: Callable[..., WebSocketLink],
+    socket: Socket,
+    bridge: Bridge,
+    act: Callable[[WebSocketLink], None],
+    code: CloseCode,
+    outcome: str,
+) -> None:
+    link = made()
+    link.event(1, "state", {})
+    act(link)
+    assert await link.run(bridge, None) == outcome
+    assert socket.closed == code
+    assert socket.sent[0]["type"] == "state", "what was queued goes first"
