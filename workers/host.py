@@ -148,16 +148,32 @@ class Host:
             await asyncio.sleep(lease_ms / 4000)
             await self._room.wait()
             try:
-                while (entry := await self._dispatch.take_stale(backend, self.process_id, lease_ms)) is not None:
+                while self._room.is_set():
+                    entry = await self._dispatch.take_stale(backend, self.process_id, lease_ms)
+                    if entry is None:
+                        break
                     log.warning("session %s: nobody renewed it, taking over", entry.session)
                     await self._take(entry)
             except BusError as error:
                 log.debug("cannot look for stale sessions: %s", error)
 
     async def _take(self, entry: Entry) -> None:
+        try:
+            await self._begin(entry)
+        except BusError:
+            raise
+        except Exception:
+            # A record of another version, or a damaged one, must not end this worker and then the next.
+            log.exception("session %s cannot be begun", entry.session)
+            if await self._records.blame(entry.session) > BLAMED_TOO_OFTEN:
+                await self._dispatch.give_up(entry, "cannot be begun")
+            else:
+                await self._dispatch.redispatch(entry)
+
+    async def _begin(self, entry: Entry) -> None:
         ours = self._served.get(entry.session)
         if ours is not None:
-            ours.entry = entry
+            await self._keep_place(ours, entry)
             return
         record = await self._records.read(entry.session)
         if record is None or record.closed:
@@ -177,11 +193,19 @@ class Host:
         context.run(crumb.current.set, entry.session)
         self._group.create_task(self._serve(served), context=context, name=f"session {entry.session}")
 
+    async def _keep_place(self, served: Served, entry: Entry) -> None:
+        """This entry stands for the session from now on. One that nobody renews would be taken, and the session with it."""
+        before, served.entry = served.entry, entry
+        if before.id != entry.id:
+            await self._dispatch.done(before)
+
     async def _give_up(self, entry: Entry, record: Record) -> None:
         log.error("session %s failed or killed its worker %d times: given up", entry.session, record.blamed)
-        await self._dispatch.give_up(entry, f"blamed {record.blamed} times")
-        await self._records.close(entry.session, "failed")
+        # The entry goes last: should this worker die before, the next one does it again.
         self._outbox.send(record.gateway, Control(entry.session, "give_up"))
+        await self._outbox.flushed()
+        await self._records.close(entry.session, "failed")
+        await self._dispatch.give_up(entry, f"blamed {record.blamed} times")
 
     # --- serving one
 
@@ -258,8 +282,13 @@ class Host:
         elif outcome == "failed":
             await self._records.blame(live.id)
             await self._dispatch.redispatch(served.entry)
-        elif served.handed_over:
-            await self._dispatch.done(served.entry)
+        elif served.handed_over or not self._draining.is_set():
+            await self._let_go(served.entry)
+
+    async def _let_go(self, entry: Entry) -> None:
+        """Another worker has the session. If it has it by another entry, ours would bring it back here."""
+        if not await self._dispatch.renew(entry.backend, self.process_id, [entry.id]):
+            await self._dispatch.done(entry)
 
     # --- the bus
 
@@ -287,7 +316,7 @@ class Host:
                 live.lost.set()
                 continue
             entry_id = await self._dispatch.offer(live.record.backend, live.id, owner=self.process_id)
-            served.entry = Entry(live.record.backend, entry_id, live.id)
+            await self._keep_place(served, Entry(live.record.backend, entry_id, live.id))
             live.unjoin()
 
     async def _renew(self) -> None:
