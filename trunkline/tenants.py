@@ -6,6 +6,7 @@ into Redis at start; gateways and workers read them from there. An unknown or mi
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from trunkline.bus import keys
 from trunkline.bus.connection import Redis
 from trunkline.errors import SettingsError
+
+log = logging.getLogger(__name__)
 
 
 class _Model(BaseModel):
@@ -124,9 +127,14 @@ class Directory:
         return tenant
 
     async def all(self) -> list[Tenant]:
-        """Every tenant, as they are now. Raises BusError."""
+        """Every tenant, as they are now; without those that only another version can read. Raises BusError."""
         raw = await self._redis.ask("HVALS", keys.TENANTS)
-        tenants = [parse(value.decode(), "a tenant in Redis") for value in raw]
+        tenants = []
+        for value in raw:
+            try:
+                tenants.append(parse(value.decode(), "a tenant in Redis"))
+            except SettingsError as error:
+                log.error("%s", error)
         self._known |= {tenant.id: tenant for tenant in tenants}
         return tenants
 

@@ -194,7 +194,7 @@ class Host:
         self._group.create_task(self._serve(served), context=context, name=f"session {entry.session}")
 
     async def _keep_place(self, served: Served, entry: Entry) -> None:
-        """This entry stands for the session from now on. One that nobody renews would be taken, and the session with it."""
+        """This entry stands for the session now. One that nobody renews would be taken, and the session with it."""
         before, served.entry = served.entry, entry
         if before.id != entry.id:
             await self._dispatch.done(before)

@@ -113,3 +113,5 @@ async def test_a_tenant_that_a_newer_version_wrote_is_refused_by_name(redis: Red
     await redis.ask("HSET", keys.TENANTS, "acme", '{"id": "acme", "to_come": true}')
     with pytest.raises(SettingsError, match="tenant acme in Redis: to_come"):
         await Directory(redis).get("acme")
+    await Directory(redis).put([Tenant(id="other")])
+    assert await Directory(redis).all() == [Tenant(id="other")]

@@ -1,0 +1,249 @@
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Any, cast
+
+import pytest
+
+from trunkline.bus import keys
+from trunkline.bus.connection import Redis
+from trunkline.bus.dispatch import Dispatch
+from trunkline.bus.lanes import Inbox, Outbox
+from trunkline.bus.messages import Attached, Control, Hangup, Joined, Message
+from trunkline.errors import SettingsError
+from trunkline.sessions import Record, Records
+from trunkline.settings import load
+from trunkline.tenants import Directory, Tenant
+from workers import host as module
+from workers.backend import Session
+from workers.host import Host
+from workers.providers.registry import Providers
+
+LEASE_MS = 200
+
+
+class Probe:
+    """A backend that does nothing; for sessions called `bad...` it fails."""
+
+    providers: dict[str, str] = {}  # noqa: RUF012
+
+    def __init__(self, begun: list[str]) -> None:
+        self._begun = begun
+
+    async def run(self, session: Session) -> None:
+        self._begun.append(session.id)
+        if session.id.startswith("bad"):
+            raise ValueError("a fault of the backend")
+        session.rest(True)
+        async for _ in session.inbox():
+            pass
+
+    async def close(self) -> None:
+        pass
+
+
+class NoProviders:
+    async def close(self) -> None:
+        pass
+
+
+class Stage:
+    """One Redis, one stand-in gateway, and as many workers as a test wants."""
+
+    def __init__(self, redis: Redis, group: asyncio.TaskGroup) -> None:
+        self.redis = redis
+        self.records, self.dispatch = Records(redis), Dispatch(redis)
+        self.told: list[Message] = []
+        self.begun: list[str] = []
+        self._group = group
+        self._inbox = Inbox(redis, "gateway", "gateway")
+        self._outbox = Outbox(redis, lambda lane: None)
+        self._running: list[asyncio.Task[Any]] = []
+
+    async def start(self) -> None:
+        await Directory(self.redis).put([Tenant(id="acme", backend="probe")])
+        await self._inbox.open()
+        for work in (self._outbox.run(), self._inbox.read(self._answer), self._inbox.beat(self._nothing)):
+            self._running.append(self._group.create_task(work))
+
+    async def _nothing(self) -> None:
+        pass
+
+    def _answer(self, message: Message) -> None:
+        self.told.append(message)
+        if isinstance(message, Attached):
+            self._outbox.send(message.lane, Joined(message.session, message.epoch, -1, 0, 0, 0))
+
+    def worker(self, name: str, **settings: Any) -> tuple[Host, asyncio.Task[None]]:
+        read = load({}, backends="probe", lease_ms=LEASE_MS, **settings)
+        host = Host(read, self.redis, cast(Providers, NoProviders()), name)
+        task = self._group.create_task(host.run(), name=name)
+        self._running.append(task)
+        return host, task
+
+    async def call(self, session: str, snapshot: bytes = b"") -> None:
+        record = Record(session, "acme", "probe", 8000, self._inbox.lane, "websocket", "c", snapshot=snapshot)
+        await self.records.write(record)
+        await self.dispatch.offer("probe", session)
+
+    async def hang_up(self, session: str) -> None:
+        record = await self.record(session)
+        self._outbox.send(record.worker, Hangup(session, 0, "stop"))
+
+    async def record(self, session: str) -> Record:
+        found = await self.records.read(session)
+        assert found is not None
+        return found
+
+    def stop(self) -> None:
+        for task in self._running:
+            task.cancel()
+
+
+@pytest.fixture
+async def stage(redis_url: str, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Stage]:
+    monkeypatch.setattr("trunkline.bus.lanes.BEAT_S", 0.05)
+    monkeypatch.setattr(module, "GATEWAY_CHECK_S", 0.05)
+    redis = Redis(redis_url)
+    async with asyncio.TaskGroup() as group:
+        made = Stage(redis, group)
+        monkeypatch.setattr(module, "make_backend", lambda *_: Probe(made.begun))
+        await made.start()
+        yield made
+        made.stop()
+    await redis.close()
+
+
+async def until(condition: Callable[[], Awaitable[bool] | bool]) -> None:
+    async with asyncio.timeout(5):
+        while True:
+            met = condition()
+            if met if isinstance(met, bool) else await met:
+                return
+            await asyncio.sleep(0.005)
+
+
+async def test_a_session_is_served_from_its_dispatch_to_its_end(stage: Stage) -> None:
+    host, _ = stage.worker("worker-1")
+    await stage.call("one")
+    await until(lambda: stage.begun == ["one"])
+    now = await stage.record("one")
+    assert (now.epoch, now.worker) == (1, keys.lane("worker-1"))
+    await stage.hang_up("one")
+    await until(lambda: len(host) == 0)
+    await until(lambda: _is(stage.dispatch.waiting("probe"), 0))
+    assert (await stage.record("one")).closed == "over"
+
+
+async def _is(asked: Awaitable[int], value: int) -> bool:
+    return await asked == value
+
+
+async def test_a_session_that_keeps_failing_is_given_up_and_its_caller_told(stage: Stage) -> None:
+    host, _ = stage.worker("worker-1")
+    await stage.call("bad")
+    await stage.call("good")
+    await until(lambda: Control("bad", "give_up") in stage.told)
+    assert stage.begun.count("bad") == module.BLAMED_TOO_OFTEN
+    assert (await stage.record("bad")).closed == "failed"
+    assert await stage.redis.ask("XLEN", keys.DEAD_LETTERS) == 1
+    assert len(host) == 1, "its neighbour notices nothing"
+
+
+@pytest.mark.parametrize("damage", ["snapshot", "rate_hz", "tenant"])
+async def test_a_record_that_cannot_be_read_does_not_end_the_worker(stage: Stage, damage: str) -> None:
+    await stage.call("odd")
+    if damage == "tenant":
+        await stage.redis.ask("HSET", keys.TENANTS, "strange", '{"id":"strange","to_come":1}')
+        await stage.redis.ask("HSET", keys.session("odd"), "tenant", "strange")
+    else:
+        await stage.redis.ask("HSET", keys.session("odd"), damage, b"\xc1")
+    stage.worker("worker-1")
+    await stage.call("good")
+    await until(lambda: stage.begun == ["good"])
+    await until(lambda: _is(stage.redis.ask("XLEN", keys.DEAD_LETTERS), 1))
+    assert await stage.dispatch.waiting("probe") == 1
+
+
+async def test_a_full_worker_takes_no_more_not_even_stale_ones(stage: Stage) -> None:
+    reader = stage.redis.line()
+    await stage.dispatch.make_group("probe")
+    for number in range(5):
+        await stage.call(f"s{number}")
+        await stage.dispatch.pull(reader, "probe", "dead")
+    await asyncio.sleep(LEASE_MS / 1000)
+    host, _ = stage.worker("worker-1", worker_sessions=2)
+    await until(lambda: len(stage.begun) == 2)
+    await asyncio.sleep(LEASE_MS / 2000)
+    assert len(host) == 2
+    await stage.hang_up(stage.begun[0])
+    await until(lambda: len(stage.begun) == 3)
+
+
+async def test_a_dead_workers_session_is_taken_over(stage: Stage) -> None:
+    _, task = stage.worker("worker-1")
+    await stage.call("one")
+    await until(lambda: stage.begun == ["one"])
+    stage.worker("worker-2")
+    task.cancel()
+    await until(lambda: stage.begun == ["one", "one"])
+    now = await stage.record("one")
+    assert (now.epoch, now.worker) == (2, keys.lane("worker-2"))
+    assert await stage.dispatch.waiting("probe") == 1
+
+
+async def test_a_worker_that_leaves_hands_over_at_rest(stage: Stage) -> None:
+    first, task = stage.worker("worker-1")
+    await stage.call("one")
+    await until(lambda: stage.begun == ["one"])
+    second, _ = stage.worker("worker-2")
+    first.drain()
+    await until(lambda: stage.begun == ["one", "one"])
+    first._served["one"].live.lost.set()  # as the gateway's Superseded does
+    await asyncio.wait_for(task, 2)
+    assert (len(first), len(second)) == (0, 1)
+    assert await stage.dispatch.waiting("probe") == 1
+    assert await stage.redis.ask("EXISTS", keys.lane("worker-1")) == 0
+
+
+@pytest.mark.parametrize("loss", ["FLUSHALL", "DEL"])
+async def test_an_emptied_redis_moves_no_session(stage: Stage, loss: str) -> None:
+    stage.worker("worker-1")
+    stage.worker("worker-2")
+    await stage.call("one")
+    await until(lambda: stage.begun == ["one"])
+    before = await stage.record("one")
+    if loss == "FLUSHALL":
+        await stage.redis.ask("FLUSHALL")
+    else:  # only the lanes expired: nobody beat for too long
+        await stage.redis.ask("DEL", keys.lane("worker-1"), keys.lane("worker-2"))
+    await asyncio.sleep(3 * LEASE_MS / 1000)
+    after = await stage.record("one")
+    assert (after.epoch, after.worker) == (before.epoch, before.worker)
+    assert stage.begun == ["one"]
+    assert await stage.dispatch.waiting("probe") == 1
+
+
+async def test_a_session_that_was_offered_twice_comes_to_rest(stage: Stage) -> None:
+    hosts = [stage.worker(f"worker-{number}")[0] for number in range(2)]
+    await stage.call("one")
+    await until(lambda: stage.begun == ["one"])
+    await stage.dispatch.offer("probe", "one")
+
+    async def settled() -> bool:
+        for host in hosts:  # as the gateway's Superseded does
+            served = host._served.get("one")
+            if served is not None and served.live.record.epoch < (await stage.record("one")).epoch:
+                served.live.lost.set()
+        return sum(map(len, hosts)) == 1 and await stage.dispatch.waiting("probe") == 1
+
+    await until(settled)
+    epoch = (await stage.record("one")).epoch
+    await asyncio.sleep(2 * LEASE_MS / 1000)
+    assert (await stage.record("one")).epoch == epoch
+
+
+def test_an_unknown_backend_is_a_setting_that_is_wrong() -> None:
+    with pytest.raises(SettingsError, match="tenant acme: no backend 'nothing_like_it'"):
+        module.make_backend("nothing_like_it", Tenant(id="acme"), cast(Providers, NoProviders()))
