@@ -1,0 +1,233 @@
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Any
+
+import pytest
+
+from gateway import sessions as module
+from gateway.sessions import Held, Sessions
+from trunkline.bus import keys
+from trunkline.bus.connection import Redis
+from trunkline.bus.lanes import Inbox, Outbox
+from trunkline.bus.messages import Attached, Control, Hangup, LinkResumed, Message
+from trunkline.errors import ClientError
+from trunkline.sessions import Record, Records
+from trunkline.settings import load
+from trunkline.tenants import Tenant
+
+SECRET = "a secret for all gateways"
+TENANT = Tenant(id="acme", backend="echo")
+
+
+class Wire:
+    """A link that remembers how it ended."""
+
+    def __init__(self) -> None:
+        self.heard_ms = 0
+        self.ended: str | None = None
+        self.is_replaced = False
+
+    def play(self, turn: int, offset_ms: int, pcm: bytes, sentence_end: bool) -> None:
+        self.heard_ms += len(pcm) // 16
+
+    def event(self, seq: int, name: str, data: dict[str, Any]) -> None:
+        pass
+
+    def clear(self, turn: int) -> None:
+        pass
+
+    def end(self, reason: str) -> None:
+        self.ended = reason
+
+    def replaced(self) -> None:
+        self.is_replaced = True
+
+
+class Worker:
+    """The other end of the bus: takes what it is told, and attaches when asked to."""
+
+    def __init__(self, redis: Redis) -> None:
+        self.told: list[Message] = []
+        self.records = Records(redis)
+        self.inbox = Inbox(redis, "worker", "worker")
+        self.outbox = Outbox(redis, lambda lane: None)
+        self.answers = True
+
+    def receive(self, message: Message) -> None:
+        self.told.append(message)
+        if isinstance(message, LinkResumed) and self.answers:
+            self.outbox.send(message.lane, Attached(message.session, 1, self.inbox.lane, 7, resume_media_ms=140))
+
+    async def take(self, held: Held) -> None:
+        await self.records.attach(held.record.session, self.inbox.lane)
+        self.outbox.send(held.record.gateway, Attached(held.record.session, 1, self.inbox.lane, 0))
+        await until(lambda: held.bridge.worker == self.inbox.lane)
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    async with asyncio.timeout(5):
+        while not condition():  # noqa: ASYNC110  # of whatever kind
+            await asyncio.sleep(0.002)
+
+
+@pytest.fixture
+async def redis(redis_url: str, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Redis]:
+    monkeypatch.setattr(module, "SWEEP_S", 0.02)
+    monkeypatch.setattr("trunkline.bus.lanes.BEAT_S", 0.05)
+    connections = Redis(redis_url)
+    yield connections
+    await connections.close()
+
+
+@contextlib.asynccontextmanager
+async def running(*work: Awaitable[None]) -> AsyncIterator[None]:
+    tasks = [asyncio.ensure_future(each) for each in work]
+    try:
+        yield
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.wait(tasks)
+
+
+@pytest.fixture
+async def worker(redis: Redis) -> AsyncIterator[Worker]:
+    made = Worker(redis)
+    await made.inbox.open()
+    async with running(made.outbox.run(), made.inbox.read(made.receive)):
+        yield made
+
+
+Gateways = Callable[..., Awaitable[Sessions]]
+
+
+@pytest.fixture
+async def gateways(redis: Redis) -> AsyncIterator[Gateways]:
+    async with contextlib.AsyncExitStack() as stack:
+
+        async def start(**settings: Any) -> Sessions:
+            made = Sessions(load({}, secret=SECRET, redis_url=redis.url, **settings), redis)
+            await stack.enter_async_context(running(made.run()))
+            return made
+
+        yield start
+
+
+async def opened(sessions: Sessions, session: str = "s", rate_hz: int = 8000) -> tuple[Held, Wire]:
+    held = await sessions.open(session, TENANT, rate_hz, "websocket", "c", whole_sentences=False)
+    wire = Wire()
+    held.bridge.connect(wire)
+    return held, wire
+
+
+async def stored(redis: Redis, session: str = "s") -> Record:
+    found = await Records(redis).read(session)
+    assert found is not None
+    return found
+
+
+async def test_an_opened_session_waits_on_its_stream(gateways: Gateways, redis: Redis) -> None:
+    sessions = await gateways()
+    await opened(sessions, rate_hz=48000)
+    assert (await stored(redis)).rate_hz == 16000, "no backend needs more"
+    assert await redis.ask("XLEN", keys.dispatch("echo")) == 1
+    assert len(sessions) == 1
+
+
+async def test_a_caller_whom_nobody_takes_hears_an_apology(
+    gateways: Gateways, redis: Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sessions = await gateways(attach_timeout_s=1)
+    held, wire = await opened(sessions)
+    held.opened_s -= 1
+    monkeypatch.setattr(held.bridge, "_clock_ms", lambda clock=held.bridge._clock_ms: clock() * 50)
+    await until(lambda: wire.ended == "no_worker")
+    assert wire.heard_ms > 1000
+    assert (await stored(redis)).closed == "no_worker"
+    await until(lambda: len(sessions) == 0)
+
+
+async def test_a_caller_who_does_not_come_back_is_hung_up_on(gateways: Gateways, worker: Worker) -> None:
+    sessions = await gateways(resume_grace_s=1)
+    held, wire = await opened(sessions)
+    await worker.take(held)
+    sessions.link_ended(held, wire, "lost")
+    assert held.lost_s is not None
+    held.lost_s -= 1
+    await until(lambda: Hangup("s", 0, "caller_lost") in worker.told)
+    assert len(sessions) == 0
+
+
+async def test_the_end_of_a_wire_that_was_replaced_ends_nothing(gateways: Gateways, worker: Worker) -> None:
+    sessions = await gateways()
+    held, wire = await opened(sessions)
+    held.bridge.reconnect(Wire(), 0, 0, 0)
+    sessions.link_ended(held, wire, "ended")
+    assert len(sessions) == 1
+    assert held.lost_s is None
+
+
+async def test_a_caller_comes_back_by_another_gateway(gateways: Gateways, redis: Redis, worker: Worker) -> None:
+    first, second = await gateways(), await gateways()
+    held, wire = await opened(first)
+    await worker.take(held)
+    token = held.token(SECRET)
+    again = await second.resume(token, 3, 1240, 9, whole_sentences=False)
+    assert again.bridge.media_ms == 140, "what is said next belongs where the worker is"
+    assert LinkResumed("s", keys.lane(second.process_id), 1, 3, 1240, 9) in worker.told
+    assert again.token(SECRET) != token
+    with pytest.raises(ClientError, match="used"):
+        await first.resume(token, 3, 1240, 9, whole_sentences=False)
+    worker.outbox.send(keys.lane(first.process_id), Control("s", "moved", {"link": 1}))
+    await until(lambda: len(first) == 0)
+    assert wire.is_replaced
+    assert not any(isinstance(message, Hangup) for message in worker.told)
+    worker.outbox.send(keys.lane(second.process_id), Control("s", "moved", {"link": 1}))
+    worker.outbox.send(keys.lane(second.process_id), Control("s", "no such thing"))
+    await worker.outbox.flushed()
+    await asyncio.sleep(0.01)
+    assert len(second) == 1, "it has the caller since then"
+
+
+async def test_a_session_that_is_over_cannot_be_resumed(gateways: Gateways, redis: Redis) -> None:
+    sessions = await gateways()
+    held, _ = await opened(sessions)
+    await Records(redis).close("s", "over")
+    with pytest.raises(ClientError) as refused:
+        await sessions.resume(held.token(SECRET), 0, 0, 0, whole_sentences=False)
+    assert (refused.value.code, refused.value.fatal) == ("bad_token", True)
+
+
+async def test_operators_and_workers_may_end_a_session(gateways: Gateways, worker: Worker) -> None:
+    sessions = await gateways()
+    one, hung_up = await opened(sessions, "one")
+    two, given_up = await opened(sessions, "two")
+    worker.outbox.send(one.record.gateway, Control("one", "hang_up"))
+    worker.outbox.send(two.record.gateway, Control("two", "give_up"))
+    await until(lambda: hung_up.ended == "hung_up")
+    await until(lambda: given_up.heard_ms > 0)
+    assert given_up.ended is None, "the apology is said first"
+
+
+async def test_who_still_waits_for_a_worker_outlives_an_emptied_redis(
+    gateways: Gateways, redis: Redis, worker: Worker
+) -> None:
+    sessions = await gateways()
+    waits, _ = await opened(sessions, "waits")
+    taken, _ = await opened(sessions, "taken")
+    await worker.take(taken)
+    await redis.ask("FLUSHALL")
+    async with asyncio.timeout(3):
+        while not await redis.ask("XLEN", keys.dispatch("echo")):  # noqa: ASYNC110
+            await asyncio.sleep(0.01)
+    assert await stored(redis, "waits") == waits.record
+    assert await redis.ask("XLEN", keys.dispatch("echo")) == 1, "workers put back what is theirs"
+
+
+async def test_what_is_said_of_an_unknown_session_is_counted(gateways: Gateways, worker: Worker) -> None:
+    sessions = await gateways()
+    worker.outbox.send(keys.lane(sessions.process_id), Attached("nobody", 1, "lane:w", 0))
+    await until(lambda: sessions.unknown_dropped == 1)
