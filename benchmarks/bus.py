@@ -32,6 +32,7 @@ from collections.abc import Sequence
 from benchmarks.clock import FRAME_MS, FRAME_S, ticks
 from benchmarks.figures import Result, json_option, machine, percentiles, print_table, write_json
 from benchmarks.processes import CpuMeter, python, running, running_valkey
+from trunkline import loop
 from trunkline.bus import keys
 from trunkline.bus.connection import Redis
 from trunkline.bus.lanes import Inbox, Outbox
@@ -178,10 +179,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--seconds", type=float, default=SECONDS, help="measured, after a second to warm up")
     json_option(parser)
     wanted = parser.parse_args(arguments)
-    results = [asyncio.run(measure(sessions, wanted.seconds)) for sessions in wanted.sessions]
+    results = [loop.run(measure(sessions, wanted.seconds)) for sessions in wanted.sessions]
     show(results)
     write_json(wanted.json, results)
 
 
 if __name__ == "__main__":
-    asyncio.run(answer(sys.argv[1]))
+    loop.run(answer(sys.argv[1]))

@@ -14,7 +14,13 @@ from cli.doctor import doctor
 from trunkline.errors import BusError, SettingsError
 from trunkline.settings import Settings, load
 
-app = typer.Typer(name="trunkline", help="A voice gateway: callers in, answers out.", no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
+app = typer.Typer(
+    name="trunkline",
+    help="A voice gateway: callers in, answers out.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
 
 EXIT_USAGE = 2
 
@@ -25,7 +31,10 @@ def _settings(process: str, **overrides: Any) -> Settings:
     except SettingsError as error:
         raise _wrong(error) from error
     logging.basicConfig(
-        level=settings.log_level, stream=sys.stderr, format=f"%(asctime)s.%(msecs)03d {process} %(levelname)s %(message)s", datefmt="%H:%M:%S"
+        level=settings.log_level,
+        stream=sys.stderr,
+        format=f"%(asctime)s.%(msecs)03d {process} %(levelname)s %(message)s",
+        datefmt="%H:%M:%S",
     )
     logging.getLogger("uvicorn").setLevel(max(logging.WARNING, logging.getLevelNamesMapping()[settings.log_level]))
     return settings

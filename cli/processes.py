@@ -12,6 +12,7 @@ import sys
 import threading
 import time
 
+from trunkline import loop
 from trunkline.bus.connection import Redis
 from trunkline.settings import Settings
 
@@ -29,12 +30,12 @@ def gateway(settings: Settings, process_id: str | None, listen_fd: int | None) -
     from gateway.server import listen, serve
 
     listener = socket.socket(fileno=listen_fd) if listen_fd is not None else listen(settings.host, settings.port)
-    asyncio.run(serve(settings, listener, process_id))
+    loop.run(serve(settings, listener, process_id))
 
 
 def worker(settings: Settings, process_id: str | None) -> None:
     """Be a worker: SIGTERM hands its sessions over, SIGINT ends it at once."""
-    asyncio.run(_worker(settings, process_id))
+    loop.run(_worker(settings, process_id))
 
 
 async def _worker(settings: Settings, process_id: str | None) -> None:
@@ -42,17 +43,17 @@ async def _worker(settings: Settings, process_id: str | None) -> None:
     from workers.host import Host
     from workers.providers.registry import Providers
 
-    loop = asyncio.get_running_loop()
+    running_loop = asyncio.get_running_loop()
     trail = crumb.from_environment()
     if trail is not None:
-        trail.install(loop)
+        trail.install(running_loop)
     redis = Redis(settings.redis_url)
     host = Host(settings, redis, Providers(), process_id)
     running = asyncio.current_task()
     assert running is not None
-    loop.add_signal_handler(signal.SIGTERM, host.drain)
-    loop.add_signal_handler(signal.SIGINT, running.cancel)
-    _watch(loop, settings.lease_ms / 1000)
+    running_loop.add_signal_handler(signal.SIGTERM, host.drain)
+    running_loop.add_signal_handler(signal.SIGINT, running.cancel)
+    _watch(running_loop, settings.lease_ms / 1000)
     try:
         await host.run()
     except asyncio.CancelledError:
@@ -61,7 +62,7 @@ async def _worker(settings: Settings, process_id: str | None) -> None:
         await redis.close()
 
 
-def _watch(loop: asyncio.AbstractEventLoop, lease_s: float) -> None:
+def _watch(watched: asyncio.AbstractEventLoop, lease_s: float) -> None:
     """Start the watchdog thread. It measures by its own clock: a process that was stopped as a whole is no hang."""
     beat = threading.Event()
 
@@ -71,7 +72,7 @@ def _watch(loop: asyncio.AbstractEventLoop, lease_s: float) -> None:
         while True:
             beat.clear()
             try:
-                loop.call_soon_threadsafe(beat.set)
+                watched.call_soon_threadsafe(beat.set)
             except RuntimeError:
                 return  # the loop was closed: the process is ending
             before_s = time.monotonic()

@@ -17,6 +17,7 @@ from gateway.doors import WebSocketDoor
 from gateway.sessions import Sessions
 from trunkline.bus.connection import Redis
 from trunkline.errors import SettingsError
+from trunkline.loop import settle
 from trunkline.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -91,7 +92,9 @@ def listen(host: str, port: int) -> socket.socket:
         listener.listen(1024)
     except OSError as error:
         listener.close()
-        raise SettingsError(f"cannot listen on {host}:{port}: {error.strerror}; choose another TRUNKLINE_PORT") from error
+        raise SettingsError(
+            f"cannot listen on {host}:{port}: {error.strerror}; choose another TRUNKLINE_PORT"
+        ) from error
     return listener
 
 
@@ -117,6 +120,7 @@ async def serve(settings: Settings, listener: socket.socket, process_id: str | N
     redis = Redis(settings.redis_url)
     sessions = Sessions(settings, redis, process_id)
     door = WebSocketDoor(settings, sessions)
+    settle()
     try:
         await Server(configure(sessions, door), door).serve(sockets=[listener])
     finally:

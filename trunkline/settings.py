@@ -27,7 +27,9 @@ class Settings(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    redis_url: str = Field(default="", description="redis://, rediss:// or unix://; empty: `trunkline up` starts its own")
+    redis_url: str = Field(
+        default="", description="redis://, rediss:// or unix://; empty: `trunkline up` starts its own"
+    )
     host: str = Field(default="127.0.0.1", description="address the gateway listens on")
     port: int = Field(default=8080, ge=0, le=65535, description="0: any free port")
     secret: str = Field(
@@ -39,13 +41,21 @@ class Settings(BaseModel):
     default_tenant: str = Field(default="demo", description="for callers that name none")
     backends: str = Field(default="cascade,echo", description="backends a worker serves, by comma")
     worker_sessions: int = Field(default=50, ge=1, description="sessions one worker takes at most")
-    lease_ms: int = Field(default=1000, ge=200, le=60_000, description="a worker silent for this long loses its sessions")
+    lease_ms: int = Field(
+        default=1000, ge=200, le=60_000, description="a worker silent for this long loses its sessions"
+    )
     resume_grace_s: float = Field(default=30.0, ge=1, le=600, description="a lost caller is waited for this long")
-    drain_s: float = Field(default=30.0, ge=0, description="a worker told to stop waits this long for others to take over")
-    attach_timeout_s: float = Field(default=15.0, ge=1, description="a caller whom no worker takes hears an apology then")
+    drain_s: float = Field(
+        default=30.0, ge=0, description="a worker told to stop waits this long for others to take over"
+    )
+    attach_timeout_s: float = Field(
+        default=15.0, ge=1, description="a caller whom no worker takes hears an apology then"
+    )
     max_connections: int = Field(default=1000, ge=1, description="sockets a gateway accepts")
     max_connections_per_ip: int = Field(default=1000, ge=1)
-    allowed_origins: str = Field(default="", description="web origins besides our own that may open /ws, by comma; *: any")
+    allowed_origins: str = Field(
+        default="", description="web origins besides our own that may open /ws, by comma; *: any"
+    )
     log_level: str = Field(default="INFO", pattern="^(DEBUG|INFO|WARNING|ERROR)$")
     log_json: bool = False
 
@@ -65,7 +75,9 @@ def load(environment: Mapping[str, str] | None = None, **overrides: Any) -> Sett
             near = difflib.get_close_matches(name.removeprefix(PREFIX), names, n=1)
             wrong.append(f"{name} is no setting" + (f", did you mean {PREFIX}{near[0]}?" if near else ""))
     values: dict[str, Any] = {
-        field: environment[PREFIX + field.upper()] for field in Settings.model_fields if PREFIX + field.upper() in environment
+        field: environment[PREFIX + field.upper()]
+        for field in Settings.model_fields
+        if PREFIX + field.upper() in environment
     }
     values |= {name: value for name, value in overrides.items() if value is not None}
     settings = None

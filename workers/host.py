@@ -16,6 +16,7 @@ from trunkline.bus.dispatch import Dispatch, Entry
 from trunkline.bus.lanes import Inbox, Outbox
 from trunkline.bus.messages import Control, Message
 from trunkline.errors import BusError, SessionLost, SettingsError, TrunklineError
+from trunkline.loop import settle
 from trunkline.sessions import Record, Records
 from trunkline.settings import Settings
 from trunkline.tenants import Directory, Tenant
@@ -85,6 +86,7 @@ class Host:
     async def run(self) -> None:
         """Serve until `drain` was called and all sessions are gone. Raises BusError when Redis is out of reach at start."""
         await self._warm_up()
+        settle()
         await self._inbox.open()
         for backend in self._settings.backend_names:
             await self._dispatch.make_group(backend)
