@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Callable
 from typing import Any
@@ -32,14 +31,16 @@ class Gateway:
 
     @contextlib.asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
-        serving = asyncio.create_task(self.server.serve(sockets=[self._listener]))
-        while not self.server.started:  # noqa: ASYNC110  # uvicorn has no event for it
-            await asyncio.sleep(0.002)
+        config = self.server.config
+        config.load()
+        self.server.lifespan = config.lifespan_class(config)
+        await self.server.startup(sockets=[self._listener])  # without the main loop, which looks every 0.1 s
         try:
             yield
         finally:
-            self.server.should_exit = True
-            await serving
+            self.server.force_exit = True
+            await self.server.shutdown(sockets=[self._listener])
+            await self.server.lifespan.shutdown()
             await self.redis.close()
 
     def client(self, **options: Any) -> connect:
