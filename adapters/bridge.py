@@ -1,8 +1,8 @@
 """A bridge: one session's pumps between its link and the bus.
 
-Uplink is numbered, kept in a ring until the worker commits it, and sent to the worker's lane; a worker that attaches is
-sent the ring from where it asks. Downlink of an older epoch, of a cleared turn, or had before, is dropped; the rest goes
-through the playout to the link.
+Uplink is numbered, kept in a ring until the worker commits it, and sent to the worker's lane; a worker that attaches
+is sent the ring from where it asks. Downlink of an older epoch, of a cleared turn, or had before, is dropped; the rest
+goes through the playout to the link.
 """
 
 from __future__ import annotations
@@ -62,7 +62,9 @@ class Lanes(Protocol):
 class Bridge:
     """One session at the edge. Its link may go and come back; its worker may change."""
 
-    def __init__(self, session: str, rate_hz: int, lanes: Lanes, clock_ms: Callable[[], float], whole_sentences: bool) -> None:
+    def __init__(
+        self, session: str, rate_hz: int, lanes: Lanes, clock_ms: Callable[[], float], whole_sentences: bool
+    ) -> None:
         self.session = session
         self.rate_hz = rate_hz
         self.link: Link | None = None

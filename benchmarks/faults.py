@@ -102,7 +102,8 @@ async def in_mid_answer(stack: Stack, outcome: Outcome, fault: Fault, faults: in
                 outcome.silences_ms.append(max((gap.ms for gap in gaps if at_s <= gap.at_s < at_s + 3.0), default=0.0))
             heard = caller.speaker.sound_of(turn)
             if heard != reference:
-                outcome.complaints.append(f"heard {len(heard)} bytes of story, not the {len(reference)} of a call without faults")
+                wanted = len(reference)
+                outcome.complaints.append(f"heard {len(heard)} bytes of story, without faults it is {wanted}")
             outcome.runs += 1
 
 
@@ -230,7 +231,8 @@ async def _reference(stack: Stack) -> bytes:
 
 
 def table(outcomes: list[Outcome]) -> Table:
-    shown = Table("fault", "faults", "p50 ms", "p95 ms", "max ms", "goal ms", "complaints", title="silence beyond the edge")
+    columns = ("fault", "faults", "p50 ms", "p95 ms", "max ms", "goal ms", "complaints")
+    shown = Table(*columns, title="silence beyond the edge")
     for outcome in outcomes:
         report = outcome.report()
         goal = "" if outcome.goal_ms is None else f"{outcome.goal_ms:g}"

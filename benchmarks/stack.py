@@ -1,4 +1,4 @@
-"""A whole deployment on this machine, of real processes that can be found and killed: for benchmarks and system tests."""
+"""A whole deployment on this machine, of real processes that can be found and killed: for benchmarks and tests."""
 
 from __future__ import annotations
 
@@ -39,7 +39,13 @@ class Stack:
     """
 
     def __init__(
-        self, *, gateways: int = 1, workers: int = 2, supervised: bool = True, tenants: dict[str, str] | None = None, **settings: object
+        self,
+        *,
+        gateways: int = 1,
+        workers: int = 2,
+        supervised: bool = True,
+        tenants: dict[str, str] | None = None,
+        **settings: object,
     ) -> None:
         """`tenants` maps file names to YAML; `settings` are TRUNKLINE_ ones, by their lower-case names."""
         self._counts = (gateways, workers)

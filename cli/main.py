@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-import logging
-import sys
 from typing import Annotated, Any
 
 import typer
 
+from cli import logs
 from cli.call import call
 from cli.doctor import doctor
 from trunkline.errors import BusError, SettingsError
@@ -30,13 +29,7 @@ def _settings(process: str, **overrides: Any) -> Settings:
         settings = load(**overrides)
     except SettingsError as error:
         raise _wrong(error) from error
-    logging.basicConfig(
-        level=settings.log_level,
-        stream=sys.stderr,
-        format=f"%(asctime)s.%(msecs)03d {process} %(levelname)s %(message)s",
-        datefmt="%H:%M:%S",
-    )
-    logging.getLogger("uvicorn").setLevel(max(logging.WARNING, logging.getLevelNamesMapping()[settings.log_level]))
+    logs.set_up(settings, process)
     return settings
 
 

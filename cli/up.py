@@ -1,6 +1,8 @@
-"""`trunkline up`: everything on one machine. Starts an embedded Valkey (unless TRUNKLINE_REDIS_URL names a Redis), gateways
-on one shared listening socket, and workers; restarts what dies, announces deaths so that survivors take over at once, and
-stops all of it in order."""
+"""`trunkline up`: everything on one machine.
+
+Starts an embedded Valkey (unless TRUNKLINE_REDIS_URL names a Redis), gateways on one shared listening socket, and
+workers; restarts what dies, announces deaths so that survivors take over at once, and stops all of it in order.
+"""
 
 from __future__ import annotations
 
@@ -110,11 +112,10 @@ class Supervisor:
             self._children.append(redis)
         await self._load_tenants()
         gateways, workers = self._counts
-        for number in range(1, workers + 1):
-            watching.append(group.create_task(self._keep_running(self._worker(number))))
-        for number in range(1, gateways + 1):
-            assert listener is not None
-            watching.append(group.create_task(self._keep_running(self._gateway(number, listener))))
+        children = [self._worker(number) for number in range(1, workers + 1)]
+        if listener is not None:
+            children += [self._gateway(number, listener) for number in range(1, gateways + 1)]
+        watching += [group.create_task(self._keep_running(child)) for child in children]
         watching.append(group.create_task(self._say_when_ready(listener)))
         return watching
 
@@ -153,7 +154,7 @@ class Supervisor:
 
     async def _say_when_ready(self, listener: socket.socket | None) -> None:
         wanted = sum(self._counts)
-        while len(await self._processes()) < wanted:
+        while len(await self._processes()) < wanted:  # noqa: ASYNC110  (Redis knows, no event of ours)
             await asyncio.sleep(0.05)
         gateways, workers = self._counts
         redis = "an embedded Valkey" if self._embedded else self._url
@@ -205,8 +206,7 @@ class Supervisor:
     async def _worker_died(self, process_id: str, trail: Path) -> bool:
         """Put its sessions up again: survivors wait for just that. Blame the one whose code was running."""
         await self._forget(process_id)
-        guilty = crumb.read(trail)
-        trail.unlink(missing_ok=True)
+        guilty = crumb.take(trail)
         dispatch = Dispatch(self._redis)
         found = [
             entry

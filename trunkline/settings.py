@@ -27,9 +27,7 @@ class Settings(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    redis_url: str = Field(
-        default="", description="redis://, rediss:// or unix://; empty: `trunkline up` starts its own"
-    )
+    redis_url: str = Field(default="", description="redis://, rediss:// or unix://; empty: `up` starts its own")
     host: str = Field(default="127.0.0.1", description="address the gateway listens on")
     port: int = Field(default=8080, ge=0, le=65535, description="0: any free port")
     secret: str = Field(
@@ -41,21 +39,13 @@ class Settings(BaseModel):
     default_tenant: str = Field(default="demo", description="for callers that name none")
     backends: str = Field(default="cascade,echo", description="backends a worker serves, by comma")
     worker_sessions: int = Field(default=50, ge=1, description="sessions one worker takes at most")
-    lease_ms: int = Field(
-        default=1000, ge=200, le=60_000, description="a worker silent for this long loses its sessions"
-    )
+    lease_ms: int = Field(default=1000, ge=200, le=60_000, description="a worker silent this long loses its sessions")
     resume_grace_s: float = Field(default=30.0, ge=1, le=600, description="a lost caller is waited for this long")
-    drain_s: float = Field(
-        default=30.0, ge=0, description="a worker told to stop waits this long for others to take over"
-    )
-    attach_timeout_s: float = Field(
-        default=15.0, ge=1, description="a caller whom no worker takes hears an apology then"
-    )
+    drain_s: float = Field(default=30.0, ge=0, description="a stopping worker waits this long for others")
+    attach_timeout_s: float = Field(default=15.0, ge=1, description="a caller whom no worker takes is told then")
     max_connections: int = Field(default=1000, ge=1, description="sockets a gateway accepts")
     max_connections_per_ip: int = Field(default=1000, ge=1)
-    allowed_origins: str = Field(
-        default="", description="web origins besides our own that may open /ws, by comma; *: any"
-    )
+    allowed_origins: str = Field(default="", description="origins besides our own that may open /ws, by comma; *: any")
     log_level: str = Field(default="INFO", pattern="^(DEBUG|INFO|WARNING|ERROR)$")
     log_json: bool = False
 
@@ -65,7 +55,10 @@ class Settings(BaseModel):
 
 
 def load(environment: Mapping[str, str] | None = None, **overrides: Any) -> Settings:
-    """Read the settings; `overrides` (from the command line) come first. Raises SettingsError naming every wrong one."""
+    """Read the settings; `overrides` (from the command line) come first.
+
+    Raises SettingsError naming every wrong one.
+    """
     environment = os.environ if environment is None else environment
     known = {PREFIX + name.upper() for name in Settings.model_fields} | {PREFIX + name for name in FOR_OTHERS}
     names = [name.removeprefix(PREFIX) for name in known]

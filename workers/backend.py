@@ -1,7 +1,7 @@
 """What answers a session (a Backend), and what a session offers it.
 
-A backend is a package `workers/<name>/` whose `runner` module has `backend(settings) -> Backend`; a tenant names it. It
-knows nothing of transports, Redis or epochs: it reads what the caller does, and speaks.
+A backend is a package `workers/<name>/` whose `runner` module has `backend(tenant, providers) -> Backend`; a tenant
+names it. It knows nothing of transports, Redis or epochs: it reads what the caller does, and speaks.
 """
 
 from __future__ import annotations
@@ -82,8 +82,11 @@ class Session(Protocol):
     """Kept up to date; at `run` it says how far the caller was when this worker came."""
 
     def inbox(self) -> AsyncIterator[Inbound]:
-        """What the caller does, in order, without gaps or duplicates: lost audio arrives as silence. After a takeover it begins
-        at the snapshot's `uplink_seq`, faster than real time. Ends after `Hangup`. To be iterated once."""
+        """What the caller does, in order, without gaps or duplicates: lost audio arrives as silence.
+
+        After a takeover it begins at the snapshot's `uplink_seq`, faster than real time. Ends after `Hangup`. To be
+        iterated once.
+        """
 
     async def speak(self, turn: int, pcm: bytes, *, sentence_end: bool = False) -> None:
         """Send the next audio of `turn` (any even number of bytes). Waits while the edge has 2 s of it unheard. In a
@@ -104,7 +107,7 @@ class Session(Protocol):
         """Tell the client; names and fields as in docs/websocket.md."""
 
     async def commit(self) -> None:
-        """Make `snapshot` what the next worker begins with. Raises SessionLost when this worker no longer owns the session."""
+        """Make `snapshot` what the next worker begins with. Raises SessionLost when another worker owns the session."""
 
     def rest(self, at_rest: bool) -> None:
         """Say whether this is a moment when another worker may take over unnoticed: nobody speaks, nothing is

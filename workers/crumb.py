@@ -100,7 +100,9 @@ class _MarkingExecutor(ThreadPoolExecutor):
 
     def submit(self, fn: Callable[..., T], /, *args: Any, **kwargs: Any) -> Future[T]:
         session = current.get()
-        return super().submit(self._marked, session, fn, *args, **kwargs) if session else super().submit(fn, *args, **kwargs)
+        if not session:
+            return super().submit(fn, *args, **kwargs)
+        return super().submit(self._marked, session, fn, *args, **kwargs)
 
     def _marked(self, session: str, fn: Callable[..., T], *args: Any, **kwargs: Any) -> T:
         slot = self._free.pop()
@@ -110,6 +112,13 @@ class _MarkingExecutor(ThreadPoolExecutor):
         finally:
             self._crumb.write(slot, _NOBODY)
             self._free.append(slot)
+
+
+def take(path: Path) -> str | None:
+    """`read`, and remove the file."""
+    name = read(path)
+    path.unlink(missing_ok=True)
+    return name
 
 
 def read(path: Path) -> str | None:

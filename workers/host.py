@@ -84,7 +84,7 @@ class Host:
         return len(self._served)
 
     async def run(self) -> None:
-        """Serve until `drain` was called and all sessions are gone. Raises BusError when Redis is out of reach at start."""
+        """Serve until `drain` was called and all sessions are gone. Raises BusError when Redis cannot be reached."""
         await self._warm_up()
         settle()
         await self._inbox.open()
@@ -112,8 +112,10 @@ class Host:
         await self._providers.close()
 
     async def _warm_up(self) -> None:
-        """Load what the tenants need before the first caller waits for it: models and libraries are imported for seconds,
-        during which this process could not renew its sessions."""
+        """Load what the tenants need before the first caller waits for it.
+
+        Models and libraries are imported for seconds, during which this process could not renew its sessions.
+        """
         for tenant in await self._tenants.all() or [Tenant(id=self._settings.default_tenant)]:
             if tenant.backend not in self._settings.backend_names:
                 continue

@@ -1,4 +1,4 @@
-"""Dispatch: sessions wait on a stream, workers pull them one at a time, and an entry stays pending while its session lives.
+"""Dispatch: sessions wait on a stream, workers pull them one at a time; an entry stays pending while its session lives.
 
 An entry's owner is whoever has it pending in the consumer group. The owner renews it; entries that nobody renewed for
 the lease may be taken by anyone. No wall clock takes part: idle times are the server's own.

@@ -116,8 +116,10 @@ class Hangup:
 
 @_message
 class Joined:
-    """A gateway's answer to `Attached`, or its wish to be sent again what it misses: what it has of this epoch, the first
-    uplink it can still send, and where its playout stands."""
+    """A gateway's answer to `Attached`, or its wish to be sent again what it misses.
+
+    It says what it has of this epoch, the first uplink it can still send, and where its playout stands.
+    """
 
     KIND: ClassVar[int] = 9
     session: str

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
-from typing import Any
+from typing import Any, ClassVar
 
 from trunkline.bus.messages import UplinkAudio
 from workers.backend import Session
@@ -16,7 +16,7 @@ DEADLY_AFTER = 20
 class Poison:
     """Kills by a segmentation fault."""
 
-    providers: dict[str, str] = {"poison": "kills"}
+    providers: ClassVar[dict[str, str]] = {"poison": "kills"}
 
     async def run(self, session: Session) -> None:
         heard = 0
