@@ -14,6 +14,8 @@ from typing import NamedTuple
 LEAD_MS = 400
 CUT_MS = 100
 """A piece too long for the lead is cut to a multiple of this, to keep what goes out from becoming crumbs."""
+KEEP_MS = 10_000
+"""Audio is kept this long after it was heard: so long may a dead wire go unnoticed."""
 ACK_PATIENCE_MS = 2000
 """A client that acknowledged and then stops for this long is taken to play in real time again."""
 
@@ -208,7 +210,8 @@ class Playout:
             chunk = self._fed[0]
             if chunk.turn > self._over:
                 head = self._turns[0]
-                if head.number != chunk.turn or chunk.offset_ms + len(chunk.pcm) // self._bytes_per_ms > head.played_ms:
+                end_ms = chunk.offset_ms + len(chunk.pcm) // self._bytes_per_ms
+                if head.number != chunk.turn or end_ms > head.played_ms - KEEP_MS:
                     return
             self._fed.popleft()
 
@@ -234,10 +237,15 @@ class Playout:
         self._held = False
 
     def rewind(self, number: int, received_ms: int) -> None:
-        """A new wire: the client has `received_ms` of this turn and nothing after. Feed it the rest again."""
+        """A new wire: the client has `received_ms` of this turn and nothing after. Feed it the rest again.
+
+        That may be audio that the clock took to be heard when the old wire was dead already.
+        """
         for turn in self._turns:
             if turn.number == number:
-                turn.fed_ms = max(min(received_ms, turn.fed_ms), int(turn.played_ms))
+                kept_ms = next((chunk.offset_ms for chunk in self._fed if chunk.turn == number), turn.fed_ms)
+                turn.fed_ms = max(min(received_ms, turn.fed_ms), kept_ms)
+                turn.played_ms = min(turn.played_ms, turn.fed_ms)
             elif turn.number > number:
                 turn.fed_ms = int(turn.played_ms)
         fed_to = {turn.number: turn.fed_ms for turn in self._turns}

@@ -350,7 +350,6 @@ def test_nothing_is_sent_on_a_wire_that_is_gone(edge: Edge) -> None:
     assert edge.wire.events == []
 
 
-@pytest.mark.xfail(strict=True, reason="what the clock took to be heard is not kept: docs/websocket.md promises it")
 def test_a_wire_that_died_unnoticed_costs_the_caller_nothing_of_the_answer(edge: Edge) -> None:
     edge.attach()
     for seq in range(15):
