@@ -47,7 +47,7 @@ function showWords() {
   const [word, detail] = WORDS[key] ?? [key, ""];
   byId("state").textContent = word;
   byId("detail").textContent = detail;
-  byId("interrupt").hidden = !(status === "ready" && (state === "speaking" || state === "thinking"));
+  byId("interrupt").disabled = !(status === "ready" && (state === "speaking" || state === "thinking"));
 }
 
 function showStatus(status) {
@@ -56,6 +56,7 @@ function showStatus(status) {
   byId("status").textContent = typing.on && status === "starting" ? "Connecting" : STATUS[status];
   byId("start").textContent = running ? "Hang up" : "Start talking";
   byId("start").classList.toggle("hang-up", running);
+  byId("interrupt").hidden = !running; // all through a call, so that no button moves under the pointer
   byId("mute").hidden = !running || typing.on;
   const ready = status === "ready";
   byId("text").disabled = byId("send").disabled = !ready;
@@ -146,25 +147,8 @@ function setBars(level) {
   document.body.style.setProperty("--level", level.toFixed(3));
 }
 
-const COMING_BACK = {
-  code: "reconnecting",
-  message: "The connection was lost. Coming back…",
-  hint: "What you say is kept for 15 seconds and sent when the line is back.",
-  fatal: false,
-};
-const WORTH_SAYING_MS = 400; // most lost connections are back before anyone could read it
-let waiting;
-
 const on = (type, take) => client.addEventListener(type, ({ detail }) => take(detail));
-on("status", (status) => {
-  showStatus(status);
-  clearTimeout(waiting);
-  if (status === "reconnecting") {
-    waiting = setTimeout(() => showProblem(COMING_BACK), WORTH_SAYING_MS);
-  } else if (status === "ready" && byId("problem").dataset.code === "reconnecting") {
-    showProblem(null);
-  }
-});
+on("status", showStatus);
 on("problem", report);
 on("restarted", () => transcript.note("A new conversation begins here"));
 on("backend", showBackend);

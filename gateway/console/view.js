@@ -110,18 +110,18 @@ export function showLatency({ total_ms: total, parts }) {
   const figure = byId("latency-total");
   delete figure.dataset.empty;
   figure.replaceChildren(String(Math.round(total)), element("small", "", "ms"));
-  const shown = parts.filter(([, ms]) => ms > 0);
+  const shown = parts.map(([name, ms], i) => ({ name, ms, colour: `part-${i % 8}` })).filter(({ ms }) => ms > 0);
   byId("latency-bar").replaceChildren(
-    ...shown.map(([, ms], i) => {
-      const segment = element("span", `part-${i % 8}`);
+    ...shown.map(({ ms, colour }) => {
+      const segment = element("span", colour);
       segment.style.flexGrow = String(ms);
       return segment;
     }),
   );
   byId("latency-parts").replaceChildren(
-    ...shown.map(([name, ms], i) => {
+    ...shown.map(({ name, ms, colour }) => {
       const row = element("li", "");
-      row.append(element("i", `part-${i % 8}`), element("span", "", inWords(name)), element("b", "", milliseconds(ms)));
+      row.append(element("i", colour), element("span", "", inWords(name)), element("b", "", milliseconds(ms)));
       return row;
     }),
   );
@@ -129,12 +129,35 @@ export function showLatency({ total_ms: total, parts }) {
 
 const STAGES = { stt: "Hears", llm: "Thinks", tts: "Speaks" };
 
+let shownBackend; // it is said again by every worker that takes over: what the reader has opened stays open
+
 /** @param {{backend: string, providers?: Record<string, string>}} message */
 export function showBackend({ backend, providers = {} }) {
-  const rows = [["Backend", backend], ...Object.entries(providers).map(([stage, who]) => [STAGES[stage] ?? inWords(stage), who])];
+  const said = JSON.stringify([backend, providers]);
+  if (said === shownBackend) return;
+  shownBackend = said;
+  const stages = Object.entries(providers).filter(([, who]) => who);
   byId("backend").replaceChildren(
-    ...rows.filter(([, who]) => who).flatMap(([name, who]) => [element("dt", "", name), element("dd", "", who)]),
+    ...row("Backend", backend),
+    ...stages.flatMap(([stage, who]) => row(STAGES[stage] ?? inWords(stage), provider(who))),
   );
+}
+
+function row(name, who) {
+  const cell = element("dd", "");
+  cell.append(who);
+  return [element("dt", "", name), cell];
+}
+
+/** A provider's short name; what else it says of itself opens below. @param {string} description "name: more [why it was chosen]" */
+function provider(description) {
+  const [, words, why] = /^(.*?)(?: \[(.*)\])?$/s.exec(description);
+  const [name, ...more] = words.split(": ");
+  const paragraphs = [more.join(": "), why].filter(Boolean);
+  if (paragraphs.length === 0) return name;
+  const details = element("details", "");
+  details.append(element("summary", "", name), ...paragraphs.map((text) => element("p", "", text)));
+  return details;
 }
 
 /**

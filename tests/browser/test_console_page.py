@@ -63,6 +63,39 @@ async def test_latency_and_who_answers(stand_in: StandIn, open_page: OpenPage) -
         assert await page.locator("#backend dd").all_inner_texts() == ["cascade", "local, rough", "rules", "robotic"]
 
 
+async def test_who_answers_is_a_name_and_more_on_demand(stand_in: StandIn, open_page: OpenPage) -> None:
+    who = {"stt": "Ear: of wax; hears little [chosen: other: none]", "llm": "llama3.2:1b at localhost"}
+    async with open_page(stand_in.url) as page:
+        await page.click("#start")
+        caller = await stand_in.caller()
+        await caller.send("backend", backend="cascade", providers=who)
+        await page.click("#backend summary")
+        await page.wait_for_selector("#backend [open] p >> text=of wax; hears little")
+        await caller.send("backend", backend="cascade", providers=who)  # another worker took over
+        await caller.send("state", state="thinking")
+        await page.wait_for_selector("#state >> text=Thinking")
+        assert await page.locator("#backend summary").all_inner_texts() == ["Ear"]
+        assert await page.locator("#backend [open] p").all_inner_texts() == [
+            "of wax; hears little",
+            "chosen: other: none",
+        ]
+        assert (await page.locator("#backend dd").all_inner_texts())[-1] == "llama3.2:1b at localhost"
+
+
+async def test_no_button_moves_during_a_call(stand_in: StandIn, open_page: OpenPage) -> None:
+    places = "['start', 'interrupt', 'mute'].map((id) => document.getElementById(id).getBoundingClientRect().left)"
+    async with open_page(stand_in.url) as page:
+        await page.dblclick("#start")
+        caller = await stand_in.caller()
+        await until(page, LIVE)
+        assert await page.get_attribute("#mute", "aria-pressed") == "false"  # the second click met nothing
+        listening = await page.evaluate(places)
+        assert await page.is_disabled("#interrupt")
+        await caller.send("state", state="speaking")
+        await page.wait_for_selector("#interrupt:enabled")
+        assert await page.evaluate(places) == listening
+
+
 async def test_interrupt_and_mute(stand_in: StandIn, open_page: OpenPage) -> None:
     async with open_page(stand_in.url) as page:
         await page.click("#start")

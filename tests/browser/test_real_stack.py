@@ -216,7 +216,7 @@ async def test_a_spoken_question_is_answered_aloud(open_console: OpenConsole) ->
     assert sum(part for _, part in latency["parts"]) == pytest.approx(latency["total_ms"], abs=2)
     assert total == f"{round(latency['total_ms'])}ms"
     assert bars >= 2
-    for name in ("cascade", "PocketSphinx", "demo dialogue", "eSpeak"):
+    for name in ("cascade", "PocketSphinx", "built-in demo dialogue", "eSpeak NG"):
         assert name in answering
 
 

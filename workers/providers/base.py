@@ -51,7 +51,8 @@ class SpeechToText(Protocol):
 
     @property
     def description(self) -> str:
-        """What it is, for people: vendor, model, and what it cannot do."""
+        """What it is, for people: a short name, and after `: ` its model and what it cannot do. In brackets at the end
+        may stand why it was chosen."""
 
     def utterance(self) -> Transcriber:
         """Begin an utterance. Several may be open at once, of different sessions."""

@@ -196,7 +196,7 @@ class DemoDialogue:
 
     @property
     def description(self) -> str:
-        return "the built-in demo dialogue: a table of rules, no language model (English only)"
+        return "built-in demo dialogue: a table of rules, no language model (English only)"
 
     async def reply(self, messages: Sequence[ChatMessage]) -> AsyncGenerator[str, None]:
         """Stream the answer word by word. Of an answer that was begun (a last message of role `assistant`), only what

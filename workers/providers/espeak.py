@@ -168,7 +168,7 @@ class EspeakSpeech:
 
     @property
     def description(self) -> str:
-        return f"eSpeak NG, voice {self._options.voice}, on this machine (a plain synthetic voice; GPL-3.0)"
+        return f"eSpeak NG: voice {self._options.voice}, on this machine (a plain synthetic voice; GPL-3.0)"
 
     async def speak(self, text: str) -> AsyncGenerator[bytes, None]:
         """Stream `text` in chunks of about 60 ms. Closing the iterator stops the synthesis within one chunk.

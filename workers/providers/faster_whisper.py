@@ -138,7 +138,7 @@ class WhisperSpeech:
 
     @property
     def description(self) -> str:
-        return f"faster-whisper, model {self._options.model}, on this machine"
+        return f"faster-whisper: model {self._options.model}, on this machine"
 
     def utterance(self) -> WhisperUtterance:
         return WhisperUtterance(self)

@@ -81,7 +81,7 @@ class PiperSpeech:
 
     @property
     def description(self) -> str:
-        return f"Piper, voice {self._name}, on this machine (GPL-3.0)"
+        return f"Piper: voice {self._name}, on this machine (GPL-3.0)"
 
     async def speak(self, text: str) -> AsyncGenerator[bytes, None]:
         """Stream `text` in chunks of 100 ms. Closing the generator stops after the sentence that is being made."""

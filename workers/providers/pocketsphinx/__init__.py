@@ -228,7 +228,7 @@ class PocketsphinxSpeech:
     @property
     def description(self) -> str:
         return (
-            f"PocketSphinx on this machine: understands {self._phrases} kinds of phrases, guesses at anything else "
+            f"PocketSphinx: on this machine; understands {self._phrases} kinds of phrases, guesses at anything else "
             "(US English, for demos; not tested on human voices)"
         )
 
