@@ -189,9 +189,9 @@ def report(name: str, **figures: object) -> None:
 
 
 async def test_a_spoken_question_is_answered_aloud(open_console: OpenConsole) -> None:
-    async with open_console(5.0, "what is trunk line", tenant="demo") as console:
+    async with open_console(6.0, "what is trunk line", tenant="demo") as console:
         await console.start()
-        assert (await console.event("response_done")).at < 5 * RATE_HZ, "the greeting was not over"
+        assert (await console.event("response_done")).at < 6 * RATE_HZ, "the greeting was not over"
         await console.event("response_done", count=2)
         latency = (await console.event("latency")).detail
         recording = await console.recording()
@@ -210,7 +210,7 @@ async def test_a_spoken_question_is_answered_aloud(open_console: OpenConsole) ->
     heard_from, heard_to = edges(recording.output, asked_to)
     felt_ms = ms(heard_from - asked_to)
     report("a question", felt_ms=felt_ms, shown_ms=latency["total_ms"], answer_ms=ms(heard_to - heard_from))
-    assert asked_from > 4.5 * RATE_HZ
+    assert asked_from > 5.5 * RATE_HZ
     assert_rendered(recording.output, await as_spoken(spoken))
     assert latency["total_ms"] - 100 < felt_ms < FELT_MS
     assert sum(part for _, part in latency["parts"]) == pytest.approx(latency["total_ms"], abs=2)
@@ -397,6 +397,6 @@ async def test_a_worker_killed_in_mid_answer_is_not_heard(open_console: OpenCons
         epoch = (await stack.record(await console.session())).epoch
 
     report("worker kill -9", gap_ms=gap_ms, underruns=stats["underruns"], epoch=epoch)
-    assert epoch == 2, "nobody took over"
+    assert epoch > 1, "nobody took over"
     assert stats["reconnects"] == 0
     assert gap_ms < WORKER_GAP_MS
