@@ -70,10 +70,10 @@ async def _ready(stack: Stack, workers: int, gateways: int) -> None:
     await stack.until(lambda counts: counts[0] >= gateways and counts[1] >= workers)
 
 
-async def hear_story(caller: Caller) -> tuple[int, float]:
-    """Ask for the story and wait until it sounds. Returns its turn, and when it began."""
+async def hear_long(caller: Caller, request: str) -> tuple[int, float]:
+    """Ask for something long and wait until it sounds. Returns its turn, and when it began."""
     before = max(caller.answers, default=0)
-    caller.type_text(STORY)
+    caller.type_text(request)
     await caller.until(lambda: max(caller.speaker.first_heard_s, default=0) > before)
     turn = max(caller.speaker.first_heard_s)
     return turn, caller.speaker.first_heard_s[turn]
@@ -82,15 +82,17 @@ async def hear_story(caller: Caller) -> tuple[int, float]:
 Fault = Callable[[Stack, Caller], Awaitable[None]]
 
 
-async def in_mid_answer(stack: Stack, outcome: Outcome, fault: Fault, faults: int, reference: bytes) -> None:
-    """Faults while the story is told, one every 3 s or so, until there were enough."""
+async def in_mid_answer(
+    stack: Stack, outcome: Outcome, fault: Fault, faults: int, expected: bytes, request: str = STORY
+) -> None:
+    """Faults while a long answer is told, one every 3 s or so, until there were enough. `expected` is its audio."""
     dice = random.Random(SEED)
     while len(outcome.silences_ms) < faults:
         async with Caller(stack.url, tenant="demo") as caller:
             await asyncio.sleep(0.5)
-            turn, began_s = await hear_story(caller)
+            turn, began_s = await hear_long(caller, request)
             struck: list[float] = []
-            while (room_s := len(reference) / 2 / RATE_HZ - (caller.now_s - began_s)) > 3.5:
+            while (room_s := len(expected) / 2 / RATE_HZ - (caller.now_s - began_s)) > 3.5:
                 await asyncio.sleep(dice.uniform(0.2, 1.0))
                 struck.append(caller.now_s)
                 await fault(stack, caller)
@@ -101,9 +103,9 @@ async def in_mid_answer(stack: Stack, outcome: Outcome, fault: Fault, faults: in
             for at_s in struck:
                 outcome.silences_ms.append(max((gap.ms for gap in gaps if at_s <= gap.at_s < at_s + 3.0), default=0.0))
             heard = caller.speaker.sound_of(turn)
-            if heard != reference:
-                wanted = len(reference)
-                outcome.complaints.append(f"heard {len(heard)} bytes of story, without faults it is {wanted}")
+            if heard != expected:
+                wanted = len(expected)
+                outcome.complaints.append(f"heard {len(heard)} bytes of it, without faults it is {wanted}")
             outcome.runs += 1
 
 
@@ -208,13 +210,13 @@ async def measure(faults: int, only: str, console: Console) -> list[Outcome]:
             continue
         tenants = {"demo.yaml": DEMO, "quiet.yaml": QUIET}
         async with Stack(gateways=2, workers=2, supervised=kind == "supervised", tenants=tenants) as stack:
-            reference = await _reference(stack)
+            expected = await reference(stack)
             for name, goal_ms, _, fault in chosen:
                 for where in ("in mid-answer", "in mid-question"):
                     began_s = time.monotonic()
                     outcome = Outcome(f"{name}, {where}", goal_ms if where == "in mid-answer" else None)
                     if where == "in mid-answer":
-                        await in_mid_answer(stack, outcome, fault, faults, reference)
+                        await in_mid_answer(stack, outcome, fault, faults, expected)
                     else:
                         await in_mid_question(stack, outcome, fault, faults)
                     outcomes.append(outcome)
@@ -222,10 +224,11 @@ async def measure(faults: int, only: str, console: Console) -> list[Outcome]:
     return outcomes
 
 
-async def _reference(stack: Stack) -> bytes:
+async def reference(stack: Stack, request: str = STORY) -> bytes:
+    """The audio of a long answer without any fault: s16le at `RATE_HZ`."""
     async with Caller(stack.url, tenant="demo") as caller:
         await asyncio.sleep(0.5)
-        turn, _ = await hear_story(caller)
+        turn, _ = await hear_long(caller, request)
         await caller.answered(60)
         return caller.speaker.sound_of(turn)
 
