@@ -9,11 +9,11 @@ import socket
 from types import FrameType
 
 import uvicorn
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from adapters.websocket.protocol import MAX_MESSAGE_BYTES
 from gateway.app import FAREWELL_S, build
 from gateway.doors import WebSocketDoor
+from gateway.protocols import HttpProtocol, WebSocketProtocol
 from gateway.sessions import Sessions
 from trunkline.bus.connection import Redis
 from trunkline.errors import SettingsError
@@ -24,39 +24,9 @@ log = logging.getLogger(__name__)
 
 USER_TIMEOUT_MS = 5000
 """A peer that acknowledges nothing for this long is dropped by the kernel: uvicorn itself never would."""
-HEADER_S = 5.0
-"""A request's headers must be complete by then."""
-
-
-class HeaderDeadline(HttpToolsProtocol):
-    """uvicorn's HTTP protocol, which would wait for ever for a request that never comes or never ends."""
-
-    _deadline: asyncio.TimerHandle | None = None
-
-    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        super().connection_made(transport)
-        self._await_headers()
-
-    def on_message_begin(self) -> None:
-        super().on_message_begin()
-        self._await_headers()
-
-    def on_headers_complete(self) -> None:
-        self._headers_are_here()
-        super().on_headers_complete()
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        self._headers_are_here()
-        super().connection_lost(exc)
-
-    def _await_headers(self) -> None:
-        if self._deadline is None:
-            self._deadline = self.loop.call_later(HEADER_S, self.transport.abort)
-
-    def _headers_are_here(self) -> None:
-        if self._deadline is not None:
-            self._deadline.cancel()
-            self._deadline = None
+SEND_BUFFER = 64 * 1024
+"""What the kernel keeps for a client (it takes it twice). Its own choice, up to 4 MiB, would swallow two minutes of
+audio before anybody noticed that the client does not read."""
 
 
 class Server(uvicorn.Server):
@@ -87,6 +57,7 @@ def listen(host: str, port: int) -> socket.socket:
     if hasattr(socket, "TCP_USER_TIMEOUT"):
         listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, USER_TIMEOUT_MS)
     listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER)
     try:
         listener.bind((host, port))
         listener.listen(1024)
@@ -102,8 +73,8 @@ def configure(sessions: Sessions, door: WebSocketDoor) -> uvicorn.Config:
     """uvicorn, set up for live calls."""
     return uvicorn.Config(
         build(sessions, door),
-        ws="websockets-sansio",
-        http=HeaderDeadline,
+        ws=WebSocketProtocol,
+        http=HttpProtocol,
         ws_max_size=MAX_MESSAGE_BYTES,
         ws_per_message_deflate=False,
         ws_ping_interval=5.0,

@@ -29,7 +29,7 @@ def test_a_peer_that_reads_nothing_is_dropped_by_the_kernel() -> None:
 async def test_headers_that_never_end_are_not_waited_for(
     gateways: Any, monkeypatch: pytest.MonkeyPatch, sent: bytes
 ) -> None:
-    monkeypatch.setattr(server, "HEADER_S", 0.05)
+    monkeypatch.setattr("gateway.protocols.REQUEST_S", 0.05)
     gateway = await gateways()
     reader, writer = await asyncio.open_connection(gateway.host, gateway.port)
     writer.write(sent)
@@ -39,7 +39,7 @@ async def test_headers_that_never_end_are_not_waited_for(
 
 
 async def test_a_complete_request_may_take_its_time(gateways: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(server, "HEADER_S", 0.05)
+    monkeypatch.setattr("gateway.protocols.REQUEST_S", 0.05)
     gateway = await gateways()
     async with gateway.client() as client:
         await asyncio.sleep(0.1)

@@ -1,0 +1,200 @@
+"""uvicorn's HTTP and WebSocket protocols, with bounds on what a client can make them hold, and for how long.
+
+uvicorn itself waits for ever for a request or for a client that does not read, keeps headers and pongs without end, and
+takes a client that sends faster than we read for a dead one.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import cast
+
+from uvicorn._types import ASGISendEvent
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
+from websockets.frames import CloseCode
+
+REQUEST_S = 5.0
+"""A request must be complete by then, counted from the connection's start or the end of the last response."""
+MAX_REQUEST_BYTES = 64 * 1024
+"""Headers and body."""
+STALL_S = 5.0
+"""A client that takes nothing of what waits for it is dropped then."""
+LINGER_S = 5.0
+"""After our close, a client may take this long for its own."""
+READ_BYTES = 16 * 1024
+"""Read at once from one socket. asyncio's 256 KiB may hold 40,000 messages, and nobody else is served meanwhile."""
+
+
+class _Bounded(asyncio.BufferedProtocol):
+    """Small reads, and an end to a peer that does not read."""
+
+    transport: asyncio.Transport
+    _stalled: asyncio.TimerHandle | None = None
+    _read_into: bytearray | None = None
+
+    def get_buffer(self, sizehint: int) -> bytearray:
+        if self._read_into is None:
+            self._read_into = bytearray(READ_BYTES)
+        return self._read_into
+
+    def buffer_updated(self, nbytes: int) -> None:
+        self.data_received(bytes(self.get_buffer(-1)[:nbytes]))
+
+    def data_received(self, data: bytes) -> None:
+        raise NotImplementedError
+
+    def pause_writing(self) -> None:
+        super().pause_writing()
+        self._stalled = asyncio.get_running_loop().call_later(STALL_S, self.transport.abort)
+
+    def resume_writing(self) -> None:
+        super().resume_writing()
+        self._not_stalled()
+
+    def eof_received(self) -> None:
+        pass
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._not_stalled()
+        super().connection_lost(exc)
+
+    def _not_stalled(self) -> None:
+        if self._stalled is not None:
+            self._stalled.cancel()
+            self._stalled = None
+
+
+class HttpProtocol(_Bounded, HttpToolsProtocol):
+    """HTTP, until a request becomes a WebSocket."""
+
+    _deadline: asyncio.TimerHandle | None = None
+    _request_bytes = 0
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        HttpToolsProtocol.connection_made(self, cast(asyncio.Transport, transport))
+        self._await_request()
+
+    def data_received(self, data: bytes) -> None:
+        self._request_bytes += len(data)
+        HttpToolsProtocol.data_received(self, data)
+        if self._request_bytes > MAX_REQUEST_BYTES and not self.transport.is_closing():
+            self.send_400_response(f"A request of more than {MAX_REQUEST_BYTES} bytes.")
+
+    def on_message_begin(self) -> None:
+        super().on_message_begin()
+        self._await_request()
+
+    def on_message_complete(self) -> None:
+        self._request_is_here()
+        super().on_message_complete()
+
+    def handle_websocket_upgrade(self) -> None:
+        self._request_is_here()
+        self._not_stalled()
+        super().handle_websocket_upgrade()
+
+    def on_response_complete(self) -> None:
+        super().on_response_complete()
+        if self._deadline is None and not self.pipeline and not self.transport.is_closing():
+            self._await_request()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._request_is_here()
+        super().connection_lost(exc)
+
+    def _await_request(self) -> None:
+        if self._deadline is not None:
+            self._deadline.cancel()
+        self._deadline = self.loop.call_later(REQUEST_S, self.transport.abort)
+
+    def _request_is_here(self) -> None:
+        if self._deadline is not None:
+            self._deadline.cancel()
+            self._deadline = None
+        self._request_bytes = 0
+
+
+class WebSocketProtocol(_Bounded, WebSocketsSansIOProtocol):
+    """A WebSocket, from its upgrade on."""
+
+    _lingering: asyncio.TimerHandle | None = None
+
+    def data_received(self, data: bytes) -> None:
+        if self.conn.parser_exc is not None or self.transport.is_closing():
+            return  # it was refused, and is still talking
+        WebSocketsSansIOProtocol.data_received(self, data)
+        if not self.handshake_initiated:
+            self._refuse_upgrade()
+
+    def _refuse_upgrade(self) -> None:
+        """The request that HTTP took is none for a WebSocket: too long, or not to be read."""
+        self.handshake_initiated = self.handshake_complete = self.close_sent = True
+        answer = b"".join(self.conn.data_to_send())
+        self.transport.write(answer or b"HTTP/1.1 400 Bad Request\r\nConnection: close\r\nContent-Length: 0\r\n\r\n")
+        self.transport.close()
+        self._linger()
+
+    def send_receive_event_to_app(self) -> None:
+        if self.curr_msg_data_type == "text" and not self.close_sent and not _is_utf8(b"".join(self.frames)):
+            self.frames = []
+            self.conn.fail(CloseCode.INVALID_DATA, "text that is no UTF-8")
+            self.handle_parser_exception()
+        else:
+            super().send_receive_event_to_app()
+
+    def handle_parser_exception(self) -> None:
+        """Close with its code, and read on for a moment: the reset of a socket closed with data unread may hide it."""
+        if self.close_sent or self.conn.close_sent is None:
+            self.transport.close()
+            return
+        code, reason = self.conn.close_sent.code, self.conn.close_sent.reason
+        self.queue.put_nowait({"type": "websocket.disconnect", "code": code, "reason": reason})
+        self.close_sent = True
+        self.transport.write(b"".join(self.conn.data_to_send()))
+        self.transport.write_eof()
+        self.read_paused = False
+        self.transport.resume_reading()
+        self.close_timer = self.loop.call_later(LINGER_S, self.transport.abort)
+
+    async def send(self, message: ASGISendEvent) -> None:
+        await super().send(message)
+        if message["type"] == "websocket.http.response.body" and self.close_sent:
+            self.handshake_complete = True  # else every refusal is logged as an error of ours
+
+    def handle_ping(self) -> None:
+        if self.writable.is_set():
+            super().handle_ping()
+        else:
+            self.conn.data_to_send()  # who reads nothing gets no pong
+
+    def keepalive_timeout(self) -> None:
+        """No pong came; but while we read slower than the client sends, its pong waits behind its audio."""
+        if self.read_paused:
+            assert self.ping_timeout is not None
+            self.pong_timer = self.loop.call_later(self.ping_timeout, self.keepalive_timeout)
+            return
+        super().keepalive_timeout()
+        self._linger()
+
+    def on_task_complete(self, task: asyncio.Task[None]) -> None:
+        super().on_task_complete(task)
+        self._linger()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        if self._lingering is not None:
+            self._lingering.cancel()
+            self._lingering = None
+        super().connection_lost(exc)
+
+    def _linger(self) -> None:
+        if self._lingering is None and not self.disconnected:
+            self._lingering = self.loop.call_later(LINGER_S, self.transport.abort)
+
+
+def _is_utf8(data: bytes) -> bool:
+    try:
+        data.decode()
+    except UnicodeDecodeError:
+        return False
+    return True
