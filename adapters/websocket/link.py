@@ -1,4 +1,4 @@
-"""One browser WebSocket as a session's link: reads messages, sends audio and events, notices a client that cannot keep up."""
+"""One browser WebSocket as a session's link: reads messages, sends audio and events, notices who cannot keep up."""
 
 from __future__ import annotations
 
@@ -43,6 +43,12 @@ RESUMED_AHEAD_MS = 20_000
 """The same for a client that came back and sends what it kept."""
 MAX_ERRORS = 20
 """Wrong messages forgiven on one link."""
+MESSAGES_PER_S = 500
+"""How fast messages are read: audio in pieces of 2.5 ms comes at 400."""
+MESSAGES_AT_ONCE = 1000
+"""Read without waiting: a client that comes back sends 15 s of audio in pieces of 20 ms."""
+REFUSED = (1002, 1007, 1009)
+"""Closed below us for what the client sent (docs/websocket.md): it does not come back."""
 
 
 class Lost(Exception):
@@ -76,6 +82,7 @@ class WebSocketLink:
         self._clock_start_s = 0.0
         self._audio_ms = 0.0
         self._ahead_ms = AHEAD_MS
+        self._messages_until_s = 0.0
 
     # --- reading
 
@@ -103,18 +110,24 @@ class WebSocketLink:
         """The next message, or None for a wrong one that was answered with an error."""
         event = await self._websocket.receive()
         if event["type"] == "websocket.disconnect":
-            if event.get("code") == 1000:
+            if event.get("code") == CloseCode.DONE:
                 return Stop()
+            if event.get("code") in REFUSED:
+                raise ClientError("refused", f"closed with {event['code']}", "see the close code", fatal=True)
             raise Lost(f"closed with {event.get('code')}")
         text = event.get("text")
         try:
             return parse_binary(event.get("bytes") or b"") if text is None else parse_text(text)
         except ClientError as error:
-            self._errors += 1
-            if error.fatal or self._errors > MAX_ERRORS:
-                raise ClientError(error.code, error.message, error.hint, fatal=True) from error
-            self._put(compose_error(self._seq, error))
+            self._forgive(error)
             return None
+
+    def _forgive(self, error: ClientError) -> None:
+        """Tell the client what was wrong; raises the error, as fatal, when it is or was one too many."""
+        self._errors += 1
+        if error.fatal or self._errors > MAX_ERRORS:
+            raise ClientError(error.code, error.message, error.hint, fatal=True) from error
+        self._put(compose_error(self._seq, error))
 
     async def _read(self, bridge: Bridge, first: ClientMessage | None) -> str:
         self._clock_start_s = time.monotonic()
@@ -127,6 +140,7 @@ class WebSocketLink:
                     return "stop"
                 if message is not None:
                     await self._handle(bridge, message)
+                await self._pace()
         except Lost:
             return "lost"
         except ClientError as error:
@@ -146,8 +160,9 @@ class WebSocketLink:
             case Cancel():
                 bridge.client_event("cancel")
             case Start():
-                error = ClientError("late_start", "start is not the first message", "open a new socket to start anew")
-                self._put(compose_error(self._seq, error))
+                self._forgive(
+                    ClientError("late_start", "start is not the first message", "open a new socket to start anew")
+                )
 
     async def _audio(self, bridge: Bridge, pcm: bytes) -> None:
         bridge.audio(self._up.push(pcm) if self._up else pcm)
@@ -158,6 +173,14 @@ class WebSocketLink:
             self._clock_start_s, self._audio_ms = now_s, 0.0
         elif ahead_ms > self._ahead_ms:
             await asyncio.sleep((ahead_ms - self._ahead_ms) / 1000)
+
+    async def _pace(self) -> None:
+        """Wait while messages come too fast; a message counts as `1 / MESSAGES_PER_S` of time."""
+        now_s = time.monotonic()
+        self._messages_until_s = max(self._messages_until_s, now_s) + 1 / MESSAGES_PER_S
+        ahead_s = self._messages_until_s - now_s - MESSAGES_AT_ONCE / MESSAGES_PER_S
+        if ahead_s > 0:
+            await asyncio.sleep(ahead_s)
 
     # --- adapters.link.Link
 
