@@ -41,8 +41,9 @@ class WebSocketDoor:
         ip = websocket.client.host if websocket.client else "?"
         refusal = self._refusal(websocket, ip)
         if refusal is not None:
-            status, code, hint = refusal
-            await websocket.send_denial_response(JSONResponse({"code": code, "hint": hint}, status))
+            status, error = refusal
+            told = {"code": error.code, "message": error.message, "hint": error.hint}
+            await websocket.send_denial_response(JSONResponse(told, status))
             return
         await websocket.accept()
         link = WebSocketLink(websocket)
@@ -54,15 +55,18 @@ class WebSocketDoor:
             self._links.discard(link)
             self._per_ip -= Counter({ip: 1})
 
-    def _refusal(self, websocket: WebSocket, ip: str) -> tuple[int, str, str] | None:
+    def _refusal(self, websocket: WebSocket, ip: str) -> tuple[int, ClientError] | None:
         if self.draining:
-            return 503, "draining", "connect again: another gateway will answer"
+            hint = "connect again: another gateway will answer"
+            return 503, ClientError("draining", "this gateway is going", hint)
         if not self._origin_allowed(websocket):
-            return 403, "origin", "this page's origin is not in TRUNKLINE_ALLOWED_ORIGINS"
+            hint = "name this page's origin in TRUNKLINE_ALLOWED_ORIGINS"
+            return 403, ClientError("origin", "pages of this origin may not call", hint)
         if self._per_ip.total() >= self._settings.max_connections:
-            return 429, "too_many", "this gateway is full: connect again later"
+            return 429, ClientError("too_many", "this gateway is full", "connect again later")
         if self._per_ip[ip] >= self._settings.max_connections_per_ip:
-            return 429, "too_many", "too many connections from your address"
+            hint = "close one of them first"
+            return 429, ClientError("too_many", "too many connections from your address", hint)
         return None
 
     def _origin_allowed(self, websocket: WebSocket) -> bool:
@@ -70,7 +74,7 @@ class WebSocketDoor:
         if origin is None:
             return True
         allowed = [entry.strip() for entry in self._settings.allowed_origins.split(",")]
-        return "*" in allowed or origin in allowed or urlsplit(origin).netloc == websocket.headers.get("host")
+        return "*" in allowed or origin in allowed or _is_ours(origin, websocket.headers.get("host", ""))
 
     async def _talk(self, link: WebSocketLink) -> None:
         session = new_session_id()
@@ -148,6 +152,13 @@ class WebSocketDoor:
         self.draining = True
         for link in list(self._links):
             link.close(CloseCode.RESTARTING)
+
+
+def _is_ours(origin: str, host: str) -> bool:
+    try:
+        return bool(host) and urlsplit(origin).netloc == host
+    except ValueError:  # brackets around what is no address
+        return False
 
 
 def _ready(
