@@ -15,6 +15,7 @@ from dataclasses import asdict, replace
 from typing import Any, Protocol
 
 import msgpack
+from pydantic import TypeAdapter
 
 from trunkline.audio.frame import FRAME_MS, bytes_in, silence
 from trunkline.bus.messages import (
@@ -45,7 +46,7 @@ from trunkline.bus.sequence import Order, Sequence
 from trunkline.errors import BusError
 from trunkline.sessions import Record, Records
 from trunkline.tenants import Tenant
-from workers.backend import Answer, Inbound, Item, Playhead, Snapshot, Spoken
+from workers.backend import Inbound, Playhead, Snapshot
 
 log = logging.getLogger(__name__)
 
@@ -58,6 +59,7 @@ INBOX_LIMIT = 2000
 KEEP_EVENT_S = 10.0
 MAX_GAP_MS = 15_000
 MAX_SNAPSHOT_BYTES = 256 * 1024
+_SNAPSHOT = TypeAdapter(Snapshot)
 
 
 class Lanes(Protocol):
@@ -361,13 +363,8 @@ def pack(snapshot: Snapshot) -> bytes:
 
 
 def unpack(packed: bytes) -> Snapshot:
-    """A stored snapshot; a fresh one for no bytes."""
-    if not packed:
-        return Snapshot()
-    data = msgpack.unpackb(packed)
-    answer = data.pop("answer")
-    if answer is not None:
-        spoken = [Spoken(**sentence) for sentence in answer.pop("spoken")]
-        data["answer"] = Answer(**answer, spoken=spoken)
-    items = [Item(**item) for item in data.pop("items")]
-    return Snapshot(items=items, **data)
+    """A stored snapshot; a fresh one for no bytes. Fields that a newer version stored are left out.
+
+    Raises ValueError for what is no snapshot.
+    """
+    return _SNAPSHOT.validate_python(msgpack.unpackb(packed)) if packed else Snapshot()
