@@ -370,14 +370,15 @@ async def test_text_that_is_no_utf8_ends_the_session(gateway: Gateway) -> None:
 
 
 async def test_a_client_that_does_not_read_is_cut_off(gateway: Gateway) -> None:
-    """They speak, in real time or ten times faster, are answered, and take nothing of it, or a few bytes a second."""
+    """They speak, in real time or ten times faster, or ping, and take nothing of the answer, or a byte at times."""
     before, stop = gateway.rss, asyncio.Event()
     async with asyncio.TaskGroup() as group:
         peak = group.create_task(gateway.peak_rss(stop))
         sockets = [await upgraded(gateway, receive_buffer=1024) for _ in range(4)]
         sipping = [group.create_task(_sip(dialled)) for dialled in sockets[:2]]
-        paces = zip(sockets, (1, 10, 1, 10), strict=True)
-        took_s = await asyncio.gather(*(_speak_until_cut(dialled, pace) for dialled, pace in paces))
+        speaking = [_speak_until_cut(dialled, pace) for dialled, pace in zip(sockets, (1, 10, 1, 10), strict=True)]
+        pinging = _ping_until_cut(await upgraded(gateway, receive_buffer=1024))
+        took_s = await asyncio.gather(*speaking, pinging)
         for task in sipping:
             task.cancel()
         stop.set()
@@ -405,27 +406,16 @@ async def _sip(dialled: socket.socket) -> None:
             await asyncio.sleep(0.2)
 
 
-async def test_a_flood_of_pings_unread_is_cut_off(gateway: Gateway) -> None:
+async def _ping_until_cut(dialled: socket.socket) -> float:
     """Every ping is owed a pong: nobody may pile them up."""
-    before, stop = gateway.rss, asyncio.Event()
-    dialled = await upgraded(gateway, receive_buffer=1024)
-    loop = asyncio.get_running_loop()
+    loop, began_s = asyncio.get_running_loop(), time.monotonic()
     pings = masked(PING, bytes(125)) * 200
-    sent, began_s = 0, time.monotonic()
-    async with asyncio.TaskGroup() as group:
-        peak = group.create_task(gateway.peak_rss(stop))
-        with dialled, suppress(ConnectionError, TimeoutError):
-            async with asyncio.timeout(12):
-                while True:
-                    await loop.sock_sendall(dialled, pings)
-                    sent += len(pings)
-                    await asyncio.sleep(0.002)
-        took_s = time.monotonic() - began_s
-        stop.set()
-    more = (peak.result() - before) / MB
-    log.info("%.1f MB of pings, cut off after %.1f s, %.1f MB more", sent / MB, took_s, more)
-    assert took_s < 11
-    assert peak.result() - before < 5 * MB
+    with dialled, suppress(ConnectionError):
+        async with asyncio.timeout(25):
+            while True:
+                await loop.sock_sendall(dialled, pings)
+                await asyncio.sleep(0.002)
+    return time.monotonic() - began_s
 
 
 async def test_a_client_at_ten_times_real_time_is_slowed_down(gateway: Gateway) -> None:
@@ -450,7 +440,7 @@ async def test_a_client_at_ten_times_real_time_is_slowed_down(gateway: Gateway) 
                 await asyncio.sleep(began_s + number * 0.002 - time.monotonic())
 
         hearing, sending = group.create_task(hear()), group.create_task(send())
-        await asyncio.sleep(12)
+        await asyncio.sleep(11)  # the first ping is sent at 5 s, and waited for until 10 s
         assert client.close_code is None, client.close_code
         took_s = time.monotonic() - began_s
         heard_s = len(received) / SECOND
