@@ -27,7 +27,7 @@ from cli.client import Caller
 from trunkline.audio.resample import Resampler
 from workers.providers import espeak
 
-STORY = "tell me a story"
+STORY, COUNT = "tell me a story", "count to twenty"
 QUESTION = "hello my name is anna"
 CONTEXT_QUESTION, CONTEXT_ANSWER = "what is my name", "Your name is Anna."
 RATE_HZ = 16_000
@@ -175,10 +175,13 @@ async def stop_worker(stack: Stack, caller: Caller) -> None:
 
 
 async def drain_worker(stack: Stack, caller: Caller) -> None:
-    """SIGTERM: the worker hands its sessions over."""
+    """SIGTERM: the worker hands its session over at the next moment of rest. Back when that has happened."""
+    worker = (await stack.record(caller.session_id)).worker
     os.kill(await stack.worker_pid(caller.session_id), signal.SIGTERM)
-    await asyncio.sleep(2.0)
-    await _ready(stack, 1, 1)
+    while (await stack.record(caller.session_id)).worker == worker:
+        await asyncio.sleep(0.1)
+    await asyncio.sleep(0.5)
+    await _ready(stack, 2, 1)
 
 
 async def kill_gateway(stack: Stack, caller: Caller) -> None:
@@ -210,13 +213,14 @@ async def measure(faults: int, only: str, console: Console) -> list[Outcome]:
             continue
         tenants = {"demo.yaml": DEMO, "quiet.yaml": QUIET}
         async with Stack(gateways=2, workers=2, supervised=kind == "supervised", tenants=tenants) as stack:
-            expected = await reference(stack)
+            expected = {request: await reference(stack, request) for request in (STORY, COUNT)}
             for name, goal_ms, _, fault in chosen:
                 for where in ("in mid-answer", "in mid-question"):
                     began_s = time.monotonic()
                     outcome = Outcome(f"{name}, {where}", goal_ms if where == "in mid-answer" else None)
                     if where == "in mid-answer":
-                        await in_mid_answer(stack, outcome, fault, faults, expected)
+                        request = COUNT if fault is drain_worker else STORY  # a drain lasts to the turn's end
+                        await in_mid_answer(stack, outcome, fault, faults, expected[request], request)
                     else:
                         await in_mid_question(stack, outcome, fault, faults)
                     outcomes.append(outcome)

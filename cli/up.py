@@ -189,6 +189,7 @@ class Supervisor:
             excused = not self._stop.is_set() and await self._announce(child)
             if self._stop.is_set():
                 return
+            excused = excused or code == 0  # it was told to stop, by somebody else
             child.failures = 0 if excused or time.monotonic() - started_s > STEADY_S else child.failures + 1
             delay_s = BACKOFF_S[min(child.failures, len(BACKOFF_S) - 1)]
             self._console.print(f"[red]{child.name} ended[/] ({_how(code)}); starting it again in {delay_s:g} s")

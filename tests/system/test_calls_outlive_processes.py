@@ -11,13 +11,12 @@ import pytest
 import pytest_asyncio
 
 from benchmarks import faults
-from benchmarks.faults import DEMO, QUIET, Fault, Outcome
+from benchmarks.faults import COUNT, DEMO, QUIET, Fault, Outcome
 from benchmarks.stack import Stack
 from cli.client import Caller
 
 pytestmark = [pytest.mark.system, pytest.mark.asyncio(loop_scope="module")]
 
-COUNT = "count to twenty"
 NOISY_MACHINE_MS = 700
 """Goals are for an idle machine (see the benchmark); here the tests run beside others on two cores."""
 
