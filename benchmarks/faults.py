@@ -178,7 +178,7 @@ async def drain_worker(stack: Stack, caller: Caller) -> None:
     """SIGTERM: the worker hands its session over at the next moment of rest. Back when that has happened."""
     worker = (await stack.record(caller.session_id)).worker
     os.kill(await stack.worker_pid(caller.session_id), signal.SIGTERM)
-    while (await stack.record(caller.session_id)).worker == worker:
+    while (await stack.record(caller.session_id)).worker == worker:  # noqa: ASYNC110  (Redis knows)
         await asyncio.sleep(0.1)
     await asyncio.sleep(0.5)
     await _ready(stack, 2, 1)

@@ -29,6 +29,7 @@ PACE_S = 0.02
 SWEEP_S = 0.5
 RESUME_ATTACH_S = 5.0
 RESUME_RETRY_S = 0.25
+RESTORE_S = 1.0
 SESSION_RATE_HZ = 16_000
 """The most a backend needs; a wire with less decides."""
 
@@ -117,8 +118,9 @@ class Sessions:
         return held
 
     async def resume(self, token: str, turn: int, received_ms: int, client_seq: int, whole_sentences: bool) -> Held:
-        """Take back a caller whose wire was lost, here or at another gateway, with that much of the answer. Its link is to
-        be given to the bridge's `reconnect` then.
+        """Take back a caller whose wire was lost, here or at another gateway, with that much of the answer.
+
+        Its link is to be given to the bridge's `reconnect` then.
 
         Raises ClientError for a token that is wrong, used, or of a session that is over; BusError.
         """
@@ -126,6 +128,7 @@ class Sessions:
         if known is None:
             raise _bad_token("no token of ours")
         session, number = known
+        await self._wait_for_record(session)
         if not await self._records.relink(session, number, self._inbox.lane):
             raise _bad_token("a token that was used, or of a session that is over")
         record = await self._live_record(session)
@@ -138,6 +141,12 @@ class Sessions:
         resumed = LinkResumed(session, self._inbox.lane, record.link, turn, received_ms, client_seq)
         await self._await_worker(held, resumed)
         return held
+
+    async def _wait_for_record(self, session: str) -> None:
+        """Redis may have come back empty a moment ago: the session's worker writes its record back then."""
+        deadline_s = time.monotonic() + RESTORE_S
+        while await self._records.read(session) is None and time.monotonic() < deadline_s:
+            await asyncio.sleep(RESTORE_S / 10)
 
     async def _await_worker(self, held: Held, resumed: LinkResumed) -> None:
         """Tell the session's worker, whoever that is by now, until one answers."""
