@@ -29,7 +29,7 @@ PACE_S = 0.02
 SWEEP_S = 0.5
 RESUME_ATTACH_S = 5.0
 RESUME_RETRY_S = 0.25
-RESTORE_S = 1.0
+RESTORE_RETRY_S, RESTORE_TRIES = 0.1, 10
 SESSION_RATE_HZ = 16_000
 """The most a backend needs; a wire with less decides."""
 
@@ -144,9 +144,10 @@ class Sessions:
 
     async def _wait_for_record(self, session: str) -> None:
         """Redis may have come back empty a moment ago: the session's worker writes its record back then."""
-        deadline_s = time.monotonic() + RESTORE_S
-        while await self._records.read(session) is None and time.monotonic() < deadline_s:
-            await asyncio.sleep(RESTORE_S / 10)
+        for _ in range(RESTORE_TRIES):
+            if await self._records.read(session) is not None:
+                return
+            await asyncio.sleep(RESTORE_RETRY_S)
 
     async def _await_worker(self, held: Held, resumed: LinkResumed) -> None:
         """Tell the session's worker, whoever that is by now, until one answers."""

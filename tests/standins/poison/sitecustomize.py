@@ -22,4 +22,4 @@ class _Finder:
         return importlib.util.spec_from_file_location(name, file, submodule_search_locations=package)
 
 
-sys.meta_path.insert(0, _Finder)  # type: ignore[arg-type]
+sys.meta_path.insert(0, _Finder)
