@@ -61,14 +61,12 @@ class Tenant(_Model):
 
     id: str = Field(pattern=r"^[a-z0-9][a-z0-9_-]{0,62}$")
     backend: str = Field(default="cascade", pattern=r"^[a-z][a-z0-9_]*$")
-    language: str = "en"
     prompt: str = Field(
         default="You are a friendly voice assistant. Answer in one or two short sentences.", max_length=32_768
     )
     greeting: str | None = Field(default=None, max_length=1000, description="said first; none: the caller begins")
     providers: Providers = Providers()
     turn: TurnSettings = TurnSettings()
-    max_sessions: int = Field(default=1000, ge=1)
 
 
 def parse(text: str, source: str) -> Tenant:

@@ -44,8 +44,8 @@ def test_a_stage_keeps_its_providers_options() -> None:
         ("id: acme\nproviders: {ears: {}}", "providers.ears: Extra inputs"),
         ("id: acme\nproviders: {stt: {provider: '../evil'}}", "providers.stt.provider: "),
         ("id: acme\nbackend: os.path", "backend: "),
-        ("id: acme\nmax_sessions: 0", "max_sessions: "),
-        ("id: acme\nmax_sesions: 5\nlanguage: no", "max_sesions: Extra inputs"),
+        ("id: acme\nturn: {barge_in_ms: 0}", "turn.barge_in_ms: "),
+        ("id: acme\ngreetin: hi\nprompt: no", "greetin: Extra inputs"),
     ],
 )
 def test_every_wrong_key_is_named_with_its_file(text: str, said: str) -> None:
@@ -56,7 +56,7 @@ def test_every_wrong_key_is_named_with_its_file(text: str, said: str) -> None:
 
 
 def test_what_is_right_is_said_too() -> None:
-    with pytest.raises(SettingsError, match="a tenant has: id, backend, language"):
+    with pytest.raises(SettingsError, match="a tenant has: id, backend, prompt"):
         parse("id: acme\ncolour: red", "acme.yaml")
 
 
@@ -98,12 +98,12 @@ async def test_what_one_process_puts_another_gets(redis: Redis) -> None:
 
 async def test_an_empty_redis_is_given_back_what_was_read_but_nothing_newer_is_overwritten(redis: Redis) -> None:
     first, second = Directory(redis), Directory(redis)
-    await first.put([Tenant(id="acme", language="en"), Tenant(id="other")])
+    await first.put([Tenant(id="acme", prompt="Answer."), Tenant(id="other")])
     assert await second.get("acme") is not None
     await redis.ask("FLUSHALL")
-    await first.put([Tenant(id="acme", language="de")])
+    await first.put([Tenant(id="acme", prompt="Antworte.")])
     await second.restore()
-    assert await first.get("acme") == Tenant(id="acme", language="de")
+    assert await first.get("acme") == Tenant(id="acme", prompt="Antworte.")
     assert await first.get("other") is None, "the second never knew of it"
     await first.restore()
     assert await first.get("other") == Tenant(id="other")
