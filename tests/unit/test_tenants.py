@@ -20,7 +20,6 @@ async def redis(redis_url: str) -> AsyncIterator[Redis]:
 
 def test_a_tenant_needs_only_an_id() -> None:
     tenant = parse("id: acme", "acme.yaml")
-    assert (tenant.id, tenant.backend, tenant.language) == ("acme", "cascade", "en")
     assert tenant.providers.stt.provider == "local"
     assert tenant.providers.stt.options == {}
 
