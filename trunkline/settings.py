@@ -18,7 +18,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from trunkline.errors import SettingsError
 
 PREFIX = "TRUNKLINE_"
-FOR_OTHERS = {"PIPER_VOICE", "WHISPER_MODEL", "CRUMB"}
+FOR_OTHERS = {"PIPER_VOICE", "CHAT_MODEL", "CRUMB"}
 """Variables with our prefix that a provider, or a worker's supervisor, sets."""
 
 

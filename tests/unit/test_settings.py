@@ -81,3 +81,9 @@ def test_backends_by_comma() -> None:
 def test_settings_do_not_change() -> None:
     with pytest.raises(ValidationError):
         Settings().port = 1
+
+
+def test_the_page_about_running_has_every_setting() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "running.md").read_text(encoding="utf-8")
+    for name in Settings.model_fields:
+        assert f"| `TRUNKLINE_{name.upper()}` |" in page
