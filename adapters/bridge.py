@@ -146,6 +146,8 @@ class Bridge:
                 link.event(seq, name, data)
         if not self._paused:
             self._playout.release(self._clock_ms())
+        if self.worker and self._received is not None:
+            self._join()  # it may have attached since, and been told that there is no wire
         self.pump()
 
     def adopt(self, worker: str, epoch: int, resumed: LinkResumed) -> None:

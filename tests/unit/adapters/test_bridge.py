@@ -315,6 +315,16 @@ def test_a_worker_that_attaches_while_the_caller_is_away_knows_it(edge: Edge) ->
     assert LinkLost("s") in edge.take()
 
 
+def test_a_worker_that_attached_before_the_new_wire_hears_that_the_caller_is_back(edge: Edge) -> None:
+    edge.attach()
+    edge.bridge.disconnect(edge.wire)
+    edge.bridge.adopt("lane:w1", 1, LinkResumed("s", "lane:g1", 1, 0, 0))
+    edge.attach()
+    edge.bridge.reconnect(Wire(), 0, 0, 0)
+    said = edge.take(LinkLost, Joined)
+    assert isinstance(said[-1], Joined), "else it hangs up on a caller who only listens"
+
+
 def test_what_a_client_is_told_has_numbers_that_never_fall(edge: Edge) -> None:
     edge.attach(epoch=1)
     edge.bridge.receive(Event("s", 1, 0, "a", {}))
