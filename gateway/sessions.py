@@ -50,6 +50,15 @@ class Held:
         self.attached = asyncio.Event()
         self.apologised = False
 
+    def gone_s(self, now_s: float) -> float:
+        """How long it has had no wire."""
+        if self.bridge.link is not None:
+            self.lost_s = None  # also when the end of an older wire was noticed after the new one came
+            return 0.0
+        if self.lost_s is None:
+            self.lost_s = now_s
+        return now_s - self.lost_s
+
     def token(self, secret: str) -> str:
         """What its client comes back with."""
         return tokens.issue(secret, self.record.session, self.record.link)
@@ -254,7 +263,7 @@ class Sessions:
             await asyncio.sleep(SWEEP_S)
             now_s = time.monotonic()
             for held in list(self._held.values()):
-                if held.lost_s is not None and now_s - held.lost_s > self._settings.resume_grace_s:
+                if held.gone_s(now_s) > self._settings.resume_grace_s:
                     self._end(held, "caller_lost")
                 elif not held.bridge.worker and now_s - held.opened_s > self._settings.attach_timeout_s:
                     await self._nobody_came(held)

@@ -170,6 +170,33 @@ async def test_the_end_of_a_wire_that_was_replaced_ends_nothing(gateways: Gatewa
     assert held.lost_s is None
 
 
+async def test_an_old_wire_that_ends_while_its_caller_comes_back_ends_nothing(
+    gateways: Gateways, worker: Worker
+) -> None:
+    sessions = await gateways(resume_grace_s=1)
+    held, wire = await opened(sessions)
+    await worker.take(held)
+    await sessions.resume(held.token(SECRET), 0, 0, 0, whole_sentences=False)
+    sessions.link_ended(held, wire, "lost")
+    held.bridge.reconnect(Wire(), 0, 0, 0)
+    assert held.lost_s is not None
+    held.lost_s -= 1
+    await until(lambda: held.lost_s is None)
+    assert len(sessions) == 1
+
+
+async def test_a_caller_who_was_never_given_the_new_wire_is_not_kept_for_ever(
+    gateways: Gateways, worker: Worker
+) -> None:
+    first, second = await gateways(), await gateways(resume_grace_s=1)
+    held, _ = await opened(first)
+    await worker.take(held)
+    again = await second.resume(held.token(SECRET), 0, 0, 0, whole_sentences=False)
+    await until(lambda: again.lost_s is not None)
+    again.lost_s = (again.lost_s or 0) - 1
+    await until(lambda: len(second) == 0)
+
+
 async def test_a_caller_comes_back_by_another_gateway(gateways: Gateways, redis: Redis, worker: Worker) -> None:
     first, second = await gateways(), await gateways()
     held, wire = await opened(first)
