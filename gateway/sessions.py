@@ -17,7 +17,7 @@ from trunkline.audio.wav import read_wav
 from trunkline.bus.connection import Redis
 from trunkline.bus.dispatch import Dispatch
 from trunkline.bus.lanes import Inbox, Outbox
-from trunkline.bus.messages import Control, LinkResumed, Message
+from trunkline.bus.messages import Attached, Control, Hangup, Joined, LinkLost, LinkResumed, Message
 from trunkline.errors import BusError, ClientError
 from trunkline.sessions import Record, Records
 from trunkline.settings import Settings
@@ -30,6 +30,8 @@ SWEEP_S = 0.5
 RESUME_ATTACH_S = 5.0
 RESUME_RETRY_S = 0.25
 RESTORE_RETRY_S, RESTORE_TRIES = 0.1, 10
+HUNG_UP_KEPT = 1000
+"""Sessions whose callers hung up: a worker that takes one later (nobody was free, or its worker died) is told."""
 SESSION_RATE_HZ = 16_000
 """The most a backend needs; a wire with less decides."""
 
@@ -76,6 +78,7 @@ class Sessions:
         self._records = Records(redis)
         self.tenants = Directory(redis)
         self._held: dict[str, Held] = {}
+        self._hung_up: dict[str, str] = {}
         self.unknown_dropped = 0
         self._apology: dict[int, bytes] = {}
 
@@ -201,6 +204,9 @@ class Sessions:
         held.bridge.hang_up(reason)
         held.bridge.end(reason)
         self._held.pop(held.record.session, None)
+        self._hung_up[held.record.session] = reason
+        if len(self._hung_up) > HUNG_UP_KEPT:
+            del self._hung_up[next(iter(self._hung_up))]
         log.info("session %s ended: %s", held.record.session, reason)
 
     # --- the bus
@@ -209,6 +215,8 @@ class Sessions:
         held = self._held.get(message.session)
         if held is None:
             self.unknown_dropped += 1
+            if isinstance(message, Attached):
+                self._turn_away(message)
             return
         if isinstance(message, Control):
             self._control(held, message)
@@ -216,6 +224,17 @@ class Sessions:
             held.bridge.receive(message)  # type: ignore[arg-type]  # a worker's lane is never read here
         if held.bridge.ended is not None:
             self._held.pop(message.session, None)
+
+    def _turn_away(self, worker: Attached) -> None:
+        """A worker serves a session that is not here: its caller hung up before a worker heard it, or is elsewhere."""
+        session, seq = worker.session, worker.resume_from_seq
+        reason = self._hung_up.get(session)
+        if reason is None:
+            self._outbox.send(worker.lane, LinkLost(session))
+            return
+        joined = Joined(session, worker.epoch, worker.downlink_from_seq - 1, 0, 0, 0, uplink_from_seq=seq)
+        self._outbox.send(worker.lane, joined)
+        self._outbox.send(worker.lane, Hangup(session, seq, reason))
 
     def _control(self, held: Held, message: Control) -> None:
         match message.action:

@@ -76,7 +76,6 @@ class Host:
         self._served: dict[str, Served] = {}
         self._room = asyncio.Event()
         self._room.set()
-        self._empty = asyncio.Event()
         self._draining = asyncio.Event()
         self.unknown_dropped = 0
 
@@ -250,7 +249,9 @@ class Host:
         return "lost" if live.lost.is_set() else outcome
 
     async def _run_backend(self, live: LiveSession, backend: Backend) -> None:
-        await live.joined.wait()
+        await live.begun.wait()
+        if live.given_up:
+            return
         live.event("backend", backend=live.record.backend, providers=backend.providers)
         await backend.run(live)
 

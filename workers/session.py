@@ -82,6 +82,9 @@ class LiveSession:
         """Set while the gateway knows that we have the session; `unjoined` is the opposite."""
         self.unjoined = asyncio.Event()
         self.unjoined.set()
+        self.begun = asyncio.Event()
+        """Set by the first answer of a gateway, or when there will be none: see `given_up`."""
+        self.given_up = False
         self.lost = asyncio.Event()
         """Set when another worker has the session: let go at once."""
         self.caller_lost_s: float | None = None
@@ -135,7 +138,7 @@ class LiveSession:
             case Joined():
                 self._joined(message)
             case LinkLost():
-                self.caller_lost_s = time.monotonic()
+                self.caller_lost_s = self.caller_lost_s or time.monotonic()
             case LinkResumed():
                 self._link_resumed(message)
             case Superseded():
@@ -146,6 +149,10 @@ class LiveSession:
 
     def give_up_on_caller(self) -> None:
         """The caller did not come back in time."""
+        if self.given_up:
+            return
+        self.given_up = True
+        self.begun.set()
         self._deliver(Hangup(self.id, self._uplink.expected, "caller_lost"))
 
     @property
@@ -269,6 +276,7 @@ class LiveSession:
         if not self._seq:
             self.playhead = Playhead(message.turn, message.received_ms, message.played_ms, done=False)
         self.joined.set()
+        self.begun.set()
         self.unjoined.clear()
         self.caller_lost_s = None
         self._uplink.skip_to(message.uplink_from_seq)

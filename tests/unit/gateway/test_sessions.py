@@ -12,7 +12,7 @@ from gateway.sessions import Held, Sessions
 from trunkline.bus import keys
 from trunkline.bus.connection import Redis
 from trunkline.bus.lanes import Inbox, Outbox
-from trunkline.bus.messages import Attached, Control, Hangup, LinkResumed, Message
+from trunkline.bus.messages import Attached, Control, Hangup, Joined, LinkLost, LinkResumed, Message
 from trunkline.errors import ClientError
 from trunkline.sessions import Record, Records
 from trunkline.settings import load
@@ -252,6 +252,21 @@ async def test_who_still_waits_for_a_worker_outlives_an_emptied_redis(
             await asyncio.sleep(0.01)
     assert await stored(redis, "waits") == waits.record
     assert await redis.ask("XLEN", keys.dispatch("echo")) == 1, "workers put back what is theirs"
+
+
+async def test_a_worker_that_comes_after_the_caller_hung_up_is_told_so(gateways: Gateways, worker: Worker) -> None:
+    sessions = await gateways()
+    held, wire = await opened(sessions)
+    sessions.link_ended(held, wire, "stop")
+    lane = keys.lane(sessions.process_id)
+    worker.outbox.send(lane, Attached("s", 1, worker.inbox.lane, 4, downlink_from_seq=2))
+    worker.outbox.send(lane, Attached("elsewhere", 1, worker.inbox.lane, 0))
+    await until(lambda: len(worker.told) == 3)
+    assert worker.told == [
+        Joined("s", 1, 1, 0, 0, 0, uplink_from_seq=4),
+        Hangup("s", 4, "stop"),
+        LinkLost("elsewhere"),
+    ]
 
 
 async def test_what_is_said_of_an_unknown_session_is_counted(gateways: Gateways, worker: Worker) -> None:

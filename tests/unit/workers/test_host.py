@@ -207,6 +207,18 @@ async def test_a_worker_that_leaves_hands_over_at_rest(stage: Stage) -> None:
     assert await stage.redis.ask("EXISTS", keys.lane("worker-1")) == 0
 
 
+async def test_a_session_whose_gateway_never_answers_is_not_served_for_ever(stage: Stage) -> None:
+    host, _ = stage.worker("worker-1")
+    await stage.records.write(Record("one", "acme", "probe", 8000, "lane:gone", "websocket", "c"))
+    await stage.dispatch.offer("probe", "one")
+    await until(lambda: any(served.live.caller_lost_s for served in host._served.values()))
+    host._served["one"].live.caller_lost_s = -1000.0
+    await until(lambda: _is(stage.dispatch.waiting("probe"), 0))
+    assert len(host) == 0
+    assert (await stage.record("one")).closed == "over"
+    assert stage.begun == [], "nobody is there to be answered"
+
+
 @pytest.mark.parametrize("loss", ["FLUSHALL", "DEL"])
 async def test_an_emptied_redis_moves_no_session(stage: Stage, loss: str) -> None:
     stage.worker("worker-1")
