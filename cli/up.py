@@ -30,7 +30,7 @@ from trunkline.bus.dispatch import Dispatch
 from trunkline.errors import BusError, SettingsError
 from trunkline.sessions import Records
 from trunkline.settings import PREFIX, Settings
-from trunkline.tenants import Directory, read_directory
+from trunkline.tenants import Directory, Tenant, read_directory
 from workers import crumb
 
 log = logging.getLogger(__name__)
@@ -75,14 +75,15 @@ class Supervisor:
         self._url = valkey.url(self._directory) if self._embedded else settings.redis_url
         self._redis = Redis(self._url)
         self._children: list[Child] = []
+        self._tenants: list[Tenant] = []
 
     async def run(self) -> None:
         """Until a signal. Raises SettingsError when something cannot start."""
         loop = asyncio.get_running_loop()
         loop.add_signal_handler(signal.SIGINT, self._told_to_stop, False)
         loop.add_signal_handler(signal.SIGTERM, self._told_to_stop, True)
-        tenants = read_directory(self._settings.tenants_dir)
-        if not tenants:
+        self._tenants = read_directory(self._settings.tenants_dir)
+        if not self._tenants:
             raise SettingsError(f"no tenant files (*.yaml) in {self._settings.tenants_dir}; set TRUNKLINE_TENANTS_DIR")
         listener = listen(self._settings.host, self._settings.port) if self._counts[0] else None
         try:
@@ -145,7 +146,7 @@ class Supervisor:
         deadline_s = time.monotonic() + START_S
         while True:
             try:
-                await Directory(self._redis).put(read_directory(self._settings.tenants_dir))
+                await Directory(self._redis).put(self._tenants)
                 return
             except BusError as error:
                 if time.monotonic() > deadline_s:
@@ -153,8 +154,7 @@ class Supervisor:
                 await asyncio.sleep(0.02)
 
     async def _say_when_ready(self, listener: socket.socket | None) -> None:
-        wanted = sum(self._counts)
-        while len(await self._processes()) < wanted:  # noqa: ASYNC110  (Redis knows, no event of ours)
+        while not await self._all_here():  # noqa: ASYNC110  (Redis knows, no event of ours)
             await asyncio.sleep(0.05)
         gateways, workers = self._counts
         redis = "an embedded Valkey" if self._embedded else self._url
@@ -163,11 +163,13 @@ class Supervisor:
             host, port = listener.getsockname()[:2]
             self._console.print(f"open [bold]http://{'localhost' if host == '127.0.0.1' else host}:{port}/[/] and talk")
 
-    async def _processes(self) -> list[bytes]:
+    async def _all_here(self) -> bool:
+        """Whether our gateways and workers are on the bus. Others may be too, or have been."""
         try:
-            return list(await self._redis.ask("HKEYS", keys.PROCESSES))
+            known = {name.decode() for name in await self._redis.ask("HKEYS", keys.PROCESSES)}
         except BusError:
-            return []
+            return False
+        return known >= {child.process_id for child in self._children if child.name != "redis"}
 
     # --- watching
 
