@@ -76,8 +76,8 @@ async def test_who_answers_is_a_name_and_more_on_demand(stand_in: StandIn, open_
         await page.wait_for_selector("#state >> text=Thinking")
         assert await page.locator("#backend summary").all_inner_texts() == ["Ear"]
         assert await page.locator("#backend [open] p").all_inner_texts() == [
-            "of wax; hears little",
-            "chosen: other: none",
+            "Of wax; hears little",
+            "Chosen: other: none",
         ]
         assert (await page.locator("#backend dd").all_inner_texts())[-1] == "llama3.2:1b at localhost"
 
