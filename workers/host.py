@@ -31,6 +31,8 @@ JOIN_RETRY_S = 0.25
 BLAMED_TOO_OFTEN = 3
 GATEWAY_CHECK_S = 1.0
 RETRY_S = 0.1
+LEAVE_S = 5.0
+"""A worker says goodbye for at most this long: Redis may be away, and stay away."""
 
 
 def new_process_id() -> str:
@@ -396,11 +398,12 @@ class Host:
 
     async def _leave(self) -> None:
         try:
-            await self._outbox.flushed()
-            await self._inbox.leave()
-            for backend in self._settings.backend_names:
-                for entry in await self._dispatch.pending_of(backend, self.process_id):
-                    await self._dispatch.redispatch(entry)
-                await self._dispatch.forget_consumer(backend, self.process_id)
-        except BusError as error:
-            log.warning("left without a goodbye: %s", error)
+            async with asyncio.timeout(LEAVE_S):
+                await self._outbox.flushed()
+                await self._inbox.leave()
+                for backend in self._settings.backend_names:
+                    for entry in await self._dispatch.pending_of(backend, self.process_id):
+                        await self._dispatch.redispatch(entry)
+                    await self._dispatch.forget_consumer(backend, self.process_id)
+        except (BusError, TimeoutError) as error:
+            log.warning("left without a goodbye: %s", str(error) or "Redis did not answer")

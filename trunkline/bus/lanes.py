@@ -137,6 +137,7 @@ class Inbox:
         self._doubt = asyncio.Event()
         self._opened = False
         self._emptied = False
+        self._left = False
         self.malformed = 0
 
     @property
@@ -161,10 +162,10 @@ class Inbox:
         return True
 
     async def beat(self, on_made: Callable[[], Awaitable[None]]) -> None:
-        """Keep the lane alive until cancelled. `on_made` runs, until it succeeds, whenever the lane was gone, whoever
-        made it again: Redis came back empty."""
+        """Keep the lane alive until cancelled, or `leave`. `on_made` runs, until it succeeds, whenever the lane was
+        gone, whoever made it again: Redis came back empty."""
         reached = True
-        while True:
+        while not self._left:
             try:
                 await self.open()
                 if self._emptied:
@@ -217,5 +218,6 @@ class Inbox:
 
     async def leave(self) -> None:
         """The process is ending: let nobody write to it any more. Raises BusError."""
+        self._left = True
         await self._redis.ask("DEL", self.lane)
         await self._redis.ask("HDEL", keys.PROCESSES, self._process_id)

@@ -179,6 +179,17 @@ async def test_an_emptied_redis_is_noticed_even_if_somebody_else_opened_first(
     assert one.made == 1
 
 
+async def test_who_left_does_not_come_back_with_the_next_beat(redis: Redis, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(lanes, "BEAT_S", 0.01)
+    one = Process(redis, "one")
+    await one.inbox.open()
+    async with one.running():
+        await one.inbox.leave()
+        await asyncio.sleep(0.03)
+    assert await redis.ask("EXISTS", keys.lane("one"), keys.PROCESSES) == 0
+    assert one.made == 0
+
+
 async def test_what_must_be_written_back_is_tried_until_it_is(redis: Redis, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(lanes, "BEAT_S", 0.01)
     monkeypatch.setattr(lanes, "RECONNECT_S", 0.01)

@@ -256,6 +256,15 @@ async def test_a_session_that_was_offered_twice_comes_to_rest(stage: Stage) -> N
     assert (await stage.record("one")).epoch == epoch
 
 
+async def test_a_worker_leaves_also_while_redis_is_away(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "LEAVE_S", 0.05)
+    host, task = stage.worker("worker-1")
+    await until(lambda: _is(stage.redis.ask("HEXISTS", keys.PROCESSES, "worker-1"), 1))
+    monkeypatch.setattr(host._outbox, "flushed", asyncio.Event().wait)
+    host.drain()
+    await until(task.done)
+
+
 def test_an_unknown_backend_is_a_setting_that_is_wrong() -> None:
     with pytest.raises(SettingsError, match="tenant acme: no backend 'nothing_like_it'"):
         module.make_backend("nothing_like_it", Tenant(id="acme"), cast(Providers, NoProviders()))
