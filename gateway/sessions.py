@@ -243,7 +243,7 @@ class Sessions:
             case "moved":
                 self._moved(held, message.data.get("link", 0))
             case "hang_up":
-                held.bridge.end("hung_up")
+                self._end(held, "hung_up")
             case action:
                 log.warning("session %s: no control %r here", message.session, action)
 

@@ -231,10 +231,12 @@ async def test_a_session_that_is_over_cannot_be_resumed(gateways: Gateways, redi
 async def test_operators_and_workers_may_end_a_session(gateways: Gateways, worker: Worker) -> None:
     sessions = await gateways()
     one, hung_up = await opened(sessions, "one")
+    await worker.take(one)
     two, given_up = await opened(sessions, "two")
     worker.outbox.send(one.record.gateway, Control("one", "hang_up"))
     worker.outbox.send(two.record.gateway, Control("two", "give_up"))
     await until(lambda: hung_up.ended == "hung_up")
+    await until(lambda: Hangup("one", 0, "hung_up") in worker.told)
     await until(lambda: given_up.heard_ms > 0)
     assert given_up.ended is None, "the apology is said first"
 
