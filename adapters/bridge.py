@@ -292,6 +292,7 @@ class Bridge:
             if heard != self._acked and now_ms - self._acked_at_ms >= ACK_EVERY_MS:
                 self._report(heard)
         elif self._closing is not None:
+            self.hang_up(self._closing)
             self.end(self._closing)
 
     def _finished(self, heard: Heard) -> None:

@@ -236,6 +236,7 @@ def test_the_end_waits_for_what_was_said(edge: Edge) -> None:
     assert edge.wire.ended is None
     edge.wait(40)
     assert [edge.wire.ended, edge.bridge.ended] == ["over", "over"]
+    assert edge.take(Hangup) == [Hangup("s", 0, "over")], "the backend's inbox ends"
 
 
 def test_a_hangup_is_said_once(edge: Edge) -> None:
