@@ -47,7 +47,8 @@ class Held:
     def __init__(self, bridge: Bridge, record: Record) -> None:
         self.bridge = bridge
         self.record = record
-        self.opened_s = time.monotonic()
+        self.served_s = time.monotonic()
+        """When it last had a worker; before the first, when it was opened."""
         self.lost_s: float | None = None
         self.attached = asyncio.Event()
         self.apologised = False
@@ -72,6 +73,7 @@ class Sessions:
     def __init__(self, settings: Settings, redis: Redis, process_id: str | None = None) -> None:
         self._settings = settings
         self.process_id = process_id or f"gateway-{uuid.uuid4().hex[:12]}"
+        self._redis = redis
         self._inbox = Inbox(redis, self.process_id, "gateway")
         self._outbox = Outbox(redis, self._worker_gone)
         self._dispatch = Dispatch(redis)
@@ -280,12 +282,24 @@ class Sessions:
     async def _sweep(self) -> None:
         while True:
             await asyncio.sleep(SWEEP_S)
+            gone = await self._gone_workers()
             now_s = time.monotonic()
             for held in list(self._held.values()):
+                if held.bridge.worker and held.bridge.worker not in gone:
+                    held.served_s = now_s
                 if held.gone_s(now_s) > self._settings.resume_grace_s:
                     self._end(held, "caller_lost")
-                elif not held.bridge.worker and now_s - held.opened_s > self._settings.attach_timeout_s:
+                elif now_s - held.served_s > self._settings.attach_timeout_s:
                     await self._nobody_came(held)
+
+    async def _gone_workers(self) -> set[str]:
+        """Lanes of workers that are no more, and whose sessions nobody has taken over yet."""
+        lanes = list({held.bridge.worker for held in self._held.values() if held.bridge.worker})
+        try:
+            found = await self._redis.ask_all([("EXISTS", lane) for lane in lanes])
+        except BusError:
+            return set()
+        return {lane for lane, exists in zip(lanes, found, strict=True) if not exists}
 
     async def _nobody_came(self, held: Held) -> None:
         if held.apologised:

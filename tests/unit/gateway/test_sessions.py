@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 
@@ -142,12 +143,28 @@ async def test_a_caller_whom_nobody_takes_hears_an_apology(
 ) -> None:
     sessions = await gateways(attach_timeout_s=1)
     held, wire = await opened(sessions)
-    held.opened_s -= 1
+    held.served_s -= 1
     monkeypatch.setattr(held.bridge, "_clock_ms", lambda clock=held.bridge._clock_ms: clock() * 50)
     await until(lambda: wire.ended == "no_worker")
     assert wire.heard_ms > 1000
     assert (await stored(redis)).closed == "no_worker"
     await until(lambda: len(sessions) == 0)
+
+
+async def test_a_caller_whose_worker_died_and_whom_nobody_takes_over_hears_it_too(
+    gateways: Gateways, redis: Redis, worker: Worker
+) -> None:
+    sessions = await gateways(attach_timeout_s=1)
+    held, wire = await opened(sessions)
+    await worker.take(held)
+    held.served_s -= 1
+    await until(lambda: held.served_s > time.monotonic() - 0.5)
+    assert not held.apologised, "its worker is there"
+    await worker.inbox.leave()
+    await until(lambda: wire.heard_ms > 0)
+    async with asyncio.timeout(3):
+        while (await stored(redis)).closed != "no_worker":
+            await asyncio.sleep(0.002)
 
 
 async def test_a_caller_who_does_not_come_back_is_hung_up_on(gateways: Gateways, worker: Worker) -> None:
