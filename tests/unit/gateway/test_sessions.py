@@ -163,7 +163,7 @@ async def test_a_caller_whose_worker_died_and_whom_nobody_takes_over_hears_it_to
     await worker.inbox.leave()
     await until(lambda: wire.heard_ms > 0)
     async with asyncio.timeout(3):
-        while (await stored(redis)).closed != "no_worker":
+        while (await stored(redis)).closed != "no_worker":  # noqa: ASYNC110
             await asyncio.sleep(0.002)
 
 
