@@ -14,8 +14,7 @@ KEEP_S = 6 * 3600
 KEEP_CLOSED_S = 60
 
 # A commit by anyone but the newest owner is refused, and one to a session that is over. A record that is gone (Redis
-# came back empty) is written anew by
-# its owner from memory, epoch included.
+# came back empty) is written anew by its owner from memory, epoch included.
 _COMMIT = """
 local epoch = redis.call('HGET', KEYS[1], 'epoch')
 local closed = redis.call('HGET', KEYS[1], 'closed')
