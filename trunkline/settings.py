@@ -44,10 +44,10 @@ class Settings(BaseModel):
     drain_s: float = Field(default=30.0, ge=0, description="a stopping worker waits this long for others")
     attach_timeout_s: float = Field(default=15.0, ge=1, description="a caller whom no worker takes is told then")
     max_connections: int = Field(default=1000, ge=1, description="sockets a gateway accepts")
-    max_connections_per_ip: int = Field(default=1000, ge=1)
+    max_connections_per_ip: int = Field(default=1000, ge=1, description="and from one address")
     allowed_origins: str = Field(default="", description="origins besides our own that may open /ws, by comma; *: any")
     log_level: str = Field(default="INFO", pattern="^(DEBUG|INFO|WARNING|ERROR)$")
-    log_json: bool = False
+    log_json: bool = Field(default=False, description="logs as one JSON object a line")
 
     @property
     def backend_names(self) -> list[str]:

@@ -30,6 +30,8 @@ log = logging.getLogger(__name__)
 JOIN_RETRY_S = 0.25
 BLAMED_TOO_OFTEN = 3
 GATEWAY_CHECK_S = 1.0
+GATEWAY_FIRST_S = 5.0
+"""A gateway gives up on its caller before the worker does."""
 RETRY_S = 0.1
 LEAVE_S = 5.0
 """A worker says goodbye for at most this long: Redis may be away, and stay away."""
@@ -45,7 +47,9 @@ class Served:
     def __init__(self, live: LiveSession, entry: Entry) -> None:
         self.live = live
         self.entry = entry
-        self.handed_over = False
+        self.handing_over = False
+        self.offered = False
+        """Whether another entry stands for it by now: ours may go once another worker has it."""
 
 
 def make_backend(name: str, tenant: Tenant, providers: Providers) -> Backend:
@@ -289,7 +293,7 @@ class Host:
         elif outcome == "failed":
             await self._records.blame(live.id)
             await self._dispatch.redispatch(served.entry)
-        elif served.handed_over or not self._draining.is_set():
+        elif served.offered or not self._draining.is_set():
             await self._let_go(served.entry)
 
     async def _let_go(self, entry: Entry) -> None:
@@ -360,7 +364,10 @@ class Host:
                 live = served.live
                 if not alive.get(live.record.gateway, True) and live.caller_lost_s is None:
                     live.caller_lost_s = now_s
-                if live.caller_lost_s is not None and now_s - live.caller_lost_s > self._settings.resume_grace_s + 5:
+                if (
+                    live.caller_lost_s is not None
+                    and now_s - live.caller_lost_s > self._settings.resume_grace_s + GATEWAY_FIRST_S
+                ):
                     live.give_up_on_caller()
 
     # --- ending
@@ -385,16 +392,19 @@ class Host:
 
     def _offer(self, served: Served) -> None:
         """Put the session up for another worker; we go on until the gateway says that one has it."""
-        if not served.handed_over:
-            served.handed_over = True
+        if not served.handing_over:
+            served.handing_over = True
             self._group.create_task(self._offer_again(served))
 
     async def _offer_again(self, served: Served) -> None:
-        try:
-            await self._dispatch.offer(served.entry.backend, served.live.id)
-        except BusError as error:
-            log.warning("session %s: not handed over: %s", served.live.id, error)
-            served.handed_over = False
+        while served.live.id in self._served:
+            try:
+                await self._dispatch.offer(served.entry.backend, served.live.id)
+                served.offered = True
+                return
+            except BusError as error:
+                log.warning("session %s: not handed over yet: %s", served.live.id, error)
+                await asyncio.sleep(RETRY_S)
 
     async def _leave(self) -> None:
         try:
