@@ -6,7 +6,6 @@ import asyncio
 import logging
 import time
 import uuid
-from collections.abc import Callable
 from importlib import resources
 
 from adapters.bridge import Bridge
@@ -322,12 +321,6 @@ class Sessions:
             resampler = Resampler(source_hz, rate_hz)
             self._apology[rate_hz] = resampler.push(pcm) + resampler.flush()
         return self._apology[rate_hz]
-
-    def close_links(self, close: Callable[[Link], None]) -> None:
-        """Send every caller to another gateway."""
-        for held in list(self._held.values()):
-            if held.bridge.link is not None:
-                close(held.bridge.link)
 
 
 def _bad_token(why: str) -> ClientError:

@@ -12,8 +12,8 @@ stop the work, or stop caring for it, at once. Errors of a vendor are raised as 
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Sequence
-from dataclasses import dataclass, field
-from typing import Any, Literal, Protocol
+from dataclasses import dataclass
+from typing import Literal, Protocol
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,11 +83,3 @@ class TextToSpeech(Protocol):
         after a takeover by speaking the sentence again and skipping what was heard."""
 
     async def close(self) -> None: ...
-
-
-@dataclass(frozen=True, slots=True)
-class Options:
-    """A tenant's settings for one stage: the provider's name and whatever that provider reads."""
-
-    provider: str
-    values: dict[str, Any] = field(default_factory=dict)
