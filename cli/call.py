@@ -13,7 +13,7 @@ import typer
 from cli.account import CallError
 from cli.client import Caller, Output
 from cli.lines import plain_or_rich
-from cli.transcript import Transcriber
+from cli.transcript import Screen
 from trunkline.audio.frame import RATES_HZ, SAMPLE_BYTES, check_rate, samples_of, saturate
 from trunkline.audio.wav import read_wav, wav_bytes
 from trunkline.errors import AudioError
@@ -43,7 +43,7 @@ def call(
 
     Ends with 0 when there was an answer, 1 when there was none, 2 when the file or the address is wrong.
     """
-    shown = Transcriber(plain_or_rich())
+    shown = Screen(plain_or_rich())
     try:
         check_rate(rate, RATES_HZ)
         speech = read_speech(file, rate, text)
@@ -99,7 +99,7 @@ def _in_words(error: Exception) -> str:
 
 
 async def _converse(
-    caller: Caller, shown: Transcriber, speech: bytes, text: str | None, tail_s: float, out: Path | None
+    caller: Caller, shown: Screen, speech: bytes, text: str | None, tail_s: float, out: Path | None
 ) -> bool:
     """Make the call; says whether there was an answer. Raises CallError when it cannot begin."""
     try:
@@ -137,7 +137,7 @@ def was_answered(caller: Caller) -> bool:
     return caller.speaker.last_sound_s > (caller.last_input_s or 0.0)
 
 
-def _save(caller: Caller, out: Path | None, shown: Transcriber) -> None:
+def _save(caller: Caller, out: Path | None, shown: Screen) -> None:
     """What was heard, from its first sound to its last."""
     if out is None:
         return

@@ -18,7 +18,7 @@ WHO = {"user": ("you", "cyan"), "assistant": ("answer", "green")}
 WORDS = {"speech_started": "speech begins", "speech_stopped": "speech ends"}
 
 
-class Transcriber:
+class Screen:
     """Prints events as lines; on a terminal, the last line shows the state and the words as they come."""
 
     def __init__(self, console: Console) -> None:
@@ -26,11 +26,9 @@ class Transcriber:
         self._status: Status | None = None
         self._state = "calling"
         self._partial: dict[str, str] = {}
-        self._caller: Caller | None = None
 
     def began(self, caller: Caller) -> None:
         """The call stands."""
-        self._caller = caller
         self.note("connected", f"{caller.url}, session {caller.session_id}", style="bold")
         if self._console.is_terminal:
             self._status = self._console.status("", spinner="dots")
