@@ -72,7 +72,11 @@ class Bridge:
         self.epoch = 0
         self.stale_dropped = 0
         self.ended: str | None = None
+        self.transfer_to = ""
+        """Where a telephone call goes once this has ended."""
         self.on_attached: Callable[[], None] = lambda: None
+        self.on_failed: Callable[[str], None] = lambda reason: None
+        """Called when nobody can answer: somebody should tell the caller."""
         self._lanes = lanes
         self._clock_ms = clock_ms
         self._framer = Framer(rate_hz)
@@ -133,6 +137,11 @@ class Bridge:
         self._playout.hold(self._clock_ms())
         if self.worker:
             self._lanes.send(self.worker, LinkLost(self.session))
+
+    @property
+    def heard(self) -> Heard:
+        """What the caller has heard of the current answer, or of the last."""
+        return self._playout.heard
 
     def reconnect(self, link: Link, turn: int, received_ms: int, client_seq: int) -> None:
         """The client is back on this gateway, with that much of the answer, and events up to `client_seq`."""
@@ -236,9 +245,7 @@ class Bridge:
                     self._finished(silent)
                 self.pump()
             case Pause():
-                self._paused = True
-                self._playout.hold(now_ms)
-                self._event("pause", {"turn": message.turn}, message.seq)
+                self._pause(message, now_ms)
             case Resume():
                 self._paused = False
                 self._playout.release(now_ms)
@@ -246,9 +253,18 @@ class Bridge:
                 self.pump()
             case Clear():
                 self._clear(message, now_ms)
+            case Close(failed=True):
+                self.on_failed(message.reason)
             case Close():
-                self._closing = message.reason
+                self.transfer_to, self._closing = message.transfer_to, message.reason
                 self.pump()
+
+    def _pause(self, message: Pause, now_ms: float) -> None:
+        self._paused = True
+        self._playout.hold(now_ms)
+        if self.link is not None and not self.link.pause(message.turn):
+            self._playout.rewind_to_heard()
+        self._event("pause", {"turn": message.turn}, message.seq)
 
     def _clear(self, message: Clear, now_ms: float) -> None:
         self._paused = False

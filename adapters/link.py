@@ -17,6 +17,10 @@ class Link(Protocol):
     def clear(self, turn: int) -> None:
         """Whatever was sent of `turn` and not yet heard is to fall silent."""
 
+    def pause(self, turn: int) -> bool:
+        """Fall silent for now. True: the wire keeps what it has, and goes on with it at the event `resume`. False: that
+        was thrown away, and will be played again."""
+
     def end(self, reason: str) -> None:
         """The session is over: tell the client and close the wire."""
 

@@ -11,6 +11,8 @@ from collections import deque
 from dataclasses import dataclass
 from typing import NamedTuple
 
+from trunkline.audio.frame import FRAME_MS
+
 LEAD_MS = 400
 CUT_MS = 100
 """A piece too long for the lead is cut to a multiple of this, to keep what goes out from becoming crumbs."""
@@ -44,6 +46,8 @@ class _Turn:
     received_ms: int
     fed_ms: int
     played_ms: float
+    begun_ms: float
+    """When the first of it was fed, or could have been."""
     ended: bool = False
 
 
@@ -108,7 +112,7 @@ class Playout:
             self._turns[-1].ended = True
         else:
             self._at_ms = now_ms
-        turn = _Turn(number, received_ms=offset_ms, fed_ms=offset_ms, played_ms=offset_ms)
+        turn = _Turn(number, received_ms=offset_ms, fed_ms=offset_ms, played_ms=offset_ms, begun_ms=now_ms)
         self._turns.append(turn)
         return turn
 
@@ -120,7 +124,7 @@ class Playout:
                 return None
         if self._turns and number > self._turns[-1].number:
             self._turns[-1].ended = True
-            self._turns.append(_Turn(number, received_ms=0, fed_ms=0, played_ms=0, ended=True))
+            self._turns.append(_Turn(number, received_ms=0, fed_ms=0, played_ms=0, begun_ms=0, ended=True))
             return None
         if not self._turns and number > self._over:
             self._over = number
@@ -228,7 +232,15 @@ class Playout:
     def hold(self, now_ms: float) -> None:
         """Feed nothing for now: the caller may be interrupting, or the wire is gone."""
         self._advance(now_ms)
+        self._estimate(now_ms)
         self._held = True
+
+    def _estimate(self, now_ms: float) -> None:
+        """The last acknowledgement is some time old: the client has played on since."""
+        if self._acks and not self._held and self._turns:
+            head = self._turns[0]
+            since_ms = max(0.0, now_ms - max(self._ack_at_ms, head.begun_ms))
+            head.played_ms = min(head.fed_ms, head.played_ms + since_ms)
 
     def release(self, now_ms: float) -> None:
         """Go on feeding."""
@@ -263,9 +275,15 @@ class Playout:
         self._fed = deque(had)
         self._waiting.extendleft(reversed(again))
 
+    def rewind_to_heard(self) -> None:
+        """The wire lost what it had and was not heard yet: feed it again."""
+        if self._turns:
+            self.rewind(self._turns[0].number, int(self._turns[0].played_ms) // FRAME_MS * FRAME_MS)
+
     def clear(self, number: int, now_ms: float) -> Heard:
         """Throw away a turn and all before it. Returns how much of it was heard."""
         self._advance(now_ms)
+        self._estimate(now_ms)
         heard = Heard(number, 0, 0, True)
         while self._turns and self._turns[0].number <= number:
             turn = self._turns.popleft()

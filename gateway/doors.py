@@ -12,7 +12,7 @@ from starlette.websockets import WebSocket
 
 from adapters.websocket.link import Lost, WebSocketLink
 from adapters.websocket.protocol import ClientMessage, CloseCode, Start, Stop
-from gateway.sessions import SESSION_RATE_HZ, Held, Sessions, new_session_id
+from gateway.sessions import Held, Sessions, new_session_id
 from trunkline import tokens
 from trunkline.errors import BusError, ClientError, SettingsError
 from trunkline.settings import Settings
@@ -121,16 +121,16 @@ class WebSocketDoor:
             return await self._resumed(link, start, whole_sentences)
         tenant = await self._tenant(start.tenant or self._settings.default_tenant)
         conversation = start.conversation_id or uuid.uuid4().hex
-        link.adopt(start, min(start.rate_hz, SESSION_RATE_HZ))
+        link.adopt(start, tenant.session_rate_hz(start.rate_hz))
         held = await self._sessions.open(session, tenant, start.rate_hz, "websocket", conversation, whole_sentences)
         self._announce(link, held, start, resumed=False)
         held.bridge.connect(link)
         return held
 
     async def _resumed(self, link: WebSocketLink, start: Start, whole_sentences: bool) -> Held:
-        link.adopt(start, min(start.rate_hz, SESSION_RATE_HZ))
         received = (start.received_turn, start.received_ms, start.received_seq)
         held = await self._sessions.resume(start.resume or "", *received, whole_sentences)
+        link.adopt(start, held.record.rate_hz)
         self._announce(link, held, start, resumed=True)
         held.bridge.reconnect(link, *received)
         return held

@@ -31,8 +31,6 @@ RESUME_RETRY_S = 0.25
 RESTORE_RETRY_S, RESTORE_TRIES = 0.1, 10
 HUNG_UP_KEPT = 1000
 """Sessions whose callers hung up: a worker that takes one later (nobody was free, or its worker died) is told."""
-SESSION_RATE_HZ = 16_000
-"""The most a backend needs; a wire with less decides."""
 
 
 def now_ms() -> float:
@@ -118,7 +116,7 @@ class Sessions:
 
         Raises BusError when Redis cannot be reached.
         """
-        rate_hz = min(rate_hz, SESSION_RATE_HZ)
+        rate_hz = tenant.session_rate_hz(rate_hz)
         record = Record(session, tenant.id, tenant.backend, rate_hz, self._inbox.lane, transport, conversation_id)
         held = self._hold(record, whole_sentences)
         try:
@@ -142,6 +140,25 @@ class Sessions:
             raise _bad_token("no token of ours")
         session, number = known
         await self._wait_for_record(session)
+        return await self._take_back(session, number, turn, received_ms, client_seq, whole_sentences)
+
+    async def resume_call(self, session: str) -> tuple[Held, int, int]:
+        """Take back a telephone call that comes with a new wire, here or from another gateway.
+
+        A telephone cannot say what it received. Returns, for the bridge's `reconnect`, the turn and ms that were heard
+        as far as this gateway knows: a turn of -1, that only the worker does.
+
+        Raises ClientError when the session is over, or was taken back by another wire just now; BusError.
+        """
+        await self._wait_for_record(session)
+        record = await self._live_record(session)
+        held = self._held.get(session)
+        turn, received_ms = (held.bridge.heard.turn, held.bridge.heard.played_ms) if held is not None else (-1, 0)
+        return await self._take_back(session, record.link, turn, received_ms, 0, False), turn, received_ms
+
+    async def _take_back(
+        self, session: str, number: int, turn: int, received_ms: int, client_seq: int, whole_sentences: bool
+    ) -> Held:
         if not await self._records.relink(session, number, self._inbox.lane):
             raise _bad_token("a token that was used, or of a session that is over")
         record = await self._live_record(session)
@@ -187,6 +204,7 @@ class Sessions:
         bridge = Bridge(record.session, record.rate_hz, self._outbox, now_ms, whole_sentences)
         held = Held(bridge, record)
         bridge.on_attached = held.attached.set
+        bridge.on_failed = lambda reason: self._apologise(held, reason)
         self._held[record.session] = held
         return held
 

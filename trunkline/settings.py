@@ -18,7 +18,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from trunkline.errors import SettingsError
 
 PREFIX = "TRUNKLINE_"
-FOR_OTHERS = {"PIPER_VOICE", "CHAT_MODEL", "CRUMB"}
+FOR_OTHERS = {"PIPER_VOICE", "CHAT_MODEL", "OPENAI_REALTIME_URL", "CRUMB"}
 """Variables with our prefix that a provider, or a worker's supervisor, sets."""
 
 
@@ -37,7 +37,14 @@ class Settings(BaseModel):
     )
     tenants_dir: Path = Field(default=Path("deploy/tenants"), description="tenant files, loaded at start")
     default_tenant: str = Field(default="demo", description="for callers that name none")
-    backends: str = Field(default="cascade,echo", description="backends a worker serves, by comma")
+    public_url: str = Field(
+        default="", pattern=r"^(https?://[^/?#\s]+)?$", description="https://host[:port] by which the world reaches us"
+    )
+    twilio_signatures: bool = Field(
+        default=True, description="refuse what Twilio has not signed; false: for tests only"
+    )
+    twilio_api_url: str = Field(default="https://api.twilio.com", description="Twilio's REST API")
+    backends: str = Field(default="cascade,relay,echo", description="backends a worker serves, by comma")
     worker_sessions: int = Field(default=50, ge=1, description="sessions one worker takes at most")
     lease_ms: int = Field(default=1000, ge=200, le=60_000, description="a worker silent this long loses its sessions")
     resume_grace_s: float = Field(default=30.0, ge=1, le=600, description="a lost caller is waited for this long")

@@ -9,16 +9,21 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal, Self
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from trunkline.bus import keys
 from trunkline.bus.connection import Redis
 from trunkline.errors import SettingsError
 
 log = logging.getLogger(__name__)
+
+
+DEFAULT_RATE_HZ = 16_000
+BACKEND_RATES_HZ = {"relay": 24_000}
+"""The most that a backend can use."""
 
 
 class _Model(BaseModel):
@@ -56,10 +61,85 @@ class TurnSettings(_Model):
     barge_in_ms: int = Field(default=256, ge=32, le=2000, description="speech this long over an answer ends it")
 
 
+class ServerVad(_Model):
+    """The model's own turn detection, by sound. Names and units are OpenAI's."""
+
+    type: Literal["server_vad"] = "server_vad"
+    threshold: float = Field(default=0.5, gt=0, lt=1)
+    prefix_padding_ms: int = Field(default=300, ge=0, le=2000)
+    silence_duration_ms: int = Field(default=500, ge=100, le=5000)
+    idle_timeout_ms: int | None = Field(default=None, ge=5000, le=30_000, description="the model speaks up by itself")
+
+
+class SemanticVad(_Model):
+    """The model's own turn detection, by what was said."""
+
+    type: Literal["semantic_vad"]
+    eagerness: Literal["low", "medium", "high", "auto"] = "auto"
+
+
+class Transcription(_Model):
+    """How the model writes down what the caller says."""
+
+    model: str = "gpt-transcribe"
+    language: str | None = None
+    prompt: str | None = None
+
+
+Updatable = Literal["instructions", "voice", "speed", "turn_detection", "transcription", "max_output_tokens"]
+
+
+class RelaySettings(_Model):
+    """How a Realtime speech-to-speech model serves a tenant."""
+
+    model: str = Field(default="gpt-realtime-2.1", min_length=1)
+    voice: str = Field(default="marin", min_length=1)
+    speed: float = Field(default=1.0, ge=0.25, le=1.5)
+    turn_detection: Annotated[ServerVad | SemanticVad, Field(discriminator="type")] | None = ServerVad()
+    transcription: Transcription | None = Transcription()
+    noise_reduction: Literal["near_field", "far_field"] | None = None
+    max_output_tokens: Annotated[int, Field(ge=1, le=4096)] | Literal["inf"] = "inf"
+    reasoning_effort: Literal["minimal", "low", "medium", "high", "xhigh"] | None = None
+    barge_in: Literal["model", "local"] = Field(
+        default="model", description="who notices an interruption first: the model, or a VAD of ours, which then pauses"
+    )
+    answer_timeout_s: float = Field(default=8.0, ge=1, le=60, description="a model silent this long is called again")
+    renew_after_s: float = Field(default=3300.0, ge=1, le=3540, description="a session with the model ends at 3600 s")
+    client_may_update: tuple[Updatable, ...] = Field(
+        default=(), description="what a client's session.update may change"
+    )
+
+
+class ToolUse(BaseModel):
+    """A tool of ours, `workers/tools/<name>.py`; every other key is that tool's own option."""
+
+    model_config = ConfigDict(extra="allow", frozen=True)
+
+    name: str = Field(pattern=r"^[a-z][a-z0-9_]*$")
+
+    @property
+    def options(self) -> dict[str, Any]:
+        return dict(self.model_extra or {})
+
+
+class ClientTool(_Model):
+    """A tool that lives in the client, which is asked by a `tool_call` event."""
+
+    name: str = Field(pattern=r"^[a-zA-Z0-9_-]{1,64}$")
+    description: str = Field(min_length=1, max_length=1024)
+    parameters: dict[str, Any] = Field(
+        default_factory=lambda: {"type": "object", "properties": {}}, description="JSON Schema of its arguments"
+    )
+    timeout_s: float = Field(default=20.0, gt=0, le=120)
+
+
 class Tenant(_Model):
     """One tenant's settings."""
 
     id: str = Field(pattern=r"^[a-z0-9][a-z0-9_-]{0,62}$")
+    phone_numbers: tuple[Annotated[str, Field(pattern=r"^\+[1-9][0-9]{4,14}$")], ...] = Field(
+        default=(), description="E.164; who calls one of them is this tenant's"
+    )
     backend: str = Field(default="cascade", pattern=r"^[a-z][a-z0-9_]*$")
     prompt: str = Field(
         default="You are a friendly voice assistant. Answer in one or two short sentences.", max_length=32_768
@@ -67,6 +147,21 @@ class Tenant(_Model):
     greeting: str | None = Field(default=None, max_length=1000, description="said first; none: the caller begins")
     providers: Providers = Providers()
     turn: TurnSettings = TurnSettings()
+    relay: RelaySettings = RelaySettings()
+    tools: tuple[ToolUse, ...] = ()
+    client_tools: tuple[ClientTool, ...] = ()
+
+    @model_validator(mode="after")
+    def _tools_differ(self) -> Self:
+        names = [tool.name for tool in self.tools] + [tool.name for tool in self.client_tools]
+        twice = sorted({name for name in names if names.count(name) > 1})
+        if twice:
+            raise ValueError(f"tools named twice: {', '.join(twice)}")
+        return self
+
+    def session_rate_hz(self, wire_hz: int) -> int:
+        """The rate of a session's audio: the lower of what its wire has and what its backend needs."""
+        return min(wire_hz, BACKEND_RATES_HZ.get(self.backend, DEFAULT_RATE_HZ))
 
 
 def parse(text: str, source: str) -> Tenant:
@@ -99,6 +194,9 @@ def read_directory(directory: Path) -> list[Tenant]:
         tenant = parse(text, str(path))
         if tenant.id in tenants:
             raise SettingsError(f"{path}: tenant id {tenant.id!r} is used by another file of {directory}")
+        for other in tenants.values():
+            for number in set(tenant.phone_numbers) & set(other.phone_numbers):
+                raise SettingsError(f"{path}: telephone number {number} is also tenant {other.id!r}'s")
         tenants[tenant.id] = tenant
     return list(tenants.values())
 
@@ -115,7 +213,15 @@ class Directory:
         """Store tenants. Raises BusError."""
         for tenant in tenants:
             await self._redis.ask("HSET", keys.TENANTS, tenant.id, tenant.model_dump_json())
+            for number in tenant.phone_numbers:
+                await self._redis.ask("HSET", keys.NUMBERS, number, tenant.id)
             self._known[tenant.id] = tenant
+
+    async def by_number(self, number: str) -> Tenant | None:
+        """Whose telephone number (E.164) this is; None when it is nobody's. Raises BusError."""
+        tenant_id = await self._redis.ask("HGET", keys.NUMBERS, number)
+        tenant = await self.get(tenant_id.decode()) if tenant_id is not None else None
+        return tenant if tenant is not None and number in tenant.phone_numbers else None
 
     async def get(self, tenant_id: str) -> Tenant | None:
         """A tenant's settings as they are now; None when there is no such tenant. Raises BusError."""
@@ -142,3 +248,5 @@ class Directory:
         """Write what this process knows and Redis does not. Raises BusError."""
         for tenant in self._known.values():
             await self._redis.ask("HSETNX", keys.TENANTS, tenant.id, tenant.model_dump_json())
+            for number in tenant.phone_numbers:
+                await self._redis.ask("HSETNX", keys.NUMBERS, number, tenant.id)

@@ -17,12 +17,23 @@ Inbound = UplinkAudio | Text | Dtmf | ClientEvent | Played | Hangup
 
 
 @dataclass(frozen=True, slots=True)
-class Item:
-    """One finished contribution to the conversation. For the assistant: what was heard of it."""
+class ToolCall:
+    """What a model asked of a tool. `arguments` is JSON, as the model wrote it."""
 
-    role: Literal["user", "assistant"]
+    id: str
+    name: str
+    arguments: str
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    """One finished contribution to the conversation. For the assistant: what was heard of it. For a tool: what it
+    answered, as JSON, to the call in `tool`."""
+
+    role: Literal["user", "assistant", "tool"]
     text: str
     turn: int
+    tool: ToolCall | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,8 +124,11 @@ class Session(Protocol):
         """Say whether this is a moment when another worker may take over unnoticed: nobody speaks, nothing is
         pending, and all is committed."""
 
-    def close(self, reason: str) -> None:
-        """End the session once what was said has been played."""
+    def close(self, reason: str, *, transfer_to: str = "") -> None:
+        """End the session once what was said has been played. A telephone call is put through to `transfer_to` then."""
+
+    def give_up(self, reason: str) -> None:
+        """Nobody can answer: the gateway apologises to the caller, and ends the session."""
 
 
 class Backend(Protocol):

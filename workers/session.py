@@ -258,8 +258,11 @@ class LiveSession:
     def event(self, name: str, **data: Any) -> None:
         self._down(Event(self.id, self.record.epoch, self._seq, name, data))
 
-    def close(self, reason: str) -> None:
-        self._down(Close(self.id, self.record.epoch, self._seq, reason))
+    def close(self, reason: str, *, transfer_to: str = "") -> None:
+        self._down(Close(self.id, self.record.epoch, self._seq, reason, transfer_to))
+
+    def give_up(self, reason: str) -> None:
+        self._down(Close(self.id, self.record.epoch, self._seq, reason, failed=True))
 
     def _down(self, message: Downlink) -> None:
         self._seq += 1
@@ -320,6 +323,8 @@ class LiveSession:
             self._lanes.send(self.record.gateway, Control(self.id, "moved", {"link": message.link}))
         self.record.gateway, self.record.link = message.lane, message.link
         self.caller_lost_s = None
+        if message.turn < 0:
+            message = replace(message, turn=self.playhead.turn, received_ms=self.playhead.played_ms)
         self._keep_unreceived(message)
         self.unjoin()
 

@@ -219,6 +219,9 @@ class WebSocketLink:
         self._queue = deque(item for item in self._queue if not item.audio)
         self._announced = None
 
+    def pause(self, turn: int) -> bool:
+        return True  # the client is told by the event
+
     def end(self, reason: str) -> None:
         self._put(compose(self._seq, "closing", {"reason": reason}))
         self.close(CloseCode.DONE)

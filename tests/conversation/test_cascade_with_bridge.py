@@ -43,6 +43,9 @@ class Wire:
     def clear(self, turn: int) -> None:
         self.cleared.add(turn)
 
+    def pause(self, turn: int) -> bool:
+        return True
+
     def end(self, reason: str) -> None:
         """The session is over."""
 

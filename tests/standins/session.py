@@ -255,5 +255,8 @@ class StandInSession:
     def rest(self, at_rest: bool) -> None:
         self.rests.append(at_rest)
 
-    def close(self, reason: str) -> None:
+    def close(self, reason: str, *, transfer_to: str = "") -> None:
         raise AssertionError("the cascade closes no session")
+
+    def give_up(self, reason: str) -> None:
+        raise AssertionError("the cascade gives no session up")

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from trunkline.tenants import Tenant, TurnSettings, parse, read_directory
+from trunkline.tenants import RelaySettings, Tenant, TurnSettings, parse, read_directory
 
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs" / "tenants.md").read_text(encoding="utf-8")
@@ -25,16 +25,25 @@ def test_there_is_one_to_talk_to_and_one_for_the_line() -> None:
 
 
 def test_the_page_lists_every_key_and_no_other() -> None:
-    first, turn = PAGE.split("## `turn`")
-    assert re.findall(r"^\| `(\w+)` \|", first, re.MULTILINE) == list(Tenant.model_fields)
-    assert re.findall(r"^\| `(\w+)` \|", turn, re.MULTILINE) == list(TurnSettings.model_fields)
+    for part, model in (("", Tenant), ("turn", TurnSettings), ("relay", RelaySettings)):
+        assert [name for name, _ in rows(part)] == list(model.model_fields), part
 
 
 def test_the_page_states_the_true_defaults() -> None:
-    stated = dict(re.findall(r"^\| `(\w+)` \| `?([\w.]+)`? \|", PAGE.split("## `turn`")[1], re.MULTILINE))
-    assert stated == {name: str(value).replace("True", "true") for name, value in TurnSettings().model_dump().items()}
+    defaults = {name: str(value).replace("True", "true") for name, value in TurnSettings().model_dump().items()}
+    assert dict(rows("turn")) == defaults
+    relay = RelaySettings().model_dump()
+    relay |= {"turn_detection": relay["turn_detection"]["type"], "transcription": relay["transcription"]["model"]}
+    assert dict(rows("relay")) == {name: str(value or "none") for name, value in relay.items()}
 
 
-def test_the_page_s_example_is_valid() -> None:
-    [example] = re.findall(r"```yaml\n(.*?)```", PAGE, re.DOTALL)
-    assert parse(example, "docs/tenants.md").id == "bakery"
+def rows(part: str) -> list[tuple[str, str]]:
+    """The keys and defaults of a part's table."""
+    text = PAGE.split(f"\n## `{part}`\n")[1] if part else PAGE
+    found = re.findall(r"^\| `(\w+)` \| ([^|]*) \|", text.split("\n## ")[0], re.MULTILINE)
+    return [(name, default.strip("`")) for name, default in found]
+
+
+def test_the_page_s_examples_are_valid() -> None:
+    examples = re.findall(r"```yaml\n(.*?)```", PAGE, re.DOTALL)
+    assert [parse(example, "docs/tenants.md").id for example in examples] == ["bakery", "clinic"]

@@ -55,7 +55,7 @@ def test_every_wrong_key_is_named_with_its_file(text: str, said: str) -> None:
 
 
 def test_what_is_right_is_said_too() -> None:
-    with pytest.raises(SettingsError, match="a tenant has: id, backend, prompt"):
+    with pytest.raises(SettingsError, match="a tenant has: id, phone_numbers, backend, prompt"):
         parse("id: acme\ncolour: red", "acme.yaml")
 
 

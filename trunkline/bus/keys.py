@@ -15,6 +15,10 @@ TENANTS = "tenants"
 """Hash: tenant id -> its settings as JSON."""
 
 
+NUMBERS = "numbers"
+"""Hash: telephone number (E.164) -> id of the tenant whose number it is."""
+
+
 def lane(process_id: str) -> str:
     """The inbox stream of a process."""
     return f"lane:{process_id}"
@@ -28,3 +32,13 @@ def dispatch(backend: str) -> str:
 def session(session_id: str) -> str:
     """The hash of what must outlive a session's processes."""
     return f"session:{session_id}"
+
+
+def call(call_sid: str) -> str:
+    """The hash of a telephone call: its session, and what becomes of it when its stream ends."""
+    return f"call:{call_sid}"
+
+
+def stream_token(token: str) -> str:
+    """The call that a media stream's token was given for; it goes with its first use."""
+    return f"stream-token:{token}"

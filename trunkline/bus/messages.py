@@ -92,8 +92,9 @@ class LinkLost:
 
 @_message
 class LinkResumed:
-    """The caller is back, on the gateway that reads `lane`. `turn` and `received_ms` say where its audio ends; the last
-    message it saw was `client_seq` (epoch << 32 | seq)."""
+    """The caller is back, on the gateway that reads `lane`. `turn` and `received_ms` say where its audio ends; a `turn`
+    of -1, that nobody there knows (a telephone): it ends where the worker knows it to be heard. The last message it saw
+    was `client_seq` (epoch << 32 | seq)."""
 
     KIND: ClassVar[int] = 7
     session: str
@@ -229,13 +230,16 @@ class Event:
 
 @_message
 class Close:
-    """End the session once what was said has been played."""
+    """End the session once what was said has been played; a telephone call is put through to `transfer_to` then.
+    `failed`: nobody can answer, and the gateway says so to the caller first."""
 
     KIND: ClassVar[int] = 39
     session: str
     epoch: int
     seq: int
     reason: str
+    transfer_to: str = ""
+    failed: bool = False
 
 
 @_message

@@ -15,12 +15,13 @@ from dataclasses import dataclass
 from trunkline.audio.frame import FRAME_MS
 from trunkline.bus.messages import ClientEvent, Played, Text, UplinkAudio
 from trunkline.errors import ProviderError
+from workers import context
 from workers.backend import Answer, Inbound, Item, Session
-from workers.cascade import context
 from workers.cascade.answering import SORRY, Answering, Stages
 from workers.cascade.hearing import Ear, Utterance, VoiceActivity
 from workers.cascade.keeping import Keeper
 from workers.cascade.latency import Latency
+from workers.cascade.prompting import said
 from workers.turns.endpointing import Edge, EdgeKind
 from workers.turns.machine import ANSWERING, HELD, SHOWN, USER, Move, State, TurnMachine
 
@@ -117,7 +118,7 @@ class Conversation:
         if answer is None:
             return None
         if playhead.turn > answer.turn:  # the edge is beyond it: all of it was heard
-            self._record(answer, context.said(answer).strip(), interrupted=False)
+            self._record(answer, said(answer).strip(), interrupted=False)
             return None
         if context.was_cut(snapshot, answer):
             played_ms = playhead.played_ms if playhead.turn == answer.turn else 0

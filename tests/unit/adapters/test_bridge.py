@@ -51,6 +51,9 @@ class Wire:
     def clear(self, turn: int) -> None:
         self.cleared.append(turn)
 
+    def pause(self, turn: int) -> bool:
+        return True
+
     def end(self, reason: str) -> None:
         self.ended = reason
 

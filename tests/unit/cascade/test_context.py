@@ -5,8 +5,9 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
+from workers import context
 from workers.backend import Answer, Item, Snapshot, Spoken
-from workers.cascade import context
+from workers.cascade import prompting
 from workers.cascade.latency import Latency
 
 SPOKEN = [Spoken("One two three. ", 0, 1000), Spoken("Four five six.", 1000, 2000)]
@@ -36,22 +37,22 @@ def test_more_played_is_never_less_heard(one_ms: int, other_ms: int) -> None:
 
 def test_going_on_begins_with_the_sentence_where_the_audio_ends() -> None:
     answer = Answer(2, "", spoken=SPOKEN)
-    assert context.resume_at(answer, 0) == (0, 0)
-    assert context.resume_at(answer, 999) == (0, 0)
-    assert context.resume_at(answer, 1000) == (1, 1000)
-    assert context.resume_at(answer, 1400) == (1, 1000)
-    assert context.resume_at(answer, 2000) == (2, 2000), "all of it arrived"
-    assert context.resume_at(Answer(2), 0) == (0, 0)
+    assert prompting.resume_at(answer, 0) == (0, 0)
+    assert prompting.resume_at(answer, 999) == (0, 0)
+    assert prompting.resume_at(answer, 1000) == (1, 1000)
+    assert prompting.resume_at(answer, 1400) == (1, 1000)
+    assert prompting.resume_at(answer, 2000) == (2, 2000), "all of it arrived"
+    assert prompting.resume_at(Answer(2), 0) == (0, 0)
 
 
 def test_the_last_sentence_may_not_be_all_there() -> None:
     making = [SPOKEN[0], Spoken("Four five six.", 1000, 1000)]
-    assert context.resume_at(Answer(2, "", spoken=making), 1900) == (1, 1000)
+    assert prompting.resume_at(Answer(2, "", spoken=making), 1900) == (1, 1000)
 
 
 def test_messages_end_with_what_it_had_begun_to_answer() -> None:
     snapshot = Snapshot([Item("user", "hi", 1)], Answer(2, "Hello th"))
-    assert [(message.role, message.content) for message in context.messages("Be kind.", snapshot)] == [
+    assert [(message.role, message.content) for message in prompting.messages("Be kind.", snapshot)] == [
         ("system", "Be kind."),
         ("user", "hi"),
         ("assistant", "Hello th"),
@@ -63,7 +64,7 @@ def test_only_the_last_items_are_sent_and_kept() -> None:
     for number in range(context.KEPT_ITEMS + 20):
         context.remember(snapshot, Item("user", str(number), number))
     assert len(snapshot.items) == context.KEPT_ITEMS
-    assert len(context.messages("", snapshot)) == 1 + context.SENT_ITEMS
+    assert len(prompting.messages("", snapshot)) == 1 + prompting.SENT_ITEMS
     for number in range(20):
         context.remember(snapshot, Item("user", "x" * 4000, number))
     assert sum(len(item.text) for item in snapshot.items) <= context.KEPT_CHARACTERS

@@ -40,6 +40,9 @@ class Wire:
     def clear(self, turn: int) -> None:
         pass
 
+    def pause(self, turn: int) -> bool:
+        return True
+
     def end(self, reason: str) -> None:
         self.ended = reason
 

@@ -1,4 +1,4 @@
-"""The conversation as the language model is to see it: bounded, and only what was really heard."""
+"""The conversation as a snapshot keeps it: bounded, and only what was really heard. For every backend."""
 
 from __future__ import annotations
 
@@ -6,29 +6,16 @@ import re
 from collections.abc import Sequence
 
 from workers.backend import Answer, Item, Snapshot, Spoken
-from workers.providers.base import ChatMessage
 
 KEPT_ITEMS = 100
 KEPT_CHARACTERS = 40_000
 """What a snapshot keeps: it must stay under 256 KiB."""
-
-SENT_ITEMS = 40
-"""Items the language model is sent."""
 
 CHARACTER_MS = 65
 """Speech takes about this long a character (15 a second): where a sentence ends while its audio is still being made."""
 
 _SETTLED = "settled_turn"
 _CUT = "cut_turn"
-
-
-def messages(prompt: str, snapshot: Snapshot) -> list[ChatMessage]:
-    """What to ask the language model: the system prompt, the last items, and what it had begun to answer."""
-    result = [ChatMessage("system", prompt)]
-    result += [ChatMessage(item.role, item.text) for item in snapshot.items[-SENT_ITEMS:]]
-    if snapshot.answer is not None and snapshot.answer.text:
-        result.append(ChatMessage("assistant", snapshot.answer.text))
-    return result
 
 
 def remember(snapshot: Snapshot, item: Item) -> None:
@@ -95,21 +82,3 @@ def _first_words(text: str, part: float) -> str:
     length = round(len(text.rstrip()) * part)
     ends = [match.end() for match in re.finditer(r"\S+", text) if match.end() <= length]
     return text[: ends[-1]] if ends else ""
-
-
-def said(answer: Answer) -> str:
-    """The text of an answer that has been handed to the voice."""
-    return "".join(sentence.text for sentence in answer.spoken)
-
-
-def resume_at(answer: Answer, received_ms: int) -> tuple[int, int]:
-    """Where to go on with `answer` when the edge's audio of it ends at `received_ms`.
-
-    Returns which of `answer.spoken` is to be spoken again, from within (their count: none of them), and where in the
-    turn that one, or the first new sentence, begins (ms).
-    """
-    for number, sentence in enumerate(answer.spoken):
-        unfinished = sentence.end_ms <= sentence.start_ms and sentence is answer.spoken[-1]
-        if unfinished or sentence.end_ms > received_ms:
-            return number, sentence.start_ms
-    return len(answer.spoken), max(received_ms, answer.spoken[-1].end_ms if answer.spoken else 0)
