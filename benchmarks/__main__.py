@@ -1,6 +1,6 @@
-"""`python -m benchmarks bus|gateway|resampler|all ...`: what the speed claims rest on, measured on this machine.
+"""`python -m benchmarks bus|gateway|resampler|phone|all ...`: what the speed claims rest on, measured on this machine.
 
-`all` runs the three after each other; with `--json DIR` it writes bus.json, gateway.json and resampler.json there.
+`all` runs them after each other; with `--json DIR` it writes bus.json, gateway.json and so on there.
 """
 
 from __future__ import annotations
@@ -11,11 +11,13 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from benchmarks import bus, gateway, resampler
+from benchmarks.phone import command as phone
 
 BENCHMARKS: dict[str, Callable[[Sequence[str]], None]] = {
     "bus": bus.main,
     "gateway": gateway.main,
     "resampler": resampler.main,
+    "phone": phone.main,
 }
 
 
