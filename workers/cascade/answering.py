@@ -11,11 +11,11 @@ from typing import Protocol
 from trunkline.audio.resample import Resampler
 from trunkline.errors import ProviderError
 from workers.backend import Answer, Session, Spoken
-from workers.cascade.latency import Latency
 from workers.cascade.pieces import Cutter
 from workers.cascade.prompting import messages, resume_at, said
 from workers.cascade.sentences import Sentences
 from workers.context import heard
+from workers.latency import Latency
 from workers.providers.base import LanguageModel, SpeechToText, TextToSpeech
 
 SORRY = "Sorry, something went wrong. Could you say that again?"

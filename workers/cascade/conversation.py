@@ -19,9 +19,9 @@ from workers import context
 from workers.backend import Answer, Inbound, Item, Session
 from workers.cascade.answering import SORRY, Answering, Stages
 from workers.cascade.hearing import Ear, Utterance, VoiceActivity
-from workers.cascade.keeping import Keeper
-from workers.cascade.latency import Latency
 from workers.cascade.prompting import said
+from workers.keeping import Keeper
+from workers.latency import Latency
 from workers.turns.endpointing import Edge, EdgeKind
 from workers.turns.machine import ANSWERING, HELD, SHOWN, USER, Move, State, TurnMachine
 

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from workers import context
 from workers.backend import Answer, Item, Snapshot, Spoken
 from workers.cascade import prompting
-from workers.cascade.latency import Latency
+from workers.latency import Latency
 
 SPOKEN = [Spoken("One two three. ", 0, 1000), Spoken("Four five six.", 1000, 2000)]
 
