@@ -1,7 +1,7 @@
 """A voice for tests that survives telephone lines: every word of a small vocabulary is a tone of its own.
 
 `speak` turns text into audio and `hear` turns audio back into text, also after mu-law, A-law, resampling between 8 and
-48 kHz, a change of level, cutting and joining. So a test can say what a caller heard, word by word, whatever carried it.
+48 kHz, a change of level, cutting and joining. So a test can say word by word what a caller heard.
 """
 
 from __future__ import annotations
@@ -96,10 +96,8 @@ def hear(pcm: bytes, rate_hz: int, word_ms: int = WORD_MS) -> str:
     heard: list[str] = []
     fragment: _Run | None = None
     for run in _runs(_places_in(pcm, rate_hz)):
-        if run.lasts_ms >= least_ms:
-            heard.append(VOCABULARY[run.place])
-            fragment = None
-        elif fragment and run.continues(fragment, word_ms) and run.lasts_ms + fragment.lasts_ms >= least_ms:
+        begun_ms = fragment.lasts_ms if fragment and run.continues(fragment, word_ms) else 0
+        if run.lasts_ms + begun_ms >= least_ms:
             heard.append(VOCABULARY[run.place])
             fragment = None
         else:

@@ -1,0 +1,65 @@
+"""`python -m tests.standins.realtime --port 0`: the stand-in as a process; one line of JSON says where it is.
+
+{"url": "ws://127.0.0.1:PORT/v1", "control": "http://127.0.0.1:PORT/control"}
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import importlib
+import json
+import signal
+import sys
+
+from trunkline import loop
+
+from .options import Options
+from .script import Answer
+from .server import Realtime
+
+
+def main() -> None:
+    arguments = _parser().parse_args()
+    loop.run(_serve(arguments))
+
+
+async def _serve(arguments: argparse.Namespace) -> None:
+    stop = asyncio.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    async with Realtime(**vars(arguments)) as standin:
+        control = standin.url.replace("ws://", "http://").removesuffix("/v1") + "/control"
+        sys.stdout.write(json.dumps({"url": standin.url, "control": control}) + "\n")
+        sys.stdout.flush()
+        await stop.wait()
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m tests.standins.realtime", description=__doc__)
+    plain = Options()
+    parser.add_argument("--port", type=int, default=0)
+    parser.add_argument(
+        "--script", dest="answer", type=_script, default=plain.answer, metavar="MODULE:FUNCTION", help="what it says"
+    )
+    for name in ("speed", "first_audio_ms", "transcribe_ms", "lifetime_s"):
+        _add(parser, name, float, getattr(plain, name))
+    for name in ("chunk_ms", "word_ms", "vad_floor_ms"):
+        _add(parser, name, int, getattr(plain, name))
+    parser.add_argument("--api-key", help="the only key that is let in")
+    parser.add_argument("--forget-audio", dest="keep_audio", action="store_false", help="for long benchmarks")
+    return parser
+
+
+def _add(parser: argparse.ArgumentParser, name: str, kind: type, default: object) -> None:
+    parser.add_argument(f"--{name.replace('_', '-')}", type=kind, default=default, help="default: %(default)s")
+
+
+def _script(name: str) -> Answer:
+    module, _, function = name.partition(":")
+    answer: Answer = getattr(importlib.import_module(module), function)
+    return answer
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,235 @@
+"""The stand-in itself: a WebSocket server on loopback with a session for each connection, and a control page."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import itertools
+import json
+import secrets
+import time
+from collections import deque
+from collections.abc import Callable
+from http import HTTPStatus
+from typing import Any, Self, TypeVar
+from urllib.parse import parse_qsl, urlsplit
+
+from websockets.asyncio.server import Server, ServerConnection, serve
+from websockets.exceptions import ConnectionClosed
+from websockets.http11 import Request, Response
+
+from .control import Control
+from .faults import Fault, NeverAnswer, Refuse, SessionFault, SlowHandshake
+from .options import Options
+from .session import Session
+from .wire import Deafen, HangUp, Output
+
+T = TypeVar("T")
+PATIENCE_S = 15.0
+LARGEST_MESSAGE_BYTES = 21 << 20
+"""15 MiB of audio as base64, and the JSON around it."""
+
+CLOSE_TIMEOUT_S = 0.5
+"""A client that does not answer our close frame holds up a test's end for no longer."""
+
+_REFUSALS = {
+    401: ("invalid_api_key", "Incorrect API key provided."),
+    403: ("forbidden", "Your project does not have access to this model."),
+    404: ("not_found", "There is nothing at this address."),
+    429: ("rate_limit_exceeded", "Rate limit reached for requests."),
+    500: ("server_error", "The server had an error while processing your request."),
+    503: ("server_overloaded", "The engine is currently overloaded, please try again later."),
+}
+
+
+class Realtime:
+    """`async with Realtime() as standin:` serves `standin.url`, the official SDK's websocket_base_url.
+
+    Options are those of `Options`, by name. What went wrong inside (a script's error, an event that the SDK does not
+    know, with `verify`) is raised when it closes.
+    """
+
+    def __init__(self, *, port: int = 0, **options: Any) -> None:
+        self.options = Options(**options)
+        self.sessions: list[Session] = []
+        """One for each connection that was let in, the newest last."""
+
+        self.refused: list[int] = []
+        """The statuses of the upgrades that were not let in."""
+
+        self.url = ""
+        self._port = port
+        self._run = secrets.token_hex(3)
+        self._numbers = itertools.count(1)
+        self._faults: deque[Fault] = deque()
+        self._news = asyncio.Event()
+        self._closing = asyncio.Event()
+        self._errors: list[Exception] = []
+        self._deaf: set[ServerConnection] = set()
+        self._control = Control(self)
+        self._server: Server | None = None
+
+    async def __aenter__(self) -> Self:
+        self._server = await serve(
+            self._serve,
+            "127.0.0.1",
+            self._port,
+            process_request=self._admit,
+            compression=None,
+            max_size=LARGEST_MESSAGE_BYTES,
+            open_timeout=None,
+            ping_interval=None,
+            close_timeout=CLOSE_TIMEOUT_S,
+        )
+        self.url = f"ws://127.0.0.1:{self._server.sockets[0].getsockname()[1]}/v1"
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        assert self._server is not None
+        self._closing.set()
+        for connection in self._deaf:
+            connection.transport.abort()
+        self._server.close()
+        await self._server.wait_closed()
+        if self._errors:
+            raise ExceptionGroup("inside the Realtime stand-in", self._errors)
+
+    @property
+    def session(self) -> Session:
+        """The newest."""
+        return self.sessions[-1]
+
+    def inject(self, fault: Fault, connections: int = 1) -> None:
+        """Let each of the next connections go wrong, in the order of the calls."""
+        self._faults.extend([fault] * connections)
+
+    async def wait_for(self, predicate: Callable[[Realtime], T], within_s: float = PATIENCE_S) -> T:
+        """The first true value of the predicate, asked again whenever something came or went; TimeoutError if none."""
+        try:
+            async with asyncio.timeout(within_s):
+                while not (value := predicate(self)):
+                    await self._news.wait()
+        except TimeoutError:
+            seen = [{"received": [each["type"] for each in s.received], "sent": s.sent[-20:]} for s in self.sessions]
+            raise TimeoutError(f"not within {within_s} s; refused {self.refused}, sessions {seen}") from None
+        return value
+
+    def _changed(self) -> None:
+        news, self._news = self._news, asyncio.Event()
+        news.set()
+
+    async def _admit(self, connection: ServerConnection, request: Request) -> Response | None:
+        """The answer to a request that is not let in; none for one that becomes a session."""
+        split = urlsplit(request.path)
+        query = dict(parse_qsl(split.query))
+        if split.path.startswith("/control/"):
+            status, body = self._control.answer(split.path, query)
+            return _json(connection, status, body)
+        if split.path != "/v1/realtime" or "model" not in query:
+            return self._refuse(connection, Refuse(404))
+        if not self._authorized(request):
+            return self._refuse(connection, Refuse(401))
+        match self._faults[0] if self._faults else None:
+            case Refuse() as fault:
+                self._faults.popleft()
+                return self._refuse(connection, fault)
+            case NeverAnswer():
+                self._faults.popleft()
+                await self._closing.wait()
+            case SlowHandshake(ms):
+                self._faults.popleft()
+                await asyncio.sleep(ms / 1000)
+        return None
+
+    def _authorized(self, request: Request) -> bool:
+        scheme, _, key = request.headers.get("Authorization", "").partition(" ")
+        return scheme == "Bearer" and bool(key) and self.options.api_key in (None, key)
+
+    def _refuse(self, connection: ServerConnection, fault: Refuse) -> Response:
+        self.refused.append(fault.status)
+        self._changed()
+        code, message = _REFUSALS.get(fault.status, ("error", HTTPStatus(fault.status).phrase))
+        error = {"message": message, "type": "invalid_request_error", "param": None, "code": code}
+        response = _json(connection, fault.status, {"error": error})
+        if fault.status == HTTPStatus.TOO_MANY_REQUESTS:
+            response.headers["Retry-After"] = str(fault.retry_after_s)
+        return response
+
+    async def _serve(self, connection: ServerConnection) -> None:
+        assert connection.request is not None
+        query = dict(parse_qsl(urlsplit(connection.request.path).query))
+        session = Session(f"{self._run}_{next(self._numbers)}", query["model"], self.options, _now_ms(), time.time())
+        self.sessions.append(session)
+        if self._faults:
+            fault = self._faults.popleft()
+            assert isinstance(fault, SessionFault)
+            session.inject(fault)
+        try:
+            await _Wired(session, connection, self._changed, self._deaf).run()
+        except Exception as error:  # raised again when the stand-in closes: here it would only be logged
+            self._errors.append(error)
+            await connection.close(1011)
+        finally:
+            session.closed = (connection.close_code or 1006, connection.close_reason or "")
+            self._changed()
+
+
+class _Wired:
+    """A session on its socket: one task reads, one does what is due and writes."""
+
+    def __init__(
+        self, session: Session, connection: ServerConnection, changed: Callable[[], None], deaf: set[ServerConnection]
+    ) -> None:
+        self._session, self._connection, self._changed, self._deaf = session, connection, changed, deaf
+        self._wake = asyncio.Event()
+
+    async def run(self) -> None:
+        self._session.changed = self._wake.set
+        self._session.open()
+        async with asyncio.TaskGroup() as tasks:
+            writing = tasks.create_task(self._write())
+            async for message in self._connection:
+                self._session.receive(message, _now_ms())
+                self._wake.set()
+            writing.cancel()
+
+    async def _write(self) -> None:
+        with contextlib.suppress(ConnectionClosed):  # the reader sees it too
+            while True:
+                self._wake.clear()
+                self._session.advance(_now_ms())
+                for output in self._session.take():
+                    await self._put(output)
+                self._changed()
+                await self._rest()
+
+    async def _rest(self) -> None:
+        """Until something is due or came."""
+        due_ms = self._session.next_due_ms
+        wait_s = None if due_ms is None else max(0.0, due_ms - _now_ms()) / 1000
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(wait_s):
+                await self._wake.wait()
+
+    async def _put(self, output: Output) -> None:
+        match output:
+            case str() | bytes():
+                await self._connection.send(output)
+            case HangUp(code=None):
+                self._connection.transport.abort()
+            case HangUp(code, reason):
+                await self._connection.close(code, reason)
+            case Deafen():
+                self._deaf.add(self._connection)
+                self._connection.transport.pause_reading()
+
+
+def _json(connection: ServerConnection, status: int, body: object) -> Response:
+    response = connection.respond(status, json.dumps(body))
+    del response.headers["Content-Type"]
+    response.headers["Content-Type"] = "application/json"
+    return response
+
+
+def _now_ms() -> float:
+    return time.monotonic() * 1000
