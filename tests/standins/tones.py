@@ -84,7 +84,8 @@ def _spoken(word: str, rate_hz: int, word_ms: int) -> bytes:
     times_s = np.arange(sounding) / rate_hz
     edge = np.minimum(times_s, times_s[::-1]) * 1000 / FADE_MS
     tone = PEAK * np.sin(2 * np.pi * frequency_of(word) * times_s) * np.minimum(edge, 1.0)
-    return np.rint(np.pad(tone, (0, total - sounding))).astype("<i2").tobytes()
+    pcm: bytes = np.rint(np.pad(tone, (0, total - sounding))).astype("<i2").tobytes()
+    return pcm
 
 
 def hear(pcm: bytes, rate_hz: int, word_ms: int = WORD_MS) -> str:

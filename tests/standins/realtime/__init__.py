@@ -1,4 +1,4 @@
-"""A stand-in for the OpenAI Realtime API over WebSocket, as PROTOCOLS section 1 records it. The SDK is its first client.
+"""A stand-in for the OpenAI Realtime API over WebSocket, as PROTOCOLS section 1 records it.
 
 async with Realtime(answer=lambda prompt: Say("welcome")) as standin:
     client = openai.AsyncOpenAI(api_key="k", websocket_base_url=standin.url)

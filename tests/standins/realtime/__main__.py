@@ -47,6 +47,7 @@ def _parser() -> argparse.ArgumentParser:
     for name in ("chunk_ms", "word_ms", "vad_floor_ms"):
         _add(parser, name, int, getattr(plain, name))
     parser.add_argument("--api-key", help="the only key that is let in")
+    parser.add_argument("--verify", action="store_true", help="check what is sent against the SDK's types")
     parser.add_argument("--forget-audio", dest="keep_audio", action="store_false", help="for long benchmarks")
     return parser
 

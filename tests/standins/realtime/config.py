@@ -88,15 +88,17 @@ def _merged(old: Fields, new: Fields) -> Fields:
     """Objects are merged key by key unless their `type` changes; anything else is replaced."""
     merged = copy.copy(old)
     for key, value in new.items():
-        before = old.get(key)
+        before: Any = old.get(key)
         if value is None and before is not None and key not in _NULLABLE:
             raise invalid(f"session.*.{key}", "null is not allowed.")
-        same_kind = isinstance(value, dict) and isinstance(before, dict)
-        if same_kind and value.get("type", before.get("type")) == before.get("type"):
-            merged[key] = _merged(before, value)
-        else:
-            merged[key] = copy.deepcopy(value)
+        merged[key] = _merged(before, value) if _same_kind(before, value) else copy.deepcopy(value)
     return merged
+
+
+def _same_kind(before: Any, value: Any) -> bool:
+    if not isinstance(before, dict) or not isinstance(value, dict):
+        return False
+    return bool(value.get("type", before.get("type")) == before.get("type"))
 
 
 def _completed(config: Fields) -> Fields:

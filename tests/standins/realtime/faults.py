@@ -112,7 +112,7 @@ _KINDS: dict[str, type[Fault]] = {kind.__name__.lower(): kind for kind in get_ar
 
 
 def parse(parameters: Mapping[str, str]) -> Fault:
-    """A fault from a query: `kind=drop&after_audio_ms=300`, names without regard to case; ValueError says what is wrong."""
+    """A fault from a query, `kind=drop&after_audio_ms=300`, the kind in any case; ValueError says what is wrong."""
     kind = _KINDS.get(parameters.get("kind", "").lower())
     if kind is None:
         raise ValueError(f"kind must be one of {', '.join(sorted(_KINDS))}")

@@ -39,5 +39,5 @@ class Options:
     keep_audio: bool = True
     """Whether all of a session's uplink stays in memory for tests to look at."""
 
-    verify: bool = False
+    verify: bool = True
     """Check every event that is sent against the SDK's types; a fault fails the test when the stand-in closes."""

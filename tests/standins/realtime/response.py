@@ -36,12 +36,12 @@ class Manner:
 
     @classmethod
     def of(cls, config: Fields, params: Fields, read: Tokens) -> Manner:
-        output = config["audio"]["output"] | params.get("audio", {}).get("output", {})
+        output = config["audio"]["output"] | ((params.get("audio") or {}).get("output") or {})
         return cls(
-            modality=params.get("output_modalities", config["output_modalities"])[0],
+            modality=(params.get("output_modalities") or config["output_modalities"])[0],
             format=output["format"],
             voice=output["voice"] if isinstance(output["voice"], str) else None,
-            max_output_tokens=params.get("max_output_tokens", config["max_output_tokens"]),
+            max_output_tokens=params.get("max_output_tokens") or config["max_output_tokens"],
             metadata=params.get("metadata"),
             read=read,
         )
@@ -241,7 +241,7 @@ def _pieces(text: str) -> list[str]:
 
 @lru_cache(maxsize=256)
 def _chunks(text: str, kind: str, word_ms: int, chunk_ms: int) -> tuple[tuple[bytes, str], ...]:
-    """The audio of a text in pieces, each also in base64; a benchmark's model says the same thing thousands of times."""
+    """The audio of a text in pieces, each also in base64; a benchmark's model says the same thing many times."""
     audio = FORMATS[kind].from_pcm(tones.speak(text, FORMATS[kind].rate_hz, word_ms))
     size = chunk_ms * FORMATS[kind].bytes_per_ms
     pieces = (audio[at : at + size] for at in range(0, len(audio), size))

@@ -104,4 +104,4 @@ def steps_of(reply: Reply) -> list[Step]:
 
 
 def _is_output(item: dict[str, Any]) -> bool:
-    return item["type"] == "function_call_output"
+    return bool(item["type"] == "function_call_output")

@@ -62,7 +62,9 @@ class Realtime:
         self._run = secrets.token_hex(3)
         self._numbers = itertools.count(1)
         self._faults: deque[Fault] = deque()
-        self._news = asyncio.Event()
+        self._news: asyncio.Event | None = None
+        """There while somebody waits for it."""
+
         self._closing = asyncio.Event()
         self._errors: list[Exception] = []
         self._deaf: set[ServerConnection] = set()
@@ -108,6 +110,7 @@ class Realtime:
         try:
             async with asyncio.timeout(within_s):
                 while not (value := predicate(self)):
+                    self._news = self._news or asyncio.Event()
                     await self._news.wait()
         except TimeoutError:
             seen = [{"received": [each["type"] for each in s.received], "sent": s.sent[-20:]} for s in self.sessions]
@@ -115,8 +118,9 @@ class Realtime:
         return value
 
     def _changed(self) -> None:
-        news, self._news = self._news, asyncio.Event()
-        news.set()
+        if self._news is not None:
+            self._news.set()
+            self._news = None
 
     async def _admit(self, connection: ServerConnection, request: Request) -> Response | None:
         """The answer to a request that is not let in; none for one that becomes a session."""
@@ -188,10 +192,16 @@ class _Wired:
         self._session.open()
         async with asyncio.TaskGroup() as tasks:
             writing = tasks.create_task(self._write())
+            await self._read()
+            writing.cancel()
+
+    async def _read(self) -> None:
+        with contextlib.suppress(ConnectionClosed):  # raised unless it was closed with 1000 or 1001
             async for message in self._connection:
                 self._session.receive(message, _now_ms())
-                self._wake.set()
-            writing.cancel()
+                self._changed()
+                if self._session.waiting:
+                    self._wake.set()
 
     async def _write(self) -> None:
         with contextlib.suppress(ConnectionClosed):  # the reader sees it too
@@ -215,10 +225,11 @@ class _Wired:
         match output:
             case str() | bytes():
                 await self._connection.send(output)
-            case HangUp(code=None):
-                self._connection.transport.abort()
             case HangUp(code, reason):
-                await self._connection.close(code, reason)
+                if code is None:
+                    self._connection.transport.abort()
+                else:
+                    await self._connection.close(code, reason)
             case Deafen():
                 self._deaf.add(self._connection)
                 self._connection.transport.pause_reading()

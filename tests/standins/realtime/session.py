@@ -143,24 +143,25 @@ class Session:
         self._agenda.now_ms = now_ms
         self._agenda.run()
 
+    @property
+    def waiting(self) -> bool:
+        """Whether something is to be sent."""
+        return self._wire.waiting
+
     def take(self) -> list[Output]:
         return self._wire.take()
 
     def inject(self, fault: SessionFault) -> None:
         """Go wrong, at once."""
         match fault:
-            case Drop(after_audio_ms):
-                self._hang_up(HangUp(), after_audio_ms)
-            case Close(code, reason, after_audio_ms):
-                self._hang_up(HangUp(code, reason), after_audio_ms)
+            case Drop() | Close() | Stall():
+                self._spring(fault)
             case Expire(ms):
                 self._agenda.after(ms, lambda _: self._expire())
             case Mute(pongs):
                 self._wire.mute = True
                 if not pongs:
                     self._wire.put(Deafen())
-            case Stall(after_audio_ms):
-                self._speaking.traps.append(Trap(after_audio_ms, None))
             case Garbage(kind):
                 self._wire.put(GARBAGE[kind])
             case FailResponse(code, message):
@@ -233,11 +234,15 @@ class Session:
         self._wire.error("invalid_request_error", "session_expired", message)
         self._wire.put(HangUp(GOING_AWAY, "session expired"))
 
-    def _hang_up(self, hang_up: HangUp, after_audio_ms: float | None) -> None:
-        if after_audio_ms is None:
+    def _spring(self, fault: Drop | Close | Stall) -> None:
+        if isinstance(fault, Close):
+            hang_up: HangUp | None = HangUp(fault.code, fault.reason)
+        else:
+            hang_up = HangUp() if isinstance(fault, Drop) else None
+        if hang_up and fault.after_audio_ms is None:
             self._wire.put(hang_up)
         else:
-            self._speaking.traps.append(Trap(after_audio_ms, hang_up))
+            self._speaking.traps.append(Trap(fault.after_audio_ms or 0.0, hang_up))
 
 
 _HANDLERS: dict[str, Callable[[Session, Fields], None]] = {

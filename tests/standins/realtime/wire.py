@@ -65,6 +65,10 @@ class Wire:
             self._out.append(output)
             self._over = isinstance(output, HangUp)
 
+    @property
+    def waiting(self) -> bool:
+        return bool(self._out)
+
     def take(self) -> list[Output]:
         out, self._out = self._out, []
         return out
