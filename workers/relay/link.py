@@ -1,0 +1,53 @@
+"""What a link to a Realtime model offers, over whatever wire, and how it ends."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from typing import Any, Protocol
+
+from trunkline.errors import ProviderError
+from workers.relay.protocol import PROVIDER
+from workers.relay.trouble import Kind, Trouble
+
+LIFETIME_S = 3600.0
+"""A session's longest life with the model (PROTOCOLS 1.1), where the model does not say its own."""
+
+
+class ModelLost(ProviderError):
+    """There is no link to the model, or no longer: it could not be made, it broke, or the model left."""
+
+    def __init__(self, trouble: Trouble) -> None:
+        super().__init__(PROVIDER, trouble.text, retryable=trouble.retryable)
+        self.reason = trouble.text
+        self.kind: Kind = trouble.kind
+        self.retry_after_s = trouble.retry_after_s
+
+
+class ModelLink(Protocol):
+    """One session with a model. It is open from the beginning; whoever holds it closes it."""
+
+    @property
+    def session_id(self) -> str:
+        """The vendor's name for it: what its support asks for."""
+
+    @property
+    def opened_s(self) -> float:
+        """When it opened, by the event loop's clock."""
+
+    @property
+    def expires_s(self) -> float:
+        """Seconds from `opened_s` until the model ends it."""
+
+    async def send(self, event: dict[str, Any]) -> None:
+        """Send a client event. Raises ModelLost, also when the model takes nothing for too long."""
+
+    async def append(self, pcm_base64: str) -> None:
+        """Send the next of the caller's audio, base64 in the session's format: `send`, at a fraction of its cost."""
+
+    def events(self) -> AsyncIterator[dict[str, Any]]:
+        """The model's events, after `session.created`. Raises ModelLost when the wire ends, for whatever reason, and
+        never ends otherwise. To be iterated once, and without long waits between: while nobody reads, the wire cannot
+        tell a model that is gone from one that speaks, and gives up."""
+
+    async def close(self) -> None:
+        """Hang up, within a second. May be called twice, and after ModelLost."""
