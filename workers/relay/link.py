@@ -7,7 +7,7 @@ from typing import Any, Protocol
 
 from trunkline.errors import ProviderError
 from workers.relay.protocol import PROVIDER
-from workers.relay.trouble import Kind, Trouble
+from workers.relay.trouble import Kind
 
 LIFETIME_S = 3600.0
 """A session's longest life with the model (PROTOCOLS 1.1), where the model does not say its own."""
@@ -16,11 +16,11 @@ LIFETIME_S = 3600.0
 class ModelLost(ProviderError):
     """There is no link to the model, or no longer: it could not be made, it broke, or the model left."""
 
-    def __init__(self, trouble: Trouble) -> None:
-        super().__init__(PROVIDER, trouble.text, retryable=trouble.retryable)
-        self.reason = trouble.text
-        self.kind: Kind = trouble.kind
-        self.retry_after_s = trouble.retry_after_s
+    def __init__(self, reason: str, kind: Kind, retry_after_s: float | None = None) -> None:
+        super().__init__(PROVIDER, reason, retryable=kind.retryable)
+        self.reason = reason
+        self.kind = kind
+        self.retry_after_s = retry_after_s
 
 
 class ModelLink(Protocol):
