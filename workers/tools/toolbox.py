@@ -80,6 +80,8 @@ class Toolbox:
         return self._tenant_id
 
     def end(self, reason: str) -> None:
+        if self.ending is not None and self.ending.transfer_to:
+            return  # a caller who is to be put through is: models like to say that the call ends, too
         self._session.snapshot.flow[_ENDING] = asdict(Ending(reason))
 
     def transfer(self, number: str) -> None:
@@ -165,6 +167,7 @@ def _arguments(offer: Offer, text: str) -> dict[str, Any]:
         raise ToolError(f"arguments of {len(text)} characters: at most {MAX_CHARACTERS}")
     try:
         arguments = json.loads(text or "{}")  # a model that has none to give may write nothing
+        _json(arguments)  # Python reads more than JSON: NaN, 1e999, half a surrogate pair
     except (ValueError, RecursionError) as error:
         raise ToolError(f"the arguments are not JSON: {error}") from error
     wrong = best_match(offer.arguments.iter_errors(arguments))
@@ -176,7 +179,7 @@ def _arguments(offer: Offer, text: str) -> dict[str, Any]:
 
 
 def _json(value: Any) -> str:
-    """Raises TypeError or ValueError for what no JSON, or no UTF-8, can say."""
+    """Raises TypeError or ValueError for what neither JSON nor UTF-8 can say."""
     text = json.dumps(value, ensure_ascii=False, allow_nan=False)
     text.encode()
     return text
