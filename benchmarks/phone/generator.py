@@ -58,10 +58,11 @@ async def converse(dial: Dial, calls: int, seconds: float, meter: CpuMeter) -> C
     """All calls of one run. Raises NoAnswer when one cannot be made."""
     done = Conversations()
     slots: list[list[Caller]] = [[] for _ in range(FRAME_MS)]
-    warm_up = int((CYCLE_S + 1) / FRAME_S)
+    spread_s = min(CYCLE_S, seconds)
+    warm_up = int((spread_s + 1) / FRAME_S)
     async with asyncio.TaskGroup() as group:
         for number in range(calls):
-            group.create_task(_join(dial, number, CYCLE_S * number / calls, done, slots))
+            group.create_task(_join(dial, number, spread_s * number / calls, done, slots))
         async for tick in ticks(warm_up + int(seconds / FRAME_S)):
             if (tick.seq, tick.offset_ms) == (warm_up, 0):
                 if len(done.callers) < calls:

@@ -69,11 +69,13 @@ def new_session(number: int, model: str) -> Event:
 
 
 def updated(session: Event, change: Event) -> Event:
-    """The session after a partial update."""
+    """The session after a partial update. Another type of format or turn detection replaces the old as a whole."""
     merged = dict(session)
     for name, value in change.items():
         old = merged.get(name)
-        merged[name] = updated(old, value) if isinstance(old, dict) and isinstance(value, dict) else value
+        if isinstance(old, dict) and isinstance(value, dict) and value.get("type") in (None, old.get("type")):
+            value = updated(old, value)
+        merged[name] = value
     return merged
 
 

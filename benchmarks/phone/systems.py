@@ -31,7 +31,7 @@ NUMBER = "+15550100"
 TENANT = f"""\
 id: phone
 backend: relay
-numbers: ["{NUMBER}"]
+phone_numbers: ["{NUMBER}"]
 """
 
 Dial = Callable[[int, Ears], Awaitable[Caller]]
@@ -115,7 +115,7 @@ async def _dial_number(port: int, number: int, ears: Ears) -> Caller:
         raise WireError("the TwiML has no Connect/Stream")
     url = stream.attrib["url"]
     parameters = {one.attrib["name"]: one.attrib["value"] for one in stream.findall("Parameter")}
-    signed = [("X-Twilio-Signature", signature(url, {}))]
+    signed = [("X-Twilio-Signature", signature(AUTH_TOKEN, url, {}))]
     head = upgrade(urlsplit(url).netloc, urlsplit(url).path, signed)
     return await _stream(port, Caller(number, ears, head, parameters, sid))
 
@@ -135,7 +135,7 @@ async def _post(port: int, path: str, form: Mapping[str, str]) -> bytes:
         f"Host: {urlsplit(ORIGIN).netloc}",
         "Content-Type: application/x-www-form-urlencoded",
         f"Content-Length: {len(body)}",
-        f"X-Twilio-Signature: {signature(ORIGIN + path, form)}",
+        f"X-Twilio-Signature: {signature(AUTH_TOKEN, ORIGIN + path, form)}",
         "Connection: close",
     ]
     async with asyncio.timeout(READY_S):
@@ -150,10 +150,10 @@ async def _post(port: int, path: str, form: Mapping[str, str]) -> bytes:
     return rest.partition(b"\r\n\r\n")[2]
 
 
-def signature(url: str, form: Mapping[str, str]) -> str:
+def signature(token: str, url: str, form: Mapping[str, str]) -> str:
     """X-Twilio-Signature: HMAC-SHA1 over the URL and the form's members in the order of their names."""
     signed = url + "".join(name + form[name] for name in sorted(form))
-    return base64.b64encode(hmac.new(AUTH_TOKEN.encode(), signed.encode(), hashlib.sha1).digest()).decode()
+    return base64.b64encode(hmac.new(token.encode(), signed.encode(), hashlib.sha1).digest()).decode()
 
 
 def call_sid(number: int) -> str:

@@ -43,6 +43,7 @@ class Talk:
         self._speaks_at_s = 0.0
         self._barging_since_s: float | None = None
         self._will_barge_in = False
+        self._hears_end = False
         self._answer: int | None = None
         self._cleared: int | None = None
 
@@ -59,6 +60,7 @@ class Talk:
         if self._left == 0:
             self._speaks_at_s = now_s + PATIENCE_S
             self._answer = None
+            self._hears_end = False
         return True
 
     def _begin(self, now_s: float) -> None:
@@ -83,14 +85,15 @@ class Talk:
             self._will_barge_in = (self.answers + self._number) % BARGE_IN_EVERY == 0
             listens_s = self._random.uniform(*BARGE_IN_S) if self._will_barge_in else LONGEST_ANSWER_S
             self._speaks_at_s = now_s + listens_s
-        elif last and not self._will_barge_in:
-            self._speaks_at_s = self.played_until_s + PAUSE_S
+        self._hears_end = last and not self._will_barge_in
 
     def audio(self, now_s: float, duration_s: float) -> None:
         """Audio has arrived; call `piece` first for what begins in it."""
         if self._answer is not None and not self._left and now_s - self.played_until_s > FRAME_S / 10:
             self.gaps_s.append((now_s, now_s - self.played_until_s))
         self.played_until_s = max(self.played_until_s, now_s) + duration_s
+        if self._hears_end and not self._left:
+            self._speaks_at_s = self.played_until_s + PAUSE_S
 
     def clear(self, now_s: float) -> None:
         """What has not been played is dropped."""

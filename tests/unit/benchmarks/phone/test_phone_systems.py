@@ -1,0 +1,49 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from benchmarks.phone import command
+from benchmarks.phone.systems import TENANT, call_sid, signature
+from trunkline.tenants import parse
+
+
+def test_the_signature_is_twilios() -> None:
+    form = {
+        "CallSid": "CA1234567890ABCDE",
+        "Caller": "+14158675310",
+        "Digits": "1234",
+        "From": "+14158675310",
+        "To": "+18005551212",
+    }
+    # The answer of twilio.request_validator.RequestValidator.
+    assert signature("12345", "https://example.com/myapp.php?foo=1&bar=2", form) == "L/OH5YylLD5NRKLltdqwSvS0BnU="
+    assert signature("12345", "wss://gw.example.com/twilio/media", {}) == "xOtUNom2O6Ixz0xt8ODDv8MkQUY="
+
+
+def test_the_tenant_is_one_that_trunkline_takes() -> None:
+    assert parse(TENANT, "the benchmark").backend == "relay"
+
+
+def test_every_call_has_a_sid_of_its_own() -> None:
+    sids = {call_sid(number) for number in range(100)}
+    assert len(sids) == 100
+    assert {len(sid) for sid in sids} == {34}
+
+
+@pytest.mark.system
+@pytest.mark.parametrize("system", ["lean", "starlette"])
+def test_a_yardstick_is_measured(system: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file = tmp_path / "phone.json"
+    command.main(["--calls", "2", "--seconds", "3", "--only", system, "--json", str(file)])
+    result = json.loads(file.read_text())
+    assert (result["system"], result["calls"], result["lost_calls"], result["frames_lost"]) == (system, 2, [], 0)
+    assert result["model"]["answers"] >= 2
+    assert result["answers"] >= 1
+    assert result["samples"]["uplink"] == pytest.approx(2 * 3 * 50, abs=4)
+    assert 0 < result["added_ms"]["p50"] <= result["added_ms"]["p99"]
+    assert result["cpu_s_per_call_min"]["total"] == result["cpu_s_per_call_min"]["relay"] > 0
+    assert result["outside"]["generator"] > 0
+    assert "Phone calls" in capsys.readouterr().out
