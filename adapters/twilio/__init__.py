@@ -1,0 +1,1 @@
+"""The telephone transport: the messages of Twilio Media Streams <-> PCM frames."""

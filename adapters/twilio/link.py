@@ -1,0 +1,310 @@
+"""One Twilio media stream as a session's link: reads the caller's audio, sends the answer's, and learns by marks what
+was heard of it."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections import Counter, deque
+from typing import Any, NamedTuple
+
+from starlette.websockets import WebSocket, WebSocketDisconnect, WebSocketState
+
+from adapters.bridge import Bridge
+from adapters.twilio.protocol import (
+    PIECE_MS,
+    RATE_HZ,
+    SAMPLES_PER_MS,
+    CloseCode,
+    Connected,
+    Dtmf,
+    Heard,
+    Mark,
+    Media,
+    Message,
+    Start,
+    Stop,
+    Timeline,
+    Unknown,
+    compose_clear,
+    compose_mark,
+    compose_media,
+    parse,
+    parse_mark,
+)
+from trunkline.audio.frame import silence
+from trunkline.audio.g711 import pcm_to_ulaw, ulaw_to_pcm
+from trunkline.errors import ClientError
+
+log = logging.getLogger(__name__)
+
+MAX_QUEUED = 1000
+"""Messages Twilio may be behind; then the stream is cut off (the call comes back with another)."""
+STALL_S = 5.0
+"""One message may wait this long for a Twilio that does not read."""
+AHEAD_S = 5.0
+"""How far ahead of real time audio is read."""
+MAX_ERRORS = 20
+"""Wrong messages forgiven on one stream."""
+MESSAGES_PER_S = 500
+"""How fast messages are read; a call has 50 of audio, and 10 marks."""
+MESSAGES_AT_ONCE = 1000
+UNHEARD_KEPT = 64
+"""Pieces whose marks have not come back; the playout's lead is 4."""
+
+
+class Lost(Exception):
+    """The wire is gone, without a goodbye."""
+
+
+class _Piece(NamedTuple):
+    """Up to 100 ms of an answer, and where it ends."""
+
+    turn: int
+    end_ms: int
+    ulaw: bytes
+
+
+class TwilioLink:
+    """One media stream. `opening` reads up to its `start`; then `run` serves until the stream or the session ends.
+
+    `run` never closes the socket: what becomes of the call then must be written down first. `close` does.
+    """
+
+    def __init__(self, websocket: WebSocket) -> None:
+        self._websocket = websocket
+        self._stream_sid = ""
+        self.name = "a stream"
+        """For logs: which call and stream this is, once that is known."""
+        self._timeline = Timeline()
+        self._generation = 0
+        self._unheard: deque[_Piece] = deque(maxlen=UNHEARD_KEPT)
+        self._queue: deque[str] = deque()
+        self._wake = asyncio.Event()
+        self._outcome: str | None = None
+        self._wrong = 0
+        self._unknown: Counter[str] = Counter()
+        self._audio_until_s = 0.0
+        self._messages_until_s = 0.0
+
+    # --- reading
+
+    async def opening(self, timeout_s: float) -> Start:
+        """The stream's `start`. Raises Lost and (fatal) ClientError."""
+        try:
+            async with asyncio.timeout(timeout_s):
+                while True:
+                    message = await self._receive()
+                    if isinstance(message, Start):
+                        break
+                    if message is not None and not isinstance(message, Connected | Unknown):
+                        what = type(message).__name__
+                        raise ClientError("no_start", f"{what} before start", "connected, then start", fatal=True)
+        except TimeoutError:
+            raise ClientError("silent", f"no start within {timeout_s:g} s", "send start at once", fatal=True) from None
+        self._stream_sid = message.stream_sid
+        self.name = f"call {message.call_sid}, stream {message.stream_sid}"
+        return message
+
+    async def _receive(self) -> Message | None:
+        """The next message, or None for a wrong one that was forgiven."""
+        event = await self._websocket.receive()
+        if event["type"] == "websocket.disconnect":
+            raise Lost(f"closed with {event.get('code')}")
+        text = event.get("text")
+        try:
+            if text is None:
+                raise ClientError("binary", "a binary frame", "JSON in text frames")
+            message = parse(text, self._stream_sid)
+        except ClientError as error:
+            self._forgive(error)
+            return None
+        if isinstance(message, Unknown):
+            self._note(message)
+        return message
+
+    def _forgive(self, error: ClientError) -> None:
+        """Count a wrong message; raises the error, as fatal, when it is or was one too many."""
+        self._wrong += 1
+        if error.fatal or self._wrong > MAX_ERRORS:
+            raise ClientError(error.code, error.message, error.hint, fatal=True) from error
+        level = logging.WARNING if self._wrong == 1 else logging.DEBUG
+        log.log(level, "%s: a wrong message: %s (right: %s)", self.name, error.message, error.hint)
+
+    def _note(self, message: Unknown) -> None:
+        if not self._unknown:
+            log.info("%s: %s is not for us; that and the like is ignored", self.name, message.what)
+        if len(self._unknown) < MAX_ERRORS:
+            self._unknown[message.what] += 1
+
+    async def _read(self, bridge: Bridge) -> str:
+        try:
+            while True:
+                message = await self._receive()
+                if isinstance(message, Stop):
+                    return "hung_up"
+                if message is not None:
+                    await self._handle(bridge, message)
+                await self._pace()
+        except Lost as lost:
+            log.info("%s: %s", self.name, lost)
+            return "lost"
+        except ClientError as error:
+            log.warning("%s refused after %d wrong messages: %s", self.name, self._wrong, error.message)
+            return "refused"
+
+    async def _handle(self, bridge: Bridge, message: Message) -> None:
+        match message:
+            case Media():
+                await self._media(bridge, message)
+            case Mark():
+                self._marked(bridge, message)
+            case Dtmf():
+                bridge.dtmf(message.digit)
+            case Start():
+                self._forgive(ClientError("late_start", "a second start", "one start a stream"))
+
+    async def _media(self, bridge: Bridge, media: Media) -> None:
+        hole_ms = self._timeline.place(media)
+        if hole_ms is None:
+            return
+        if hole_ms:
+            bridge.audio(silence(hole_ms, RATE_HZ))
+        bridge.audio(ulaw_to_pcm(media.ulaw))
+        now_s = time.monotonic()
+        length_s = hole_ms / 1000 + len(media.ulaw) / RATE_HZ
+        self._audio_until_s = max(self._audio_until_s, now_s) + length_s
+        if self._audio_until_s - now_s > AHEAD_S:
+            await asyncio.sleep(self._audio_until_s - now_s - AHEAD_S)
+
+    async def _pace(self) -> None:
+        """Wait while messages come too fast; a message counts as `1 / MESSAGES_PER_S` of time."""
+        now_s = time.monotonic()
+        self._messages_until_s = max(self._messages_until_s, now_s) + 1 / MESSAGES_PER_S
+        ahead_s = self._messages_until_s - now_s - MESSAGES_AT_ONCE / MESSAGES_PER_S
+        if ahead_s > 0:
+            await asyncio.sleep(ahead_s)
+
+    def _marked(self, bridge: Bridge, mark: Mark) -> None:
+        """Of marks that a clear sent back nothing was heard; they are of an older generation."""
+        heard = parse_mark(mark.name)
+        if heard is None or heard.generation != self._generation:
+            return
+        while self._unheard and (self._unheard[0].turn, self._unheard[0].end_ms) <= (heard.turn, heard.ms):
+            self._unheard.popleft()
+        bridge.played(heard.turn, heard.ms)
+
+    # --- adapters.link.Link
+
+    def play(self, turn: int, offset_ms: int, pcm: bytes, sentence_end: bool) -> None:
+        ulaw = pcm_to_ulaw(pcm)
+        for start in range(0, len(ulaw), PIECE_MS * SAMPLES_PER_MS):
+            part = ulaw[start : start + PIECE_MS * SAMPLES_PER_MS]
+            self._send(_Piece(turn, offset_ms + (start + len(part)) // SAMPLES_PER_MS, part))
+
+    def _send(self, piece: _Piece) -> None:
+        self._unheard.append(piece)
+        mark = Heard(self._generation, piece.turn, piece.end_ms).name
+        self._queue.append(compose_media(self._stream_sid, piece.ulaw))
+        self._queue.append(compose_mark(self._stream_sid, mark))
+        self._wake.set()
+
+    def event(self, seq: int, name: str, data: dict[str, Any]) -> None:
+        pass  # a telephone shows nothing
+
+    def clear(self, turn: int) -> None:
+        later = [piece for piece in self._unheard if piece.turn > turn]
+        self._forget()
+        for piece in later:
+            self._send(piece)
+
+    def pause(self, turn: int) -> bool:
+        self._forget()
+        return False  # Twilio cannot hold what it has
+
+    def _forget(self) -> None:
+        """Throw away what waits here and at Twilio: marks that come back from now on say nothing."""
+        self._generation += 1
+        self._unheard.clear()
+        self._queue.clear()
+        self._queue.append(compose_clear(self._stream_sid))
+        self._wake.set()
+
+    def end(self, reason: str) -> None:
+        self._finish("ended")
+
+    def replaced(self) -> None:
+        self._finish("replaced")
+
+    # --- ours
+
+    def send_away(self) -> None:
+        """This gateway is going: the call is to come back by another stream."""
+        self._finish("sent_away")
+
+    def _finish(self, outcome: str) -> None:
+        self._outcome = self._outcome or outcome
+        self._wake.set()
+
+    # --- writing
+
+    async def run(self, bridge: Bridge) -> str:
+        """Serve until it ends; says how: `hung_up` (Twilio said so), `lost`, `refused` (it sent too much that was
+        wrong), `replaced` (the call has another stream), `sent_away`, or `ended` (by us)."""
+        async with asyncio.TaskGroup() as group:
+            reader = group.create_task(self._read(bridge))
+            writer = group.create_task(self._write())
+            await asyncio.wait((reader, writer), return_when=asyncio.FIRST_COMPLETED)
+            ended = reader if reader.done() else writer
+            reader.cancel()
+            writer.cancel()
+        self._summarise()
+        return ended.result()
+
+    def _summarise(self) -> None:
+        timeline = self._timeline
+        if self._wrong or self._unknown or timeline.dropped or timeline.filled_ms or timeline.skipped_ms:
+            log.info(
+                "%s: %d wrong messages, %d not for us, %d late or double; holes of %d ms filled, of %d ms skipped",
+                self.name,
+                self._wrong,
+                self._unknown.total(),
+                timeline.dropped,
+                timeline.filled_ms,
+                timeline.skipped_ms,
+            )
+
+    async def _write(self) -> str:
+        while True:
+            await self._wake.wait()
+            self._wake.clear()
+            if not await self._flush():
+                return "lost"
+            if self._outcome is not None:
+                return self._outcome
+
+    async def _flush(self) -> bool:
+        """Send what is queued. False when Twilio is gone or does not read."""
+        try:
+            async with asyncio.timeout(STALL_S) as deadline:
+                while self._queue:
+                    if len(self._queue) > MAX_QUEUED:
+                        log.warning("%s does not read: %d messages behind", self.name, len(self._queue))
+                        return False
+                    await self._websocket.send_text(self._queue.popleft())
+                    deadline.reschedule(asyncio.get_running_loop().time() + STALL_S)
+        except (TimeoutError, WebSocketDisconnect, RuntimeError) as error:
+            log.info("%s lost while sending: %r", self.name, error)
+            return False
+        return True
+
+    async def close(self, code: CloseCode) -> None:
+        """Close the socket, if it is not closed yet."""
+        if self._websocket.application_state is not WebSocketState.CONNECTED:
+            return
+        try:
+            async with asyncio.timeout(STALL_S):
+                await self._websocket.close(code)
+        except (TimeoutError, WebSocketDisconnect, RuntimeError) as error:
+            log.debug("%s was closed already: %r", self.name, error)
