@@ -69,6 +69,7 @@ class Caller(Socket):
     def opened(self, first_line: str, headers: dict[str, str]) -> None:
         if " 101 " not in first_line:
             self._end(f"no WebSocket: {first_line}")
+            self.transport.close()
             return
         self.send(b'{"event":"connected","protocol":"Call","version":"1.0.0"}')
         self.send(json.dumps(self._start).encode())
@@ -88,9 +89,11 @@ class Caller(Socket):
             f'"track":"inbound","chunk":"{self._frames}","timestamp":"{self._frames * 20}",'
             f'"payload":"{audio.marked(key, rest)}"}}}}'
         )
-        self._ears.sent.note(key, now_s)
-        self.transport.write(frame(TEXT, message.encode(), _ZERO_MASK))
-        return now_s
+        data = frame(TEXT, message.encode(), _ZERO_MASK)
+        sent_s = time.monotonic()
+        self._ears.sent.note(key, sent_s)
+        self.transport.write(data)
+        return sent_s
 
     def text(self, payload: bytes) -> None:
         if b'"payload"' in payload:
