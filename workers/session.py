@@ -144,16 +144,18 @@ class LiveSession:
             case Superseded():
                 if message.epoch > self.record.epoch:
                     self.lost.set()
+            case Control(action="hang_up"):  # its gateway, which would have been told, is gone
+                self.give_up_on_caller("hung_up")
             case _:
                 log.warning("session %s: a worker takes no %s", self.id, type(message).__name__)
 
-    def give_up_on_caller(self) -> None:
-        """The caller did not come back in time."""
+    def give_up_on_caller(self, reason: str = "caller_lost") -> None:
+        """The caller did not come back in time, or is known to be gone for good."""
         if self.given_up:
             return
         self.given_up = True
         self.begun.set()
-        self._deliver(Hangup(self.id, self._uplink.expected, "caller_lost"))
+        self._deliver(Hangup(self.id, self._uplink.expected, reason))
 
     @property
     def gaps(self) -> int:

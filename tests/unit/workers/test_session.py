@@ -12,6 +12,7 @@ from trunkline.bus.messages import (
     Attached,
     Clear,
     Committed,
+    Control,
     DownlinkAudio,
     Event,
     Hangup,
@@ -143,6 +144,15 @@ async def test_a_hangup_ends_the_inbox(live: LiveSession) -> None:
     live.give_up_on_caller()
     live.receive(audio(0))
     assert [message async for message in live.inbox()] == [Hangup("s", 0, "caller_lost")]
+
+
+async def test_a_call_known_to_be_over_ends_without_its_gateway(bus: Bus) -> None:
+    live = made(bus)
+    live.receive(Control("s", "hang_up"))
+    assert live.begun.is_set()
+    assert live.given_up
+    live.receive(Control("s", "hang_up"))
+    assert [message async for message in live.inbox()] == [Hangup("s", 0, "hung_up")]
 
 
 async def test_speech_is_cut_to_frames_and_placed(live: LiveSession, bus: Bus) -> None:
