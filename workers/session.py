@@ -142,8 +142,7 @@ class LiveSession:
             case LinkResumed():
                 self._link_resumed(message)
             case Superseded():
-                if message.epoch > self.record.epoch:
-                    self.lost.set()
+                self._superseded(message)
             case Control(action="hang_up"):  # its gateway, which would have been told, is gone
                 self.give_up_on_caller("hung_up")
             case _:
@@ -317,6 +316,10 @@ class LiveSession:
     def _unheard(self, message: DownlinkAudio, turn: int, ms: int) -> bool:
         end_ms = message.offset_ms + len(message.pcm) * FRAME_MS // bytes_in(FRAME_MS, self.rate_hz)
         return message.turn > turn or (message.turn == turn and end_ms > ms)
+
+    def _superseded(self, message: Superseded) -> None:
+        if message.epoch > self.record.epoch:
+            self.lost.set()
 
     def _link_resumed(self, message: LinkResumed) -> None:
         if message.link < self.record.link:
