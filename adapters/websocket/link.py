@@ -14,15 +14,18 @@ from starlette.websockets import WebSocket, WebSocketDisconnect, WebSocketState
 from adapters.bridge import Bridge
 from adapters.websocket import files
 from adapters.websocket.protocol import (
+    MAX_SESSION_BYTES,
     Audio,
     Cancel,
     ClientMessage,
     CloseCode,
     Commit,
     Played,
+    SessionUpdate,
     Start,
     Stop,
     Text,
+    ToolOutput,
     compose,
     compose_error,
     parse_binary,
@@ -47,6 +50,9 @@ MESSAGES_PER_S = 500
 """How fast messages are read: audio in pieces of 2.5 ms comes at 400."""
 MESSAGES_AT_ONCE = 1000
 """Read without waiting: a client that comes back sends 15 s of audio in pieces of 20 ms."""
+MESSAGE_BYTES = 1024
+"""A tool's output counts as a message for each of these, and an update as the longest: they are kept until a worker has
+dealt with them."""
 REFUSED = (1002, 1007, 1009)
 """Closed below us for what the client sent (docs/websocket.md): it does not come back."""
 
@@ -140,7 +146,7 @@ class WebSocketLink:
                     return "stop"
                 if message is not None:
                     await self._handle(bridge, message)
-                await self._pace()
+                await self._pace(_weight(message))
         except Lost:
             return "lost"
         except ClientError as error:
@@ -159,6 +165,10 @@ class WebSocketLink:
                 bridge.client_event("commit")
             case Cancel():
                 bridge.client_event("cancel")
+            case SessionUpdate():
+                bridge.client_event("session_update", session=message.session)
+            case ToolOutput():
+                bridge.client_event("tool_output", call_id=message.call_id, output=message.output)
             case Start():
                 self._forgive(
                     ClientError("late_start", "start is not the first message", "open a new socket to start anew")
@@ -174,10 +184,10 @@ class WebSocketLink:
         elif ahead_ms > self._ahead_ms:
             await asyncio.sleep((ahead_ms - self._ahead_ms) / 1000)
 
-    async def _pace(self) -> None:
+    async def _pace(self, messages: int) -> None:
         """Wait while messages come too fast; a message counts as `1 / MESSAGES_PER_S` of time."""
         now_s = time.monotonic()
-        self._messages_until_s = max(self._messages_until_s, now_s) + 1 / MESSAGES_PER_S
+        self._messages_until_s = max(self._messages_until_s, now_s) + messages / MESSAGES_PER_S
         ahead_s = self._messages_until_s - now_s - MESSAGES_AT_ONCE / MESSAGES_PER_S
         if ahead_s > 0:
             await asyncio.sleep(ahead_s)
@@ -309,3 +319,14 @@ class WebSocketLink:
         else:
             await self._websocket.send_text(compose(self._seq, "audio", about))
             await self._websocket.send_bytes(data)
+
+
+def _weight(message: ClientMessage | None) -> int:
+    """How many messages this one counts as."""
+    match message:
+        case ToolOutput():
+            return 1 + len(message.output) // MESSAGE_BYTES
+        case SessionUpdate():
+            return MAX_SESSION_BYTES // MESSAGE_BYTES
+        case _:
+            return 1

@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from enum import IntEnum
 from typing import Any, Literal, NoReturn
 
+from trunkline.bus import codec
+from trunkline.bus.messages import ClientEvent
 from trunkline.errors import ClientError
 
 RATES_HZ = (8000, 16000, 24000, 48000)
@@ -20,6 +22,11 @@ MAX_MESSAGE_BYTES = 128 * 1024
 """Larger ones never get here: the server closes with 1009."""
 MAX_TEXT = 4000
 MAX_NAME = 128
+MAX_OUTPUT_BYTES = 32 * 1024
+"""Of a tool's answer; the model reads all of it."""
+MAX_DEPTH = 16
+MAX_SESSION_BYTES = 64 * 1024
+"""Of a session.update: the longest instructions in most scripts, and what else there is."""
 
 Encoding = Literal["binary", "base64"]
 Output = Literal["pcm", "wav", "mp3"]
@@ -77,11 +84,24 @@ class Played:
 
 
 @dataclass(frozen=True, slots=True)
+class SessionUpdate:
+    session: dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class ToolOutput:
+    """What the client's tool answered, in words for the model."""
+
+    call_id: str
+    output: str
+
+
+@dataclass(frozen=True, slots=True)
 class Stop:
     pass
 
 
-ClientMessage = Start | Audio | Commit | Cancel | Text | Played | Stop
+ClientMessage = Start | Audio | Commit | Cancel | Text | Played | SessionUpdate | ToolOutput | Stop
 
 
 def parse_binary(data: bytes) -> Audio:
@@ -163,13 +183,55 @@ def _played(message: dict[str, Any]) -> Played:
     return Played(_count(message, "turn"), _count(message, "ms"))
 
 
+def _session_update(message: dict[str, Any]) -> SessionUpdate:
+    session = message.get("session")
+    hint = '{"type":"session.update","session":{"instructions":"Speak German."}}'
+    if not isinstance(session, dict):
+        raise ClientError("bad_session", f"session is a {type(session).__name__}", hint)
+    if _is_deeper(session, MAX_DEPTH):
+        raise ClientError("bad_session", "session is nested too deeply", hint)
+    try:
+        # It goes on as it is, and there is JSON that the bus does not carry: an integer of 70 bits, half a character.
+        size = len(codec.encode([ClientEvent("", 0, "session_update", {"session": session})]))
+    except (ValueError, OverflowError) as error:
+        raise ClientError("bad_session", f"session cannot be passed on: {error}", hint) from error
+    if size > MAX_SESSION_BYTES:
+        raise ClientError("bad_session", f"a session of {size} bytes", f"at most {MAX_SESSION_BYTES}")
+    return SessionUpdate(session)
+
+
+def _is_deeper(value: Any, depth: int) -> bool:
+    inner = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+    return depth == 0 or any(_is_deeper(each, depth - 1) for each in inner)
+
+
+def _tool_output(message: dict[str, Any]) -> ToolOutput:
+    call_id = _name(message, "call_id")
+    if call_id is None:
+        raise ClientError("bad_field", "an output without call_id", "the call_id of the tool_call that it answers")
+    output = message.get("output")
+    if "output" not in message:
+        raise ClientError("bad_output", "function_call_output without output", "a text, or any other JSON")
+    try:
+        text = output if isinstance(output, str) else json.dumps(output, ensure_ascii=False, allow_nan=False)
+        size = len(text.encode())
+    except (ValueError, RecursionError) as error:
+        raise ClientError("bad_output", f"output cannot be passed on: {error}", "a text, or any other JSON") from error
+    if size > MAX_OUTPUT_BYTES:
+        raise ClientError("bad_output", f"an output of {size} bytes", f"at most {MAX_OUTPUT_BYTES}")
+    return ToolOutput(call_id, text)
+
+
 _PARSERS: dict[str, Callable[[dict[str, Any]], ClientMessage]] = {
     "start": _start,
     "audio": _audio,
     "input_audio_buffer.commit": lambda _: Commit(),
     "response.cancel": lambda _: Cancel(),
     "text": _text,
+    "input_text": _text,
     "played": _played,
+    "session.update": _session_update,
+    "function_call_output": _tool_output,
     "stop": lambda _: Stop(),
 }
 

@@ -27,6 +27,8 @@ AT_ONCE = 8
 """Calls of one session that may run at the same time; the model is told of any more that they failed."""
 MAX_CHARACTERS = 32 * 1024
 """Of a call's arguments, and of what the model is told."""
+MAX_DEPTH = 32
+"""Of what a client is told."""
 _ENDING = "ending"
 
 
@@ -88,7 +90,10 @@ class Toolbox:
         self._session.snapshot.flow[_ENDING] = asdict(Ending("transferred", number))
 
     def event(self, name: str, /, **data: Any) -> None:
-        # What the bus cannot carry (an integer of 70 bits) fails here, where it is one call's fault, and not there.
+        # What the bus or a client cannot carry (an integer of 70 bits, a depth of 900) fails here, where it is one
+        # call's fault, and not there.
+        if _is_deeper(data, MAX_DEPTH):
+            raise ValueError(f"event {name} is nested too deeply")
         codec.encode([Event(self.session_id, 0, 0, name, data)])
         self._session.event(name, **data)
 
@@ -183,6 +188,11 @@ def _json(value: Any) -> str:
     text = json.dumps(value, ensure_ascii=False, allow_nan=False)
     text.encode()
     return text
+
+
+def _is_deeper(value: Any, depth: int) -> bool:
+    inner = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+    return depth == 0 or any(_is_deeper(each, depth - 1) for each in inner)
 
 
 def _failure(why: str) -> str:

@@ -237,6 +237,10 @@ async def test_a_cancelled_call_is_over_for_the_client_too(box: Toolbox, events:
     assert again.result() == "now"
 
 
-async def test_arguments_that_the_bus_cannot_carry_fail_their_call_only(box: Toolbox, events: Events) -> None:
-    assert await told(box, '{"page": "a", "scroll": ' + "9" * 30 + "}", "show_page") == {"error": "show_page failed"}
+@pytest.mark.parametrize("scroll", ["9" * 30, "[" * 600 + "]" * 600])
+async def test_arguments_that_cannot_reach_the_client_fail_their_call_only(
+    toolbox: Callable[..., Toolbox], events: Events, scroll: str
+) -> None:
+    box = toolbox(client_tools=[SHOW_PAGE | {"parameters": {"type": "object"}}])
+    assert await told(box, f'{{"scroll": {scroll}}}', "show_page") == {"error": "show_page failed"}
     assert [name for name, _ in events] == ["tool_result"]

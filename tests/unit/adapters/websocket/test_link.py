@@ -14,6 +14,7 @@ from adapters.websocket import link as module
 from adapters.websocket.link import Lost, WebSocketLink
 from adapters.websocket.protocol import CloseCode, Start, Stop, Text
 from trunkline.bus.messages import ClientEvent, Message, UplinkAudio
+from trunkline.bus.messages import Text as TextMessage
 from trunkline.errors import ClientError
 
 RATE_HZ = 16000
@@ -97,6 +98,51 @@ async def test_what_is_read_goes_to_the_bridge(
     assert await made().run(bridge, Text("first")) == "stop"
     assert [type(message).__name__ for message in bus.sent] == ["Text", "UplinkAudio", "ClientEvent", "ClientEvent"]
     assert bus.sent[1:3] == [UplinkAudio("s", 1, 0, FRAME), ClientEvent("s", 2, "commit", {})]
+
+
+async def test_what_is_for_the_backend_goes_there(
+    made: Callable[..., WebSocketLink], socket: Socket, bridge: Bridge, bus: Bus
+) -> None:
+    for message in (
+        {"type": "session.update", "session": {"voice": "cedar"}},
+        {"type": "function_call_output", "call_id": "c1", "output": {"shown": True}},
+        {"type": "input_text", "text": "hello"},
+        {"type": "stop"},
+    ):
+        socket.says(json.dumps(message))
+    assert await made().run(bridge, None) == "stop"
+    assert bus.sent == [
+        ClientEvent("s", 0, "session_update", {"session": {"voice": "cedar"}}),
+        ClientEvent("s", 1, "tool_output", {"call_id": "c1", "output": '{"shown": true}'}),
+        TextMessage("s", 2, "hello"),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("message", "at_once"),
+    [
+        ({"type": "function_call_output", "call_id": "c1", "output": "x" * 10 * 1024}, 10),
+        ({"type": "session.update", "session": {}}, 2),
+    ],
+)
+async def test_long_messages_count_as_several(
+    made: Callable[..., WebSocketLink],
+    socket: Socket,
+    bridge: Bridge,
+    bus: Bus,
+    monkeypatch: pytest.MonkeyPatch,
+    message: dict[str, Any],
+    at_once: int,
+) -> None:
+    monkeypatch.setattr(module, "MESSAGES_PER_S", 1)
+    monkeypatch.setattr(module, "MESSAGES_AT_ONCE", 100)
+    for _ in range(20):
+        socket.says(json.dumps(message))
+    running = asyncio.create_task(made().run(bridge, None))
+    await asyncio.sleep(0.05)
+    assert len(bus.sent) == at_once, "the others are not read before their time"
+    running.cancel()
+    await asyncio.wait([running])
 
 
 @pytest.mark.parametrize(("code", "outcome"), [(1000, "stop"), (1001, "lost"), (1006, "lost"), (1005, "lost")])

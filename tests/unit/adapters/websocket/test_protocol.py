@@ -10,19 +10,25 @@ from hypothesis import strategies as st
 
 from adapters.websocket.protocol import (
     MAX_NAME,
+    MAX_OUTPUT_BYTES,
+    MAX_SESSION_BYTES,
     MAX_TEXT,
     Audio,
     Cancel,
     Commit,
     Played,
+    SessionUpdate,
     Start,
     Stop,
     Text,
+    ToolOutput,
     compose,
     compose_error,
     parse_binary,
     parse_text,
 )
+from trunkline.bus import codec
+from trunkline.bus.messages import ClientEvent
 from trunkline.errors import ClientError
 
 
@@ -54,6 +60,20 @@ def say(**message: Any) -> str:
         ({"type": "text", "text": " Grüezi "}, Text("Grüezi")),
         ({"type": "text", "text": "x" * MAX_TEXT}, Text("x" * MAX_TEXT)),
         ({"type": "played", "turn": 2, "ms": 400.7}, Played(2, 400)),
+        ({"type": "input_text", "text": "the same"}, Text("the same")),
+        (
+            {"type": "session.update", "session": {"instructions": "Deutsch, bitte.", "turn_detection": None}},
+            SessionUpdate({"instructions": "Deutsch, bitte.", "turn_detection": None}),
+        ),
+        ({"type": "session.update", "session": {}}, SessionUpdate({})),
+        ({"type": "function_call_output", "call_id": "c1", "output": "für dich"}, ToolOutput("c1", "für dich")),
+        ({"type": "function_call_output", "call_id": "c1", "output": ""}, ToolOutput("c1", "")),
+        ({"type": "function_call_output", "call_id": "c1", "output": None}, ToolOutput("c1", "null")),
+        ({"type": "function_call_output", "call_id": "c1", "output": {"ä": [1]}}, ToolOutput("c1", '{"ä": [1]}')),
+        (
+            {"type": "function_call_output", "call_id": "c1", "output": "x" * MAX_OUTPUT_BYTES},
+            ToolOutput("c1", "x" * MAX_OUTPUT_BYTES),
+        ),
         ({"type": "stop"}, Stop()),
     ],
 )
@@ -120,6 +140,22 @@ def test_audio_is_whole_samples() -> None:
         (say(type="start", audio=[]), "bad_field"),
         (say(type="start", received="all"), "bad_field"),
         (say(type="start", received={"seq": -1}), "bad_field"),
+        (say(type="input_text", text=5), "bad_text"),
+        (say(type="session.update"), "bad_session"),
+        (say(type="session.update", session="louder"), "bad_session"),
+        (say(type="session.update", session={"speed": 2**70}), "bad_session"),
+        (say(type="session.update", session={"voice": "\ud800"}), "bad_session"),
+        (say(type="session.update", session={"\udfff": 1}), "bad_session"),
+        (say(type="session.update", session={"instructions": "x" * MAX_SESSION_BYTES}), "bad_session"),
+        ('{"type":"session.update","session":{"a":%s1%s}}' % ("[" * 600, "]" * 600), "bad_session"),  # noqa: UP031
+        (say(type="function_call_output", output="5"), "bad_field"),
+        (say(type="function_call_output", call_id=5, output="5"), "bad_field"),
+        (say(type="function_call_output", call_id="c" * (MAX_NAME + 1), output="5"), "bad_field"),
+        (say(type="function_call_output", call_id="c1"), "bad_output"),
+        (say(type="function_call_output", call_id="c1", output="x" * (MAX_OUTPUT_BYTES + 1)), "bad_output"),
+        (say(type="function_call_output", call_id="c1", output="ä" * (MAX_OUTPUT_BYTES // 2 + 1)), "bad_output"),
+        (say(type="function_call_output", call_id="c1", output={"a": "\udc00"}), "bad_output"),
+        ('{"type":"function_call_output","call_id":"c1","output":[1e999]}', "bad_output"),
     ],
     ids=lambda value: value[:50],
 )
@@ -165,15 +201,21 @@ JSON = st.recursive(
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
     max_leaves=5,
 )
-KINDS = ["start", "audio", "input_audio_buffer.commit", "response.cancel", "text", "played", "stop"]
-KEYS = ["tenant", "conversation_id", "audio", "output", "resume", "received", "data", "text", "turn", "ms"]
+KINDS = (
+    "start audio input_audio_buffer.commit response.cancel text played session.update function_call_output stop"
+).split()
+KEYS = "tenant conversation_id audio output resume received data text turn ms session call_id".split()
 
 
 @given(st.sampled_from(KINDS), st.dictionaries(st.sampled_from(KEYS), JSON))
 def test_any_json_is_understood_or_refused(kind: str, fields: dict[str, Any]) -> None:
     told = ""
     try:
-        parse_text(say(type=kind, **fields))
+        match parse_text(say(type=kind, **fields)):
+            case SessionUpdate(session):
+                codec.encode([ClientEvent("s", 0, "session_update", {"session": session})])
+            case ToolOutput(call_id, output):
+                codec.encode([ClientEvent("s", 0, "tool_output", {"call_id": call_id, "output": output})])
     except ClientError as error:
         told = compose_error(0, error)
     told.encode()
