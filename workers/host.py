@@ -185,11 +185,14 @@ class Host:
             await self._keep_place(ours, entry)
             return
         record = await self._records.read(entry.session)
-        if record is None or record.closed:
+        if record is None:
             await self._dispatch.done(entry)
             return
-        if record.blamed >= BLAMED_TOO_OFTEN:
+        if record.blamed >= BLAMED_TOO_OFTEN:  # also one that is closed: a worker may have died over giving it up
             await self._give_up(entry, record)
+            return
+        if record.closed:
+            await self._dispatch.done(entry)
             return
         tenant = await self._tenants.get(record.tenant) or Tenant(id=record.tenant, backend=record.backend)
         record.epoch = await self._records.attach(entry.session, self._inbox.lane)

@@ -16,6 +16,8 @@ from trunkline.errors import BusError
 CLAIM_BLOCK_MS = 1000
 SCAN = 10_000
 """Entries looked at in one listing of what a worker has pending."""
+RECENT = 100
+"""Dead letters looked at for one that a session has already."""
 
 # Renewing must not steal back what others took from a worker that slept: list what is still ours, renew just that.
 _RENEW = """
@@ -125,8 +127,10 @@ class Dispatch:
         await self.done(entry)
 
     async def give_up(self, entry: Entry, why: str) -> None:
-        """Move a session to the dead letters."""
-        await self._redis.ask("XADD", keys.DEAD_LETTERS, "MAXLEN", "~", 1000, "*", "s", entry.session, "why", why)
+        """Move a session to the dead letters, once: a worker that dies over it leaves it to the next."""
+        recent = await self._redis.ask("XREVRANGE", keys.DEAD_LETTERS, "+", "-", "COUNT", RECENT)
+        if not any(entry.session.encode() in fields for _, fields in recent):
+            await self._redis.ask("XADD", keys.DEAD_LETTERS, "MAXLEN", "~", 1000, "*", "s", entry.session, "why", why)
         await self.done(entry)
 
     async def forget_consumer(self, backend: str, consumer: str) -> None:

@@ -145,10 +145,20 @@ async def test_a_session_that_keeps_failing_is_given_up_and_its_caller_told(stag
     await stage.call("bad")
     await stage.call("good")
     await until(lambda: Control("bad", "give_up") in stage.told)
+    await until(lambda: _is(stage.redis.ask("XLEN", keys.DEAD_LETTERS), 1))
     assert stage.begun.count("bad") == module.BLAMED_TOO_OFTEN
     assert (await stage.record("bad")).closed == "failed"
-    assert await stage.redis.ask("XLEN", keys.DEAD_LETTERS) == 1
     assert len(host) == 1, "its neighbour notices nothing"
+
+
+async def test_who_finds_a_session_that_was_not_wholly_given_up_ends_that(stage: Stage) -> None:
+    await stage.call("bad")
+    await stage.redis.ask("HSET", keys.session("bad"), "blamed", module.BLAMED_TOO_OFTEN)
+    await stage.records.close("bad", "failed")  # and then its worker died
+    stage.worker("worker-1")
+    await until(lambda: _is(stage.dispatch.waiting("probe"), 0))
+    assert await stage.redis.ask("XLEN", keys.DEAD_LETTERS) == 1
+    assert stage.begun == []
 
 
 @pytest.mark.parametrize("damage", ["snapshot", "rate_hz", "tenant"])
@@ -198,9 +208,10 @@ async def test_a_worker_that_leaves_hands_over_at_rest(stage: Stage) -> None:
     await stage.call("one")
     await until(lambda: stage.begun == ["one"])
     second, _ = stage.worker("worker-2")
+    served = first._served["one"]
     first.drain()
     await until(lambda: stage.begun == ["one", "one"])
-    first._served["one"].live.lost.set()  # as the gateway's Superseded does
+    served.live.lost.set()  # as the gateway's Superseded does
     await asyncio.wait_for(task, 2)
     assert (len(first), len(second)) == (0, 1)
     assert await stage.dispatch.waiting("probe") == 1
