@@ -59,11 +59,12 @@ async def test_cancel_at_any_moment(stt: SpeechToText) -> None:
     utterance.push(pcm)
     await utterance.finish()
     utterance.cancel()
-    utterance = stt.utterance()
-    utterance.push(pcm)
-    waiting = asyncio.ensure_future(utterance.finish())
-    await asyncio.sleep(0.01)
-    waiting.cancel()
-    with pytest.raises(asyncio.CancelledError):
-        await waiting
+    for after_s in (0, 0.01, 0.1):
+        utterance = stt.utterance()
+        utterance.push(pcm)
+        waiting = asyncio.ensure_future(utterance.finish())
+        await asyncio.sleep(after_s)
+        waiting.cancel()
+        await asyncio.wait([waiting])
+        assert waiting.cancelled() or after_s > 0, "it may have been quicker"
     assert await heard(stt, pcm)

@@ -172,6 +172,8 @@ class StandIn:
         self.callers: list[Caller] = []
         self.refuse_tokens = False
         self.away = False
+        self.refused_s: list[float] = []
+        """When, on the loop's clock, sockets were refused while it was away."""
         self.greet_with: tuple[dict[str, Any], int] | None = None
         """An `error` and a close code, instead of a session."""
         self.url = ""
@@ -227,6 +229,7 @@ class StandIn:
 
     async def _door(self, websocket: WebSocket) -> None:
         if self.away:
+            self.refused_s.append(asyncio.get_running_loop().time())
             await websocket.close()
             return
         await websocket.accept()

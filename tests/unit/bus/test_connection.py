@@ -1,8 +1,9 @@
 from __future__ import annotations
 
 import asyncio
+import tempfile
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
@@ -20,15 +21,22 @@ async def redis(redis_url: str) -> AsyncIterator[Redis]:
 
 
 @pytest.fixture
-async def mute(tmp_path: Path) -> AsyncIterator[Redis]:
+def directory() -> Iterator[Path]:
+    """A folder with a short name. (Not pytest's tmp_path: a Unix socket's path has room for 107 bytes.)"""
+    with tempfile.TemporaryDirectory(prefix="trunkline-test-") as name:
+        yield Path(name)
+
+
+@pytest.fixture
+async def mute(directory: Path) -> AsyncIterator[Redis]:
     """A server that takes everything and answers nothing: what a half-open connection looks like."""
 
     async def swallow(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.read()
         writer.close()
 
-    server = await asyncio.start_unix_server(swallow, tmp_path / "mute")
-    connections = Redis(f"unix://{tmp_path}/mute")
+    server = await asyncio.start_unix_server(swallow, directory / "mute")
+    connections = Redis(f"unix://{directory}/mute")
     yield connections
     await connections.close()
     server.close()
@@ -77,8 +85,8 @@ async def test_a_script_survives_a_server_that_forgot_it(redis: Redis) -> None:
         await redis.script("return redis.call('NOSUCH')")("key")
 
 
-async def test_nobody_there(tmp_path: Path) -> None:
-    nobody = Redis(f"unix://{tmp_path}/nobody")
+async def test_nobody_there(directory: Path) -> None:
+    nobody = Redis(f"unix://{directory}/nobody")
     with pytest.raises(BusError):
         await nobody.ask("PING")
     with pytest.raises(BusError):
@@ -98,7 +106,7 @@ async def test_no_wait_for_a_mute_server_is_longer_than_said(mute: Redis, monkey
         await mute.ask_all([("PING",)])
     with pytest.raises(BusError):
         await mute.line().ask("PING", block_s=0.02)
-    assert time.monotonic() - started < 1
+    assert time.monotonic() - started < 2, "what the product waits for one of them"
 
 
 @pytest.mark.parametrize("blocking", [True, False])
@@ -107,7 +115,7 @@ async def test_a_cancelled_wait_ends_at_once(mute: Redis, blocking: bool) -> Non
     asking = asyncio.ensure_future(work)
     await asyncio.sleep(0.02)
     asking.cancel()
-    done, _ = await asyncio.wait([asking], timeout=1)
+    done, _ = await asyncio.wait([asking], timeout=5)
     assert done
     assert asking.cancelled()
 
@@ -121,4 +129,4 @@ async def test_no_cancellation_is_swallowed(redis: Redis) -> None:
         task = asyncio.create_task(busy())
         await asyncio.sleep(number / 10_000)
         task.cancel()
-        assert (await asyncio.wait([task], timeout=1))[0], "on Python 3.11 redis-py's own timeouts swallow some"
+        assert (await asyncio.wait([task], timeout=5))[0], "on Python 3.11 redis-py's own timeouts swallow some"

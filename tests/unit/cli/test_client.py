@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from itertools import pairwise
 from typing import Any
 
@@ -46,6 +46,13 @@ def track_of(caller: Caller) -> bytes:
     return caller.heard[first.at * 2 : (last.at + last.length) * 2]
 
 
+async def until(condition: Callable[[], bool]) -> None:
+    """Wait for what no event tells of."""
+    async with asyncio.timeout(10):
+        while not condition():  # noqa: ASYNC110
+            await asyncio.sleep(0.005)
+
+
 async def answer(served: Served, turn: int, pcm: bytes) -> None:
     await served.say(turn, pcm)
     await served.send("response_done", turn=turn)
@@ -57,7 +64,7 @@ async def test_speech_arrives_sample_for_sample_and_in_real_time(stand_in: Stand
         served = await stand_in.caller()
         before_s = caller.now_s
         await caller.say(speech)
-        assert caller.now_s - before_s == pytest.approx(0.3, abs=0.08)
+        assert caller.now_s - before_s > 0.3 - 0.04, "faster than anybody speaks"
         await served.wait_for_uplink(caller.sent.end_ms)
     spoken = bytes(served.uplink).lstrip(b"\0")
     assert spoken.rstrip(b"\0") == speech.strip(b"\0")
@@ -68,26 +75,29 @@ async def test_the_microphone_never_stops_and_never_drifts(stand_in: StandIn, ur
         ready_s = next(event.at_s for event in caller.events if event.type == "session_ready")
         for _ in range(10):
             await asyncio.sleep(0.05)
-            assert caller.sent.end_ms / 1000 == pytest.approx(caller.now_s - ready_s, abs=0.07)
+            assert caller.sent.end_ms / 1000 < caller.now_s - ready_s + 0.07
+        await until(lambda: caller.sent.end_ms / 1000 > caller.now_s - ready_s - 0.07)  # what was missed is made up for
 
 
 async def test_the_answer_is_heard_and_reported_as_it_plays(stand_in: StandIn, url: str) -> None:
     reply = noise(500)
     async with Caller(url) as caller:
         served = await stand_in.caller()
+        typed_s = caller.now_s
         caller.type_text("hello")
         assert (await served.wait_for("text"))["text"] == "hello"
         await served.send("latency", turn=2, total_ms=30, parts=[["endpoint", 10], ["first_token", 20]])
         await served.send("transcript", turn=2, role="assistant", text="noise")
         await answer(served, 2, reply)
         answered = await caller.answered()
+        took_ms = (caller.now_s - typed_s) * 1000
         await served.wait_for("played", turn=2, ms=500)
     assert track_of(caller) == reply
     reports = [message["ms"] for message in served.messages if message["type"] == "played"]
     assert all(later - earlier >= 99 for earlier, later in pairwise([0, *reports][:-1]))
     assert (answered.turn, answered.total_ms, answered.parts) == (2, 30, [("endpoint", 10), ("first_token", 20)])
     assert answered.felt_ms is not None
-    assert 0 < answered.felt_ms < 300
+    assert 0 < answered.felt_ms <= took_ms - 500 + 1, "from then on 500 ms were heard"
     assert [(line.role, line.turn, line.text) for line in caller.transcripts] == [("assistant", 2, "noise")]
     assert caller.largest_silence_within(2) == 0
     assert all(later.at_s >= earlier.at_s for earlier, later in pairwise(caller.arrivals))
@@ -114,16 +124,17 @@ async def test_a_clear_silences_at_once_and_says_what_was_heard(stand_in: StandI
 async def test_a_pause_holds_the_answer_and_is_no_gap(stand_in: StandIn, url: str) -> None:
     async with Caller(url) as caller:
         served = await stand_in.caller()
-        await served.say(2, noise(300), paced=False)
+        await served.say(2, noise(3000), paced=False)
         await served.wait_for("played", turn=2)
         await served.send("pause", turn=2)
         await caller.event("pause")
         await asyncio.sleep(0.1)
         held_ms = caller.speaker.heard_ms(2)
         await asyncio.sleep(0.15)
-        assert caller.speaker.heard_ms(2) == held_ms < 300
+        assert caller.speaker.heard_ms(2) == held_ms < 3000
         await served.send("resume", turn=2)
-        await served.wait_for("played", turn=2, ms=300)
+        await caller.event("resume")
+        await until(lambda: caller.speaker.heard_ms(2) > held_ms + 100)
     assert caller.gaps == []
 
 
@@ -142,7 +153,7 @@ async def test_a_lost_link_comes_back_and_nothing_is_lost_either_way(stand_in: S
     assert caller.gaps == []
     (back,) = caller.reconnects
     assert (back.code, back.attempts, back.resumed) == (1006, 1, True)
-    assert back.ms < 300
+    assert back.ms < 1000 * client.ATTEMPT_S
     resumed = served.starts[1]
     assert resumed["received"]["turn"] == 2
     assert 0 < resumed["received"]["ms"] <= 900
@@ -154,11 +165,13 @@ async def test_it_tries_again_by_the_ladder(stand_in: StandIn, url: str) -> None
         served = await stand_in.caller()
         stand_in.away = True
         stand_in.drop(served)
-        await asyncio.sleep(0.25)
+        await until(lambda: len(stand_in.refused_s) == 4)
         stand_in.away = False
         back = await caller.event("link_back")
         await served.wait_for_uplink(caller.sent.end_ms - 40)
-    assert back.data["attempts"] in (4, 5)  # after 0, 0.05, 0.15, 0.35 and perhaps 0.85 s
+    waits_s = [later - earlier for earlier, later in pairwise(stand_in.refused_s)]
+    assert all(waited > least - 0.01 for waited, least in zip(waits_s, client.RETRY_S[1:], strict=False))
+    assert back.data["attempts"] == 5
     assert [event.type for event in caller.events[-3:-1]] == ["link_lost", "link_back"]
 
 
@@ -169,19 +182,23 @@ async def test_a_silence_that_the_edge_could_not_bridge_is_a_gap(stand_in: Stand
         await asyncio.sleep(0.5)
         await served.say(2, noise(200), offset_ms=200, paced=False)
         await served.wait_for("played", turn=2, ms=400)
-    assert caller.largest_silence_within(2) == pytest.approx(300, abs=80)
+    second_s = next(arrival.at_s for arrival in caller.arrivals if arrival.offset_ms == 200)
+    late_ms = (second_s - caller.speaker.first_heard_s[2]) * 1000 - 200
+    assert late_ms > 200
+    assert caller.largest_silence_within(2) == pytest.approx(late_ms, abs=25)
     assert caller.largest_silence_within(3) == 0
 
 
 async def test_a_rejected_token_means_a_new_session(stand_in: StandIn, url: str) -> None:
     async with Caller(url) as caller:
         served = await stand_in.caller()
-        await served.wait_for_uplink(60)
+        await served.wait_for_uplink(200)
         stand_in.refuse_tokens = True
+        lost_s = caller.now_s
         stand_in.drop(served)
         again = await stand_in.caller(2)
         await again.wait_for_uplink(60)
-        assert again.uplink_ms < 200
+        assert again.uplink_ms <= (caller.now_s - lost_s) * 1000 + 20, "what was said before is of another session"
         assert [back.resumed for back in caller.reconnects] == [False]
 
 

@@ -39,10 +39,10 @@ async def test_headers_that_never_end_are_not_waited_for(
 
 
 async def test_a_complete_request_may_take_its_time(gateways: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("gateway.protocols.REQUEST_S", 0.05)
+    monkeypatch.setattr("gateway.protocols.REQUEST_S", 0.2)
     gateway = await gateways()
     async with gateway.client() as client:
-        await asyncio.sleep(0.1)
+        await asyncio.sleep(0.3)
         await client.send(bytes(640))
         assert "session_ready" in await asyncio.wait_for(client.recv(), 2)
 
@@ -86,7 +86,7 @@ async def test_readiness_leaves_the_beat_its_work(gateways: Any, monkeypatch: py
 async def test_the_first_signal_sends_callers_away_and_the_second_ends(
     gateways: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(server, "FAREWELL_S", 0.4)
+    monkeypatch.setattr(server, "FAREWELL_S", 60)  # none of it passes before the test is over
     gateway = await gateways()
     async with gateway.client() as client:
         await client.send(bytes(640))
@@ -98,5 +98,3 @@ async def test_the_first_signal_sends_callers_away_and_the_second_ends(
         gateway.server.handle_exit(signal.SIGTERM, None)
         assert gateway.server.should_exit
         gateway.server._captured_signals.clear()
-    await asyncio.sleep(0.1)
-    gateway.server._captured_signals.clear()

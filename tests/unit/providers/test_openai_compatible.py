@@ -67,10 +67,11 @@ async def test_refusals_are_told_apart_and_never_retried_in_silence(fault: Fault
 @pytest.mark.parametrize("fault", ["silent", "stalled"])
 async def test_silence_beyond_the_deadline_is_an_error_and_hangs_up(fault: Fault) -> None:
     chat = Chat(fault=fault)
-    async with model(chat, first_token_s=0.1, next_token_s=0.1) as made:
+    # Long enough for a request to arrive; a stream that has begun needs no such patience.
+    async with model(chat, first_token_s=0.5, next_token_s=0.1) as made:
         with pytest.raises(ProviderError, match="deadline"):
             await text(made)
-        await chat.hung_up.wait()
+        await asyncio.wait_for(chat.hung_up.wait(), 10)
 
 
 async def test_a_stream_that_ends_early_is_an_error() -> None:
@@ -98,7 +99,7 @@ async def test_closing_the_generator_hangs_up() -> None:
         deltas = made.reply(HELLO)
         assert await anext(deltas) == "word"
         await deltas.aclose()
-        await chat.hung_up.wait()
+        await asyncio.wait_for(chat.hung_up.wait(), 10)
 
 
 async def test_a_running_ollama_is_found(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -4,6 +4,7 @@ import asyncio
 import base64
 import json
 from collections.abc import Callable
+from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
@@ -13,6 +14,7 @@ from adapters.bridge import Bridge
 from adapters.websocket import link as module
 from adapters.websocket.link import Lost, WebSocketLink
 from adapters.websocket.protocol import CloseCode, Start, Stop, Text
+from tests.standins import virtual_time
 from trunkline.bus.messages import ClientEvent, Message, UplinkAudio
 from trunkline.bus.messages import Text as TextMessage
 from trunkline.errors import ClientError
@@ -63,7 +65,7 @@ class Bus:
 
 
 @pytest.fixture
-async def socket() -> Socket:
+def socket() -> Socket:
     return Socket()
 
 
@@ -184,19 +186,25 @@ async def test_audio_of_another_rate_is_resampled_both_ways(
     assert len(socket.sent[-1]) == pytest.approx(19200, abs=2000)
 
 
-async def test_audio_far_ahead_of_its_time_waits(
+def test_audio_far_ahead_of_its_time_waits(
     made: Callable[..., WebSocketLink], socket: Socket, bridge: Bridge, bus: Bus, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(module, "AHEAD_MS", 100)
-    link = made()
-    link._ahead_ms = 100
-    running = asyncio.create_task(link.run(bridge, None))
-    for _ in range(30):
-        socket.says(FRAME)
-    await asyncio.sleep(0.05)
-    assert 5 <= len(bus.sent) <= 10, "not read, so that TCP slows the sender down"
-    running.cancel()
-    await asyncio.wait([running])
+    async def listen() -> None:
+        monkeypatch.setattr(module, "time", SimpleNamespace(monotonic=asyncio.get_running_loop().time))
+        link = made()
+        link._ahead_ms = 100
+        running = asyncio.create_task(link.run(bridge, None))
+        for _ in range(30):
+            socket.says(FRAME)
+        taken = []
+        for ms in (10, 20, 20):
+            await asyncio.sleep(ms / 1000)
+            taken.append(len(bus.sent))
+        assert taken == [6, 7, 8], "not read, so that TCP slows the sender down"
+        running.cancel()
+        await asyncio.wait([running])
+
+    virtual_time.run(listen())
 
 
 async def test_binary_audio_is_announced_when_it_is_not_what_is_expected(
