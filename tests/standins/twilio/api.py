@@ -6,8 +6,8 @@ async with TwilioApi(calls=[call]) as api:
 
 from __future__ import annotations
 
-import asyncio
 import base64
+import contextlib
 import secrets
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -17,13 +17,13 @@ from types import TracebackType
 from typing import Any, Self
 from urllib.parse import parse_qsl, urlsplit
 
-import uvicorn
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from tests.standins.twilio.caller import ACCOUNT_SID, AUTH_TOKEN, Call
+from tests.standins.twilio.serving import serving
 
 _PATH = "/2010-04-01/Accounts/{account}/Calls/{call}.json"
 _MORE = ("Events", "Notifications", "Payments", "Recordings", "Siprec", "Streams", "Transcriptions")
@@ -50,6 +50,7 @@ class TwilioApi:
         self.rate_limited = False
         self._account_sid = account_sid
         self._credentials = "Basic " + base64.b64encode(f"{account_sid}:{auth_token}".encode()).decode()
+        self._exits = contextlib.AsyncExitStack()
         self._calls = {call.sid: call for call in calls}
 
     def attach(self, call: Call) -> None:
@@ -58,20 +59,13 @@ class TwilioApi:
 
     async def __aenter__(self) -> Self:
         app = Starlette(routes=[Route(_PATH, self._answer, methods=["GET", "POST"])])
-        config = uvicorn.Config(app, port=0, log_level="critical", lifespan="off", timeout_graceful_shutdown=1)
-        socket = config.bind_socket()
-        self.url = f"http://127.0.0.1:{socket.getsockname()[1]}"
-        self._server = uvicorn.Server(config)
-        self._serving = asyncio.create_task(self._server._serve(sockets=[socket]), name="twilio-api")
-        while not self._server.started and not self._serving.done():  # noqa: ASYNC110 - uvicorn has no event for it
-            await asyncio.sleep(0.005)
+        self.url = await self._exits.enter_async_context(serving(app))
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._server.should_exit = True
-        await self._serving
+        await self._exits.aclose()
 
     async def _answer(self, request: Request) -> Response:
         form = dict(parse_qsl((await request.body()).decode(), keep_blank_values=True))
