@@ -17,6 +17,7 @@ from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from gateway.doors import WebSocketDoor
+from gateway.phone import PhoneDoor
 from gateway.sessions import Sessions
 from trunkline.errors import BusError
 
@@ -53,8 +54,8 @@ class SafeHeaders:
         await self._app(scope, receive, with_headers)
 
 
-def build(sessions: Sessions, door: WebSocketDoor) -> Starlette:
-    """The gateway's HTTP side."""
+def build(sessions: Sessions, door: WebSocketDoor, phone: PhoneDoor | None = None) -> Starlette:
+    """The gateway's HTTP side, with or without a telephone."""
     console = resources.files("gateway") / "console"
 
     async def index(request: Request) -> Response:
@@ -71,14 +72,17 @@ def build(sessions: Sessions, door: WebSocketDoor) -> Starlette:
     @contextlib.asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[None]:
         async with asyncio.TaskGroup() as group:
-            serving = group.create_task(sessions.run())
+            serving = [group.create_task(sessions.run())]
+            if phone is not None:
+                serving.append(group.create_task(phone.run()))
             try:
                 yield
             finally:
                 with contextlib.suppress(BusError, TimeoutError):
                     async with asyncio.timeout(FAREWELL_S):
                         await sessions.leave()
-                serving.cancel()
+                for task in serving:
+                    task.cancel()
 
     return Starlette(
         routes=[
@@ -86,6 +90,7 @@ def build(sessions: Sessions, door: WebSocketDoor) -> Starlette:
             Route("/healthz", healthz),
             Route("/readyz", readyz),
             WebSocketRoute("/ws", door.serve),
+            *(phone.routes() if phone is not None else ()),
             Mount("/console", StaticFiles(directory=str(console))),
         ],
         middleware=[Middleware(SafeHeaders)],

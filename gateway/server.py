@@ -4,21 +4,28 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import signal
 import socket
 from types import FrameType
+from typing import TYPE_CHECKING
 
 import uvicorn
 
 from adapters.websocket.protocol import MAX_MESSAGE_BYTES
 from gateway.app import FAREWELL_S, build
 from gateway.doors import WebSocketDoor
+from gateway.phone import PhoneDoor
 from gateway.protocols import HttpProtocol, WebSocketProtocol
 from gateway.sessions import Sessions
+from gateway.signatures import Account
 from trunkline.bus.connection import Redis
 from trunkline.errors import SettingsError
 from trunkline.loop import settle
 from trunkline.settings import Settings
+
+if TYPE_CHECKING:
+    from gateway.twilio_rest import TwilioApi
 
 log = logging.getLogger(__name__)
 
@@ -33,9 +40,10 @@ class Server(uvicorn.Server):
     """uvicorn closes every WebSocket at the first signal; this one sends the callers away first, so that they come back
     to another gateway, and stops when they have gone (or after `FAREWELL_S`, or at a second signal)."""
 
-    def __init__(self, config: uvicorn.Config, door: WebSocketDoor) -> None:
+    def __init__(self, config: uvicorn.Config, door: WebSocketDoor, phone: PhoneDoor | None = None) -> None:
         super().__init__(config)
         self._door = door
+        self._phone = phone
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         if self._door.draining:
@@ -46,6 +54,8 @@ class Server(uvicorn.Server):
     def _depart(self, sig: int, frame: FrameType | None) -> None:
         log.info("%s: sending callers to other gateways", signal.Signals(sig).name)
         self._door.send_away()
+        if self._phone is not None:
+            self._phone.send_away()
         asyncio.get_running_loop().call_later(FAREWELL_S / 4, super().handle_exit, sig, frame)
 
 
@@ -69,10 +79,10 @@ def listen(host: str, port: int) -> socket.socket:
     return listener
 
 
-def configure(sessions: Sessions, door: WebSocketDoor) -> uvicorn.Config:
+def configure(sessions: Sessions, door: WebSocketDoor, phone: PhoneDoor | None = None) -> uvicorn.Config:
     """uvicorn, set up for live calls."""
     return uvicorn.Config(
-        build(sessions, door),
+        build(sessions, door, phone),
         ws=WebSocketProtocol,
         http=HttpProtocol,
         ws_max_size=MAX_MESSAGE_BYTES,
@@ -91,8 +101,21 @@ async def serve(settings: Settings, listener: socket.socket, process_id: str | N
     redis = Redis(settings.redis_url)
     sessions = Sessions(settings, redis, process_id)
     door = WebSocketDoor(settings, sessions)
+    account = Account.read(os.environ)
+    api = _api(settings, account)
+    phone = PhoneDoor(settings, sessions, redis, account, api)
     settle()
     try:
-        await Server(configure(sessions, door), door).serve(sockets=[listener])
+        await Server(configure(sessions, door, phone), door, phone).serve(sockets=[listener])
     finally:
+        if api is not None:
+            await api.close()
         await redis.close()
+
+
+def _api(settings: Settings, account: Account) -> TwilioApi | None:
+    if not (account.sid and account.auth_token):
+        return None
+    from gateway.twilio_rest import TwilioApi
+
+    return TwilioApi(account, settings.twilio_api_url)

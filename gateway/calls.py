@@ -1,0 +1,97 @@
+"""Telephone calls in Redis: which session a call has, what becomes of it when its stream ends, and the one-use tokens
+that tie a stream to the webhook that asked for it. Every method may raise BusError."""
+
+from __future__ import annotations
+
+import re
+import secrets
+from collections.abc import Iterable
+from typing import NamedTuple
+
+from trunkline.bus import keys
+from trunkline.bus.connection import Redis
+
+TOKEN_S = 30
+"""Twilio opens the stream within a second of being told to."""
+KEEP_S = 6 * 3600
+"""A call's hash lives this long after it was last renewed, as its session's record does."""
+KEEP_ENDED_S = 600
+"""And this long after its end; Twilio asks at once."""
+
+_TOKEN = re.compile(r"[A-Za-z0-9_-]{20,100}")
+
+
+class Known(NamedTuple):
+    """What is known of a call."""
+
+    tenant: str
+    session: str
+    """Empty until its first stream has begun."""
+    ended: str
+    """Why its session is over; empty while it is not."""
+    transfer_to: str
+    """The telephone number that the call is put through to then."""
+
+
+class Calls:
+    def __init__(self, redis: Redis) -> None:
+        self._redis = redis
+
+    async def ring(self, call_sid: str, tenant: str) -> None:
+        """A call begins. What was known of an earlier session of the same call is forgotten."""
+        key = keys.call(call_sid)
+        await self._redis.ask_all([("DEL", key), ("HSET", key, "tenant", tenant), ("EXPIRE", key, KEEP_S)])
+
+    async def read(self, call_sid: str) -> Known | None:
+        """None for a call that nobody knows (any more)."""
+        values = await self._redis.ask("HMGET", keys.call(call_sid), *Known._fields)
+        known = Known(*((value or b"").decode() for value in values))
+        return known if known.tenant else None
+
+    async def grant(self, call_sid: str) -> tuple[str, int]:
+        """A token for the call's next stream, and how many it has had since the last that came to something."""
+        token, key = secrets.token_urlsafe(32), keys.call(call_sid)
+        _, tries = await self._redis.ask_all(
+            [("SET", keys.stream_token(token), call_sid, "EX", TOKEN_S), ("HINCRBY", key, "tries", 1)]
+        )
+        return token, int(tries)
+
+    async def burn(self, token: str, call_sid: str) -> bool:
+        """Use a token up. Says whether it was given for this call, and not used before."""
+        if _TOKEN.fullmatch(token) is None:
+            return False
+        given_for = await self._redis.ask("GETDEL", keys.stream_token(token))
+        return given_for is not None and given_for.decode() == call_sid
+
+    async def claim(self, call_sid: str, session: str) -> str:
+        """The call's stream is here: the session it has, which is `session` if it had none."""
+        key = keys.call(call_sid)
+        *_, owner = await self._redis.ask_all(
+            [("HSETNX", key, "session", session), ("HSET", key, "tries", 0), ("HGET", key, "session")]
+        )
+        return str(owner.decode())
+
+    async def replace(self, call_sid: str, session: str) -> None:
+        """The call's session is lost without a trace: it has another now."""
+        await self._redis.ask("HSET", keys.call(call_sid), "session", session)
+
+    async def renew(self, calls: Iterable[tuple[str, str, str]]) -> None:
+        """Keep running calls (call, tenant, session) known, also to a Redis that came back empty."""
+        commands: list[tuple[str | int, ...]] = []
+        for call_sid, tenant, session in calls:
+            key = keys.call(call_sid)
+            commands += [("HSET", key, "tenant", tenant, "session", session), ("EXPIRE", key, KEEP_S)]
+        if commands:
+            await self._redis.ask_all(commands)
+
+    async def end(self, call_sid: str, reason: str, transfer_to: str = "") -> bool:
+        """The call's session is over. Says whether that is news."""
+        key = keys.call(call_sid)
+        news, *_ = await self._redis.ask_all(
+            [
+                ("HSETNX", key, "ended", reason),
+                ("HSETNX", key, "transfer_to", transfer_to),
+                ("EXPIRE", key, KEEP_ENDED_S),
+            ]
+        )
+        return bool(news)
