@@ -146,15 +146,21 @@ def refused_upgrade(status: int, body: bytes = b"", headers: Mapping[str, str] |
     return Trouble(kind, _short(f"HTTP {status}", code, message), waits_s)
 
 
-def closed(code: int, reason: str = "") -> Trouble:
-    """Understand the end of the wire. `code` 1006: it ended without a word. Reasons like
-    `invalid_request_error.invalid_api_key` (close code 3000) hold a type and a code; every other end may be tried
-    again, 1000 too: a model has no cause to leave a call."""
+def closed(code: int, reason: str = "", after: Trouble | None = None) -> Trouble:
+    """Understand the end of the wire. `code` 1006: it ended without a word; `after`: the complaint just before it.
+
+    Reasons like `invalid_request_error.invalid_api_key` (close code 3000) hold a type and a code. Every other end may
+    be tried again, 1000 too: a model has no cause to leave a call.
+    """
     category, _, name = reason.rpartition(".")
-    kind = _known(name, category, reason)
-    if kind not in (Kind.EXPIRED, Kind.RATE_LIMITED, Kind.REFUSED):
-        kind = Kind.UNAVAILABLE
-    return Trouble(kind, _short(f"closed with {code}", reason))
+    kinds = (_known(name, category, reason), after.kind if after else None)
+    kind = next((kind for kind in kinds if kind in _CLOSING), Kind.UNAVAILABLE)
+    text = _short(f"closed with {code}", reason)
+    return Trouble(kind, f"{text}, after {after.text}" if after else text, after.retry_after_s if after else None)
+
+
+_CLOSING = (Kind.EXPIRED, Kind.RATE_LIMITED, Kind.REFUSED)
+"""What a model hangs up for."""
 
 
 def _known(code: str, category: str, message: str) -> Kind | None:
