@@ -18,13 +18,14 @@ VOCABULARY: tuple[str, ...] = tuple(
     zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen seventeen
     eighteen nineteen twenty twentyone twentytwo twentythree twentyfour twentyfive twentysix twentyseven twentyeight
     twentynine thirty
-    a ada again all am an and answer anything appointment are ask at be book booked booking by bye call can
-    caller day dental do done for free friday from go good goodbye had has have he hear hello help here hold how i in is
-    it king later light listen long me minute moment monday morning my name no not nothing now of ok on once open or
-    order our over park please press queen question rain ready repeat said saturday say sea see ship slot sorry speak
-    star still stop story summer sun sunday sure talk tell thank thanks that the them then there they this thursday time
-    tired to today tom tomorrow transfer tuesday until upon wait was we weather wednesday welcome well went what when
-    where which who why will winter with word yes yesterday you your
+    a acme ada again all am an and answer anything appointment are ask at be blue book booked booking by bye call
+    caller can day dental do done error find fine for free friday from go good goodbye had has have he hear hello help
+    here hold how i in is it king later light lighthouse listen long me minute moment monday morning my name no not
+    nothing now of ok on once open or order our over park please press queen question rain ready red repeat said
+    saturday say sea see ship ships slot sorry speak star still stop story summer sun sunday sure talk tea tell thank
+    thanks that the them then there they this thursday time tired to today tom tomorrow transfer tuesday until upon
+    wait was we weather wednesday welcome well went what when where which who why will winter with word yes yesterday
+    you your
     """.split()
 )
 LOWEST_HZ, HIGHEST_HZ = 300.0, 3300.0

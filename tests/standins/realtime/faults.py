@@ -69,7 +69,7 @@ class Stall:
 class Garbage:
     """A message that no client expects."""
 
-    kind: Literal["malformed", "deep", "not_an_object", "binary", "unknown_type", "unknown_fields"] = "malformed"
+    garbage: Literal["malformed", "deep", "not_an_object", "binary", "unknown_type", "unknown_fields"] = "malformed"
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,7 +121,7 @@ def parse(parameters: Mapping[str, str]) -> Fault:
     for name, text in parameters.items():
         if name == "kind":
             continue
-        if name not in types and f"{name}_" not in types:
+        if name not in types:
             raise ValueError(f"{kind.__name__} takes {', '.join(types) or 'nothing'}, not {name}")
         given[name] = _value(text, types[name])
     return kind(**given)

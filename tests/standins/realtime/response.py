@@ -94,8 +94,7 @@ class Response:
                 case Call():
                     yield from self._call(step)
                 case Fail(code, message):
-                    error = {"type": _FAILURES.get(code, code), "code": code, "message": message}
-                    return self._end("failed", {"type": "failed", "error": error})
+                    return self._end("failed", {"type": "failed", "error": _failure(code, message)})
                 case Incomplete(reason):
                     return self._end("incomplete", {"type": "incomplete", "reason": reason})
         self._end("completed", None)
@@ -222,8 +221,12 @@ _RATE_LIMITS = [
     {"name": "requests", "limit": 1000, "remaining": 999, "reset_seconds": 0.06},
     {"name": "tokens", "limit": 50_000, "remaining": 49_500, "reset_seconds": 0.6},
 ]
-_FAILURES = {"rate_limit_exceeded": "tokens", "insufficient_quota": "insufficient_quota"}
-"""The `type` of a failure's error where it is not its code."""
+
+
+def _failure(code: str, message: str) -> Fields:
+    """As public reports show it: a server error has its name as type and no code, a rate limit its kind as type."""
+    kind = {"rate_limit_exceeded": "tokens"}.get(code, code)
+    return {"type": kind, "code": None if code == "server_error" else code, "message": message}
 
 
 def _content(spoken: bool, text: str) -> Fields:
