@@ -1,0 +1,1 @@
+"""The cascade backend: speech-to-text -> language model -> text-to-speech."""

@@ -1,0 +1,118 @@
+"""One answer of the model on its way to the caller: what was said when, and what of it was heard. Pure.
+
+An answer is one turn of the model. It may be several of the model's responses (one that calls a tool, one that speaks
+of what the tool said; one that was cut off by a fault, one that goes on), each with items of its own.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from trunkline.audio.frame import FRAME_MS
+from workers.backend import Answer, Spoken
+from workers.context import CHARACTER_MS, heard
+
+SEGMENT_MS = 400
+"""Text that arrives within so much audio is one segment of it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Truncation:
+    """Where an item of the model's is to end, as the model counts."""
+
+    item_id: str
+    content_index: int
+    audio_end_ms: int
+
+
+@dataclass(slots=True)
+class _Span:
+    """The audio of one item, in ms of the turn."""
+
+    item_id: str
+    content_index: int
+    start_ms: int
+    end_ms: int
+
+
+@dataclass(slots=True)
+class Answering:
+    """`answer` is what the snapshot keeps of it."""
+
+    answer: Answer
+    received: float = 0.0
+    """Audio of the turn that came from the model, ever, in ms: its pieces need not be whole ms."""
+    responding: bool = True
+    """Whether the model goes on with it, or is to: a response is active, or a tool is."""
+    sent: bool = False
+    """Whether the edge was sent any of it."""
+    cut: bool = False
+    """Whether it was silenced: nothing more of it may be heard."""
+    _spans: list[_Span] = field(default_factory=list)
+
+    @property
+    def turn(self) -> int:
+        return self.answer.turn
+
+    @property
+    def received_ms(self) -> int:
+        return round(self.received)
+
+    def new_session(self) -> None:
+        """The model knows this answer as text only, from now on."""
+        self._spans.clear()
+
+    def audio(self, item_id: str, content_index: int, length_ms: float) -> None:
+        """The model sent so much audio more."""
+        if not self._spans or self._spans[-1].item_id != item_id:
+            self._spans.append(_Span(item_id, content_index, self.received_ms, self.received_ms))
+        self.received += length_ms
+        self._spans[-1].end_ms = self.received_ms
+
+    def text(self, delta: str) -> None:
+        """The model said so much more; its audio is about to come, or came just now."""
+        answer = self.answer
+        answer.text += delta
+        if answer.spoken and self.received_ms - answer.spoken[-1].start_ms < SEGMENT_MS:
+            last = answer.spoken.pop()
+            delta, start_ms = last.text + delta, last.start_ms
+        else:
+            start_ms = self.received_ms
+            if answer.spoken:
+                last = answer.spoken[-1]
+                answer.spoken[-1] = Spoken(last.text, last.start_ms, start_ms)
+        answer.spoken.append(Spoken(delta, start_ms, start_ms))
+
+    def complete(self) -> None:
+        """The model has said all of it."""
+        self.responding = False
+        self.answer.complete = True
+        if self.answer.spoken:
+            last = self.answer.spoken[-1]
+            self.answer.spoken[-1] = Spoken(last.text, last.start_ms, max(self.received_ms, last.start_ms + 1))
+
+    def truncations(self, played_ms: int) -> list[Truncation]:
+        """The items of which the caller heard only the beginning, or nothing."""
+        return [
+            Truncation(span.item_id, span.content_index, max(0, played_ms - span.start_ms))
+            for span in self._spans
+            if span.end_ms > played_ms + FRAME_MS
+        ]
+
+    def heard(self, played_ms: int) -> str:
+        """The text of what the caller heard."""
+        if self.answer.complete and played_ms + FRAME_MS >= self.received_ms:
+            return self.answer.text.strip()
+        return heard(self.answer.spoken, played_ms)
+
+
+def going_on(answer: Answer, received_ms: int) -> tuple[Answering, str]:
+    """An answer that another worker began, of which the edge has `received_ms`. Returns it, and the text that is not at
+    the edge: what the model had said already, and nobody will hear unless it is said again."""
+    said = heard(answer.spoken, received_ms)
+    rest = answer.text[len(said) :].strip() if answer.text.startswith(said) else answer.text.strip()
+    answer.spoken = [Spoken(said + " ", 0, received_ms)] if said else []
+    answer.text = said + " " if said else ""
+    if answer.complete and len(rest) * CHARACTER_MS < SEGMENT_MS:
+        rest = ""  # the last syllable of what is at the edge: words are told apart only about so well
+    return Answering(answer, received_ms, sent=received_ms > 0), rest

@@ -1,0 +1,180 @@
+"""The line to the model: called again when it breaks, and renewed in a pause before the model ends it."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from workers.relay.link import ModelLink, ModelLost
+from workers.relay.trouble import Kind
+
+WAITS_S = (0.0, 0.1, 0.3, 1.0, 2.0, 4.0)
+"""Before each attempt to reach the model; after the last, the caller is told that nobody can answer."""
+LONGEST_WAIT_S = 5.0
+"""However long the model asks us to wait."""
+STEADY_S = 10.0
+"""A link that lived this long was a good one: what comes after is counted anew."""
+LAST_CALL_S = 20.0
+"""So long before the model would end it, a link is given up without a pause."""
+RENEW_RETRY_S = 30.0
+
+log = logging.getLogger(__name__)
+
+Dial = Callable[[], Awaitable[ModelLink]]
+
+
+class Line:
+    """One session's line. `begin` brings a new session with the model to where the conversation is, and hands the link
+    over by `use`; `receive` takes the model's events; `may_switch` says whether nobody would notice."""
+
+    def __init__(
+        self,
+        dial: Dial,
+        begin: Callable[[ModelLink], Awaitable[None]],
+        receive: Callable[[dict[str, Any]], Awaitable[None]],
+        may_switch: Callable[[], bool],
+        renew_after_s: float,
+        name: str,
+    ) -> None:
+        self._dial = dial
+        self._begin = begin
+        self._receive = receive
+        self._may_switch = may_switch
+        self._renew_after_s = renew_after_s
+        self._name = name
+        self.generation = 0
+        """Which session with the model this is; the first is 1."""
+        self._link: ModelLink | None = None
+        self._spare: ModelLink | None = None
+        self._dropped = asyncio.Event()
+        self._failures = 0
+        self._group = asyncio.TaskGroup()
+        self._clock = asyncio.get_running_loop().time
+
+    # --- sending
+
+    @property
+    def up(self) -> bool:
+        return self._link is not None
+
+    def use(self, link: ModelLink) -> None:
+        """From now on this is what is spoken into."""
+        self._link = link
+
+    async def tell(self, event: dict[str, Any]) -> bool:
+        """Send an event. False when there is no line: the next one begins with all that matters."""
+        if self._link is None:
+            return False
+        try:
+            await self._link.send(event)
+        except ModelLost as lost:
+            log.debug("session %s: not told: %s", self._name, lost)
+            return False
+        return True
+
+    async def hear(self, audio: str) -> bool:
+        """Send the caller's audio (base64)."""
+        if self._link is None:
+            return False
+        try:
+            await self._link.append(audio)
+        except ModelLost as lost:
+            log.debug("session %s: not heard: %s", self._name, lost)
+            return False
+        return True
+
+    # --- keeping it up
+
+    def drop(self, reason: str) -> None:
+        """This link is of no use: call again."""
+        log.warning("session %s: the line to the model is dropped: %s", self._name, reason)
+        self._dropped.set()
+
+    def paused(self) -> None:
+        """Nobody would notice a switch just now."""
+        if self._spare is not None:
+            self._dropped.set()
+
+    async def run(self) -> None:
+        """Keep the line up until cancelled. Raises ModelLost when the model cannot be reached, in a group."""
+        async with self._group:
+            try:
+                while True:
+                    link = await self._open()
+                    self.generation += 1
+                    await self._keep(link)
+            finally:
+                for left in (self._link, self._spare):
+                    if left is not None:
+                        await left.close()
+
+    async def _open(self) -> ModelLink:
+        if self._spare is not None:
+            link, self._spare = self._spare, None
+            return link
+        while True:
+            wait_s = WAITS_S[self._failures]
+            await asyncio.sleep(wait_s)
+            try:
+                return await self._dial()
+            except ModelLost as lost:
+                await self._bear(lost)
+
+    async def _bear(self, lost: ModelLost) -> None:
+        """Raises `lost` when calling again would not help."""
+        self._failures += 1
+        if not lost.retryable or self._failures >= len(WAITS_S):
+            log.error("session %s: the model cannot be reached: %s", self._name, lost)
+            raise lost
+        log.warning("session %s: lost the model (%d): %s", self._name, self._failures, lost)
+        if lost.retry_after_s:
+            await asyncio.sleep(min(lost.retry_after_s, LONGEST_WAIT_S))
+
+    async def _keep(self, link: ModelLink) -> None:
+        """Serve one link until it is lost, dropped, or replaced by the spare."""
+        begun_s = self._clock()
+        self._dropped.clear()
+        listening = self._group.create_task(self._listen(link))
+        dropping = self._group.create_task(self._dropped.wait())
+        renewing = self._group.create_task(self._renew(link))
+        try:
+            await asyncio.wait((listening, dropping), return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            self._link = None
+            for task in (listening, dropping, renewing):
+                task.cancel()
+            self._group.create_task(link.close())
+        if self._clock() - begun_s > STEADY_S:
+            self._failures = 0
+        if self._spare is None:
+            lost = listening.result() if listening.done() and not listening.cancelled() else None
+            await self._bear(lost or ModelLost("it was silent", Kind.UNAVAILABLE))
+
+    async def _listen(self, link: ModelLink) -> ModelLost:
+        """Returns how it was lost."""
+        try:
+            await self._begin(link)
+            async for event in link.events():
+                await self._receive(event)
+        except ModelLost as lost:
+            return lost
+        return ModelLost("it hung up", Kind.UNAVAILABLE)
+
+    async def _renew(self, link: ModelLink) -> None:
+        """Have another link ready in time, and switch to it in a pause, or at the last moment."""
+        last_call_s = max(link.expires_s - LAST_CALL_S, link.expires_s * 0.9)
+        due_s = min(self._renew_after_s, last_call_s - min(LAST_CALL_S, link.expires_s * 0.2))
+        until_s = self._clock() + last_call_s
+        await asyncio.sleep(due_s)
+        while self._spare is None:
+            try:
+                self._spare = await self._dial()
+            except ModelLost as lost:
+                log.warning("session %s: the line to the model is not renewed yet: %s", self._name, lost)
+                await asyncio.sleep(RENEW_RETRY_S)
+        log.info("session %s: the session with the model ends soon: another is ready", self._name)
+        if not self._may_switch():
+            await asyncio.sleep(max(0.0, until_s - self._clock()))
+        self._dropped.set()

@@ -1,0 +1,24 @@
+"""What the model is told to do, beside its tenant's prompt."""
+
+from __future__ import annotations
+
+GO_ON = (
+    "A technical fault cut your answer off. The caller heard your last message, and nothing after it. "
+    "Go on from exactly there. Do not repeat any of it, do not apologise, do not mention the fault."
+)
+
+
+def greet(greeting: str) -> str:
+    """Say the tenant's greeting."""
+    return f'Greet the caller. Say exactly this, word for word, and nothing else: "{greeting}"'
+
+
+def say(rest: str, *, complete: bool) -> str:
+    """Say what another worker had received, and nobody heard. `complete`: that was all of the answer."""
+    more = "and nothing else" if complete else "and then go on with your answer"
+    return f'A technical fault cut your answer off. Say exactly this, word for word, {more}: "{rest}"'
+
+
+def dialled(digits: str) -> str:
+    """What the model reads when the caller presses telephone keys."""
+    return f"(The caller pressed these telephone keys: {digits})"

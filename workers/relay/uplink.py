@@ -1,0 +1,120 @@
+"""The caller's audio on its way to the model, kept until it cannot be needed again. Pure.
+
+The model counts ms of the audio it was sent since its session began; that clock is frames here. What was said and is
+not in the conversation as text yet is kept, so that a new session with the model, or another worker, can hear it again.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass
+
+from trunkline.audio.frame import FRAME_MS
+from trunkline.bus.messages import UplinkAudio
+
+SILENCE_KEPT_MS = 1000
+"""How much is kept while nobody speaks: the model notices speech late, and wants what came before it."""
+MOST_KEPT_MS = 30_000
+"""Beyond this the oldest goes, needed or not."""
+
+
+@dataclass(slots=True)
+class _Utterance:
+    """Frames `begin` to `end` of this session with the model; `end` is None while it goes on."""
+
+    begin: int
+    end: int | None = None
+
+
+class Uplink:
+    """One session's uplink. Frame numbers count from the model's first."""
+
+    def __init__(self, first_seq: int, *, model_hears_edges: bool) -> None:
+        """`model_hears_edges`: the model says when speech begins. Otherwise all of it is kept until it is committed."""
+        self._kept: deque[UplinkAudio] = deque()
+        self._first = 0
+        """Number of the oldest frame that is kept."""
+        self._next = 0
+        """Number of the frame that is sent next."""
+        self._seq = first_seq
+        self._model_hears_edges = model_hears_edges
+        self._open_from = 0
+        """Without edges: where what is not committed yet begins."""
+        self._settled_to = 0
+        """Where the last utterance ends that is known as text: nobody is to hear it twice."""
+        self._utterances: dict[str, _Utterance] = {}
+        self.dropped = 0
+        """Frames that were needed, and are gone."""
+
+    @property
+    def needed_seq(self) -> int:
+        """The oldest uplink that a next worker must hear."""
+        return self._kept[0].seq if self._kept else self._seq
+
+    @property
+    def unsettled(self) -> bool:
+        """Whether something was said that the conversation does not hold as text."""
+        return bool(self._utterances)
+
+    @property
+    def speaking(self) -> bool:
+        """Whether the model hears an utterance now."""
+        return any(utterance.end is None for utterance in self._utterances.values())
+
+    def media_ms(self, model_ms: int) -> int:
+        """The session's media time at `model_ms` of this session with the model."""
+        if not self._kept:
+            return 0
+        return self._kept[0].media_ms + model_ms - self._first * FRAME_MS
+
+    def push(self, frame: UplinkAudio) -> None:
+        """Take the caller's next frame."""
+        self._kept.append(frame)
+        self._seq = frame.seq + 1
+        if len(self._kept) > MOST_KEPT_MS // FRAME_MS:
+            self._drop_one()
+            self.dropped += 1
+        self._trim()
+
+    def take(self) -> bytes | None:
+        """The next frame to send; None when there is none."""
+        at = self._next - self._first
+        if at >= len(self._kept):
+            return None
+        self._next += 1
+        return self._kept[at].pcm
+
+    def rewind(self) -> None:
+        """A new session with the model: it must hear again all that is kept, and its clock begins there."""
+        self._first = self._next = self._open_from = self._settled_to = 0
+        self._utterances.clear()
+
+    def speech_started(self, item_id: str, audio_start_ms: int) -> None:
+        self._utterances[item_id] = _Utterance(max(self._first, audio_start_ms // FRAME_MS))
+
+    def committed(self, item_id: str) -> None:
+        """The utterance is over: it is an item of the model's conversation."""
+        utterance = self._utterances.setdefault(item_id, _Utterance(self._open_from))
+        utterance.end = self._open_from = self._next
+
+    def settled(self, item_id: str) -> None:
+        """What was said is known as text, or never will be."""
+        utterance = self._utterances.pop(item_id, None)
+        if utterance is not None and utterance.end is not None:
+            self._settled_to = max(self._settled_to, utterance.end)
+        self._trim()
+
+    def _trim(self) -> None:
+        """Let go of what nothing can need."""
+        keep_from = self._open_from
+        if self._model_hears_edges:
+            keep_from = max(self._next - SILENCE_KEPT_MS // FRAME_MS, self._settled_to)
+        for utterance in self._utterances.values():
+            keep_from = min(keep_from, utterance.begin)
+        while self._first < keep_from and self._kept:
+            self._drop_one()
+
+    def _drop_one(self) -> None:
+        self._kept.popleft()
+        self._first += 1
+        self._next = max(self._next, self._first)

@@ -1,0 +1,79 @@
+"""The model's audio on its way to the session, which takes it no faster than the caller hears it."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import deque
+
+from trunkline.audio.resample import Resampler
+from workers.backend import Session
+from workers.relay.answering import Answering
+from workers.relay.protocol import AudioFormat
+
+MOST_WAITING_MS = 10 * 60 * 1000
+"""An answer that is longer ends there: nobody listens that long."""
+
+log = logging.getLogger(__name__)
+
+
+class Voice:
+    """One session's. The model speaks faster than real time; what the edge has no room for waits here, as it came."""
+
+    def __init__(self, session: Session, audio_format: AudioFormat) -> None:
+        self._session = session
+        self._format = audio_format
+        self._waiting: deque[tuple[Answering, str | None]] = deque()
+        self._waiting_ms = 0.0
+        self._wake = asyncio.Event()
+        self._resampler: Resampler | None = None
+        self._speaking: Answering | None = None
+
+    def put(self, answering: Answering, delta: str) -> None:
+        """Say this next: base64, as the model sent it."""
+        if self._waiting_ms > MOST_WAITING_MS:
+            log.error("session %s: an answer is longer than %d minutes", self._session.id, MOST_WAITING_MS // 60_000)
+            return
+        self._waiting_ms += self._format.ms(delta)
+        self._waiting.append((answering, delta))
+        self._wake.set()
+
+    def end(self, answering: Answering) -> None:
+        """Nothing more comes of this answer."""
+        self._waiting.append((answering, None))
+        self._wake.set()
+
+    async def run(self) -> None:
+        """Speak until cancelled."""
+        while True:
+            await self._wake.wait()
+            while self._waiting:
+                answering, delta = self._waiting.popleft()
+                if delta is not None:
+                    self._waiting_ms -= self._format.ms(delta)
+                if answering.cut:
+                    continue
+                if delta is None:
+                    await self._finish(answering)
+                else:
+                    answering.sent = True
+                    await self._session.speak(answering.turn, self._decode(answering, delta))
+            self._wake.clear()
+
+    def _decode(self, answering: Answering, delta: str) -> bytes:
+        pcm = self._format.decode(delta)
+        if self._format.rate_hz == self._session.rate_hz:
+            return pcm
+        if self._resampler is None or self._speaking is not answering:
+            self._resampler = Resampler(self._format.rate_hz, self._session.rate_hz)
+        self._speaking = answering
+        return self._resampler.push(pcm)
+
+    async def _finish(self, answering: Answering) -> None:
+        rest = b""
+        if self._resampler is not None and self._speaking is answering:
+            rest = self._resampler.flush()
+        self._resampler = self._speaking = None
+        await self._session.speak(answering.turn, rest, sentence_end=True)
+        if not answering.cut:
+            self._session.end_turn(answering.turn)
