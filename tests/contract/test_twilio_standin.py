@@ -8,7 +8,8 @@ from __future__ import annotations
 import asyncio
 import base64
 import contextlib
-from collections.abc import AsyncIterator, Iterator
+import re
+from collections.abc import AsyncIterator, Callable, Iterator
 from typing import Any
 
 import pytest
@@ -16,8 +17,9 @@ from twilio.base.exceptions import TwilioRestException
 from twilio.http.http_client import TwilioHttpClient
 from twilio.rest import Client
 from twilio.twiml.voice_response import Dial, VoiceResponse
+from websockets.utils import accept_key
 
-from tests.standins.twilio import ACCOUNT_SID, AUTH_TOKEN, Call, CallOver, Faults, TwilioApi, TwimlError, twiml
+from tests.standins.twilio import ACCOUNT_SID, AUTH_TOKEN, Call, CallOver, Faults, TwilioApi, TwimlError, stream, twiml
 from tests.standins.twilio.edge import sign
 from tests.standins.twilio.faults import HUGE_BYTES, binary_frame, huge_message, unknown_event
 from tests.standins.twilio.gateway import MEDIA, PUBLIC, Gateway, Message, answer, running, silent
@@ -38,12 +40,20 @@ def dial(gateway: Gateway, **options: Any) -> Call:
     return Call(f"{gateway.origin}/twiml", public_origin=PUBLIC, **options)
 
 
+def played(call: Call) -> bytes:
+    """All mu-law of the gateway's that was heard, without the silence in between: a busy machine makes gaps."""
+    return b"".join(frame.ulaw[: frame.queued] for frame in call.heard.frames())
+
+
 async def test_what_the_caller_says_comes_back(gateway: Gateway) -> None:
     async with dial(gateway) as call:
         await call.connected()
-        pcm = ulaw_to_pcm(LOUD * 10)
-        call.say(pcm)
-        await call.until(lambda: pcm in call.heard_pcm())
+        said = call.say(ulaw_to_pcm(LOUD * 10))
+        await call.until(lambda: LOUD * 10 in played(call))
+    assert said.ended_s - said.began_s == pytest.approx(0.2)
+    heard_s = [frame.began_s for frame in call.heard.frames() if frame.ulaw == LOUD]
+    assert heard_s[0] > said.began_s + 0.019, "a frame is sent when it has been said"
+    assert call.heard_pcm(heard_s[0], heard_s[0] + 0.02) == ulaw_to_pcm(LOUD)
     assert call.ended == "caller hung up"
     assert not call.errors
     assert not gateway.forged
@@ -254,6 +264,52 @@ async def test_verbs_that_end_a_call(gateway: Gateway, name: str) -> None:
     assert (call.ended, call.status) == (ended, status)
     assert gateway.at("/call-status")[0]["CallStatus"] == status
     assert call.told == (["Goodbye"] if name == "hangup" else [])
+
+
+async def test_a_hang_up_at_any_moment(gateway: Gateway) -> None:
+    gateway.pages["/twiml"] = answer(action="/return", status_callback=f"{PUBLIC}/stream-status")
+    for delay_ms in (0, 1, 2, 3, 5, 8, 13, 21, 34):
+        async with dial(gateway) as call:
+            await asyncio.sleep(delay_ms / 1000)
+            await call.hang_up()
+        assert call.ended == "caller hung up"
+        assert not call.errors
+        assert all(stream.ended_by == "caller" for stream in call.streams)
+    assert not gateway.at("/return")
+
+
+async def test_a_gateway_that_does_not_answer_the_closing_handshake(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(stream, "CLOSE_S", 0.2)
+    gone = asyncio.Event()
+
+    async def upgrade_and_hang(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        request = (await reader.readuntil(b"\r\n\r\n")).decode()
+        key = re.search(r"Sec-WebSocket-Key: (\S+)", request)
+        assert key is not None
+        lines = ("HTTP/1.1 101 Switching Protocols", "Upgrade: websocket", "Connection: Upgrade")
+        writer.write("\r\n".join((*lines, f"Sec-WebSocket-Accept: {accept_key(key[1])}", "", "")).encode())
+        await gone.wait()
+        writer.close()
+
+    async with await asyncio.start_server(upgrade_and_hang, "127.0.0.1", 0) as server:
+        origin = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+        async with Call(f"{origin}/twiml", public_origin=PUBLIC, twiml_text=answer()) as call:
+            record = await call.connected()
+            await call.hang_up()
+        gone.set()
+    assert (record.ended_by, record.close_code) == ("caller", 1006)
+
+
+async def test_a_test_that_fails_ends_its_call(gateway: Gateway) -> None:
+    async def wait_for(predicate: Callable[[], object]) -> None:
+        async with dial(gateway) as call:
+            await call.connected()
+            await call.until(predicate, 0.1)
+
+    with pytest.raises(ZeroDivisionError):
+        await wait_for(lambda: 1 / 0)
+    with pytest.raises(TimeoutError, match="in-progress"):
+        await wait_for(lambda: False)
 
 
 # ---- The REST API, by the official client.
@@ -598,7 +654,7 @@ async def test_twenty_calls_in_one_process(gateway: Gateway) -> None:
         async with dial(gateway) as call:
             await call.connected()
             call.say_ulaw(word)
-            await call.until(lambda: word in call.heard.ulaw)
+            await call.until(lambda: word in played(call))
         return call
 
     calls = await asyncio.gather(*(talk(number) for number in range(20)))

@@ -26,6 +26,8 @@ _KEYS = {
     "clear": {"event", "streamSid"},
 }
 
+_encode = json.JSONEncoder(separators=(",", ":")).encode
+
 
 class StreamError(Exception):
     """The gateway broke the protocol: `code` is the one of Twilio's debugger."""
@@ -159,10 +161,7 @@ class Uplink:
     def _numbered(self, event: str, body: dict[str, Any], *, sid: str | None = None, garbled: bool = False) -> str:
         self._sequence += 1
         sequence = "next" if garbled else str(self._sequence)
-        return json.dumps(
-            {"event": event, "sequenceNumber": sequence, "streamSid": sid or self.stream_sid, event: body},
-            separators=(",", ":"),
-        )
+        return _encode({"event": event, "sequenceNumber": sequence, "streamSid": sid or self.stream_sid, event: body})
 
 
 def _due(number: int, every: int) -> bool:

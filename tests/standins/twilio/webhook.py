@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import ssl
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -21,6 +22,9 @@ TIMEOUT_S = 15.0
 
 TRIES = 2
 """Twilio repeats a request once when no connection came about, its default connection override."""
+
+_UNUSED_TLS = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+"""A client makes its own otherwise, which takes 19 ms; twenty calls at once would begin with a standstill."""
 
 
 class WebhookFailed(Exception):
@@ -54,8 +58,7 @@ class Webhooks:
         self._faults = faults
         self._news = news
         headers = {"User-Agent": "TwilioProxy/1.1", "Accept": "*/*"}
-        # Never TLS, so no certificates: loading them takes longer than a short call's whole work.
-        self._client = httpx.AsyncClient(headers=headers, timeout=TIMEOUT_S, trust_env=False, verify=False)  # noqa: S501
+        self._client = httpx.AsyncClient(headers=headers, timeout=TIMEOUT_S, trust_env=False, verify=_UNUSED_TLS)
 
     async def close(self) -> None:
         await self._client.aclose()
