@@ -10,7 +10,7 @@ import hmac
 import os
 import socket
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from pathlib import Path
@@ -73,25 +73,43 @@ def starlette(model_url: str, calls: int) -> AbstractAsyncContextManager[System]
 
 @contextlib.asynccontextmanager
 async def ours(model_url: str, calls: int) -> AsyncIterator[System]:
-    # Vendors' names have no prefix, so they go by the environment that Stack hands on.
-    os.environ.update(OPENAI_API_KEY=API_KEY, TWILIO_AUTH_TOKEN=AUTH_TOKEN)
-    async with Stack(
-        gateways=1,
-        workers=1,
-        tenants={"phone.yaml": TENANT},
-        default_tenant="phone",
-        backends="relay",
-        public_url=ORIGIN,
-        openai_realtime_url=model_url,
-        worker_sessions=calls + 1,
-    ) as stack:
+    # Vendors' names have no prefix, so they go by the environment that Stack hands on. Without an account, nothing here
+    # can reach Twilio's API.
+    keys = {"OPENAI_API_KEY": API_KEY, "TWILIO_AUTH_TOKEN": AUTH_TOKEN, "TWILIO_ACCOUNT_SID": ""}
+    with _environment(keys):
+        async with Stack(
+            gateways=1,
+            workers=1,
+            tenants={"phone.yaml": TENANT},
+            default_tenant="phone",
+            backends="relay",
+            public_url=ORIGIN,
+            openai_realtime_url=model_url,
+            worker_sessions=calls + 1,
+        ) as stack:
 
-        async def dial(number: int, ears: Ears) -> Caller:
-            return await _dial_number(stack.port, number, ears)
+            async def dial(number: int, ears: Ears) -> Caller:
+                return await _dial_number(stack.port, number, ears)
 
-        pids = {kind: pid_of((await stack.ids(kind))[0]) for kind in ("gateway", "worker")}
-        supervisor = _parent(pids["gateway"])
-        yield System({**pids, "redis": stack.redis_pid, "supervisor": supervisor}, dial)
+            pids = {kind: pid_of((await stack.ids(kind))[0]) for kind in ("gateway", "worker")}
+            supervisor = _parent(pids["gateway"])
+            try:
+                yield System({**pids, "redis": stack.redis_pid, "supervisor": supervisor}, dial)
+            except Exception as error:
+                error.add_note(f"The log ends with:\n{stack.log_text()[-4000:]}")
+                raise
+
+
+@contextlib.contextmanager
+def _environment(values: Mapping[str, str]) -> Iterator[None]:
+    """Have these variables for as long as the context lasts."""
+    before = dict(os.environ)
+    os.environ.update(values)
+    try:
+        yield
+    finally:
+        os.environ.clear()
+        os.environ.update(before)
 
 
 SYSTEMS: dict[str, Start] = {"ours": ours, "lean": lean, "starlette": starlette}
