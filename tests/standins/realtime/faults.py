@@ -100,7 +100,7 @@ GARBAGE: dict[str, str | bytes] = {
     "malformed": '{"type": "response.output_aud',
     "deep": '{"type": "response.created", "response": ' + "[" * 100_000 + "]" * 100_000 + "}",
     "not_an_object": "[1, 2, 3]",
-    "binary": b"\x00\xff\x00\xff",
+    "binary": b"\x80\x81\x82\x83",
     "unknown_type": '{"type": "response.daydream.delta", "event_id": "event_0", "delta": "hm"}',
     "unknown_fields": (
         '{"type": "rate_limits.updated", "event_id": "event_0", "colour": "blue", '
