@@ -527,6 +527,7 @@ async def test_a_replayed_start_and_a_stream_without_a_webhook(gateway: Gateway)
 BREACHES: dict[str, tuple[int, str | bytes]] = {
     "binary": (31924, b"\xff" * FRAME_BYTES),
     "not json": (31951, "hello"),
+    "a long word": (31951, '{"event":"' + "\u00fc" * 200 + '"}'),
     "unknown event": (31951, '{"event":"pause","streamSid":"SID"}'),
     "another stream": (31951, '{"event":"clear","streamSid":"MZ0"}'),
     "no stream": (31951, '{"event":"clear"}'),

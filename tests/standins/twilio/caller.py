@@ -1,10 +1,9 @@
 """One telephone call as Twilio makes it: webhook, TwiML, media streams, callbacks, on a clock of 20 ms.
 
     async with Call(f"{gateway}/twiml", auth_token=TOKEN) as call:
-        await call.connected()
+        stream = await call.connected()
         said = call.say(pcm)
-        await call.until(lambda: call.streams[0].media_bytes)
-        await call.hang_up()
+        await call.until(lambda: stream.media_bytes)
 
 The call begins with the block and ends with it. What Twilio would put in its debugger and go on is in `errors`; TwiML
 that it would refuse also raises TwimlError, from whatever waits or at the end of the block.
@@ -156,7 +155,11 @@ class Call:
         self._give(_CALLER_HANGS_UP)
         if kind is not None:
             self._running.cancel()
-        await asyncio.wait([self._running])
+        try:
+            await asyncio.wait([self._running])
+        except asyncio.CancelledError:
+            self._running.cancel()
+            raise
         if not self._running.cancelled() and (crash := self._running.exception()):
             raise crash
         if self.failure is not None and kind is None:
@@ -223,8 +226,6 @@ class Call:
     def complete(self) -> None:
         self._give(_Order("api", _End("completed by the API")))
 
-    # ---- What a test looks at.
-
     @property
     def stream(self) -> StreamRecord | None:
         """The record of the stream that is open now."""
@@ -238,7 +239,7 @@ class Call:
     @property
     def buffered_ms(self) -> float:
         """Audio that the gateway has sent and the caller not yet heard."""
-        return self._stream.buffered_ms if self._stream is not None else 0.0
+        return self._stream.buffered_ms if self._stream else 0.0
 
     def heard_pcm(self, from_s: float | None = None, to_s: float | None = None) -> bytes:
         """s16le at 8 kHz of all that was played, silence included; see `heard` for times and gaps."""
@@ -251,11 +252,8 @@ class Call:
             for stream in self.streams
         )
         answers = ", ".join(f"{request.kind} {request.status}" for request in self.requests)
-        return (
-            f"call {self.status} ({self.ended or 'not over'}); streams: {streams}; requests: {answers}; {self.errors}"
-        )
-
-    # ---- The clock.
+        state = f"call {self.status} ({self.ended or 'not over'})"
+        return f"{state}; streams: {streams}; requests: {answers}; {self.errors}"
 
     async def _tick(self) -> None:
         """Every 20 ms, for as long as the call lives, whatever else happens: late ticks are made up for."""

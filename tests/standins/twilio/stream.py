@@ -23,6 +23,8 @@ MAX_UNSENT = 500
 """Messages (10 s of media) that wait for a gateway which does not read; what comes beyond is lost (31930)."""
 
 POLICY_VIOLATION = 1008
+MAX_CLOSE_REASON = 123
+"""Bytes; a control frame has room for 125, two of which are the code (RFC 6455, 5.5)."""
 
 
 @dataclass(slots=True)
@@ -199,7 +201,8 @@ class MediaStream:
         except protocol.StreamError as error:
             record.fail(error.code, error.reason)
             record.ended_by = record.ended_by or "error"
-            await websocket.close(POLICY_VIOLATION, error.reason[:100])
+            reason = error.reason.encode("ascii", "replace")[:MAX_CLOSE_REASON].decode()
+            await websocket.close(POLICY_VIOLATION, reason)
         except ConnectionClosed:
             if not record.ended_by:
                 record.fail(protocol.BROKEN_PIPE, "the gateway's connection broke")
