@@ -66,6 +66,11 @@ class Screen:
                 for stage, provider in (data.get("providers") or {}).items():
                     # why it was chosen stands in brackets, and is the doctor's to tell
                     self._line(None, stage, escape(re.sub(r" \[.*\]$", "", provider)), "", "dim")
+            case "tool_call":
+                self._line(event.at_s, "", f"asks for {escape(data['tool'])}, which lives in a client", "", "yellow")
+            case "tool_result":
+                how = "took" if data["ok"] else "[red]failed[/] after"
+                self._line(event.at_s, "tool", f"{escape(data['tool'])} {how} {data['ms']} ms", "bold", "")
             case "latency":
                 self._line(event.at_s, "latency", _sum(data["total_ms"], data["parts"]), "magenta", "")
             case _:

@@ -147,6 +147,25 @@ function setBars(level) {
   document.body.style.setProperty("--level", level.toFixed(3));
 }
 
+/** What a model may ask of this page. A tenant that names `show_page` in its `client_tools` can try it. */
+const TOOLS = {
+  show_page({ page }) {
+    transcript.note(`Asked to show the page “${page}”`);
+    return { shown: page };
+  },
+};
+
+/** @param {import("./client.js").ToolCall} call */
+function takeToolCall({ call_id: callId, tool, arguments: given }) {
+  const run = Object.hasOwn(TOOLS, tool) ? TOOLS[tool] : () => ({ error: `this page has no ${tool}` });
+  client.sendToolOutput(callId, run(given));
+}
+
+const ENDINGS = {
+  assistant_ended: "The assistant ended the conversation",
+  transferred: "The assistant put the call through",
+};
+
 const on = (type, take) => client.addEventListener(type, ({ detail }) => take(detail));
 on("status", showStatus);
 on("problem", report);
@@ -156,7 +175,9 @@ on("state", ({ state }) => showState(state));
 on("transcript_delta", (message) => transcript.delta(message));
 on("transcript", (message) => transcript.final(message));
 on("latency", showLatency);
-on("closing", ({ reason }) => transcript.note(`The gateway ended the conversation: ${reason}`));
+on("tool_call", takeToolCall);
+on("tool_result", (result) => transcript.tool(result));
+on("closing", ({ reason }) => transcript.note(ENDINGS[reason] ?? `The gateway ended the conversation: ${reason}`));
 
 byId("start").addEventListener("click", () => {
   if (client.status === "idle" || client.status === "closed") start(true);

@@ -19,10 +19,28 @@ import { ConnectError, problem } from "./problems.js";
  */
 
 /**
+ * A model asks a tool that lives here, one of the tenant's `client_tools`: answer with `sendToolOutput`.
+ * @typedef {object} ToolCall
+ * @property {string} call_id
+ * @property {string} tool its name
+ * @property {Record<string, any>} arguments checked against the tool's schema
+ */
+
+/**
+ * A tool's call is over, wherever the tool lives.
+ * @typedef {object} ToolResult
+ * @property {string} call_id
+ * @property {string} tool
+ * @property {boolean} ok
+ * @property {number} ms how long it took
+ */
+
+/**
  * Events (all CustomEvents, the data in `detail`):
  *  - `status`: `"idle" | "starting" | "connecting" | "ready" | "reconnecting" | "closed"`
  *  - `problem`: `{code, message, hint, fatal}`, from either side
  *  - `restarted`: the session could not be resumed, what follows is another one
+ *  - `tool_call`: a {@link ToolCall}; `tool_result`: a {@link ToolResult}
  *  - one per server message, named by its `type` (docs/websocket.md): `session_ready`, `backend`, `state`, `transcript`, ...
  */
 export class TrunklineClient extends EventTarget {
@@ -36,6 +54,7 @@ export class TrunklineClient extends EventTarget {
   #played = { underruns: 0, overflowMs: 0 };
   #attempt = null; // the `connect` that counts
   #unsaid = null; // what was heard while there was no socket to say it
+  #outputs = []; // of tools, the same
 
   /** @param {ClientOptions} [options] */
   constructor(options = {}) {
@@ -84,6 +103,7 @@ export class TrunklineClient extends EventTarget {
     this.#setStatus("starting");
     this.#played = { underruns: 0, overflowMs: 0 };
     this.#unsaid = null;
+    this.#outputs = [];
     const attempt = (this.#attempt = Symbol("connect"));
     try {
       const audio = await this.#openAudio(microphone, source);
@@ -123,6 +143,25 @@ export class TrunklineClient extends EventTarget {
     return this.#send({ type: "response.cancel" });
   }
 
+  /**
+   * Answer a `tool_call`, once. What is answered while the network is away is sent when it is back.
+   * @param {string} callId
+   * @param {any} output for the model: a text, or anything else that JSON can say; at most 32 KiB
+   */
+  sendToolOutput(callId, output) {
+    const message = { type: "function_call_output", call_id: callId, output: output ?? null };
+    if (!this.#send(message) && this.#status === "reconnecting") this.#outputs.push(message);
+  }
+
+  /**
+   * Change how a Realtime model serves this session, as far as the tenant allows clients to.
+   * @param {{instructions?: string, voice?: string, speed?: number, [field: string]: any}} session
+   * @returns {boolean} whether it was sent
+   */
+  updateSession(session) {
+    return this.#send({ type: "session.update", session });
+  }
+
   #send(message) {
     return this.#link?.send(message) ?? false;
   }
@@ -147,6 +186,7 @@ export class TrunklineClient extends EventTarget {
       onproblem: (detail) => this.#emit("problem", detail),
       onrestart: () => {
         this.#unsaid = null;
+        this.#outputs = []; // the new session has not asked
         this.#audio?.command("reset");
         this.#emit("restarted", null);
       },
@@ -164,7 +204,9 @@ export class TrunklineClient extends EventTarget {
   #onStatus(status) {
     if (status === "closed") return void this.#close();
     this.#setStatus(status);
-    if (status === "ready" && this.#unsaid) this.#onPlayout(this.#unsaid);
+    if (status !== "ready") return;
+    if (this.#unsaid) this.#onPlayout(this.#unsaid);
+    for (const message of this.#outputs.splice(0)) this.#send(message);
   }
 
   #onPlayout(event) {

@@ -60,14 +60,25 @@ export class TranscriptView {
 
   /** @param {string} text that belongs to neither side */
   note(text) {
-    byId("empty").hidden = true;
-    this.#list.append(element("li", "note", text));
-    this.#follow();
+    this.#put(element("li", "note", text));
+  }
+
+  /** @param {import("./client.js").ToolResult} result */
+  tool({ tool, ok, ms }) {
+    const item = element("li", ok ? "note tool" : "note tool failed");
+    item.append(element("code", "", tool), ok ? ` took ${milliseconds(ms)}` : ` failed after ${milliseconds(ms)}`);
+    this.#put(item);
   }
 
   /** The server will not say the final words of what is half written. */
   settle() {
     for (const { item } of this.#entries.values()) item.classList.remove("growing");
+  }
+
+  #put(item) {
+    byId("empty").hidden = true;
+    this.#list.append(item);
+    this.#follow();
   }
 
   #entry(role, turn) {
@@ -127,7 +138,7 @@ export function showLatency({ total_ms: total, parts }) {
   );
 }
 
-const STAGES = { stt: "Hears", llm: "Thinks", tts: "Speaks" };
+const STAGES = { stt: "Hears", llm: "Thinks", tts: "Speaks", model: "Model" };
 
 let shownBackend; // it is said again by every worker that takes over: what the reader has opened stays open
 

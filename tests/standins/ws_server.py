@@ -309,8 +309,10 @@ async def demo(caller: Caller) -> None:
     await caller.send("state", state="listening")
     await asyncio.sleep(1.2)
     await exchange(caller, 1, "Hello, can you tell me when you are open tomorrow?", OPEN, cut_at=None)
+    await ask(caller, "show_page", page="opening hours")
     await asyncio.sleep(1.5)
     await exchange(caller, 3, "And could I book a table for four people?", BOOK, cut_at=0.55)
+    await caller.send("tool_result", call_id="c-2", tool="book_table", ok=False, ms=1840)
     await exchange(caller, 5, "Sorry, for five people.", FIVE, cut_at=None)
     for turn in itertools.count(7, 2):
         while not (typed := [message for message in caller.messages if message["type"] == "text"]):  # noqa: ASYNC110
@@ -322,6 +324,16 @@ async def demo(caller: Caller) -> None:
 OPEN = "Of course. Tomorrow is Sunday, so we open a little later: from ten in the morning until nine in the evening."
 BOOK = "Gladly. For tomorrow I still have a table by the window at half past seven, or two tables outside at any time."
 FIVE = "No problem at all. Five people tomorrow at half past seven, by the window. May I have a name for the booking?"
+
+
+async def ask(caller: Caller, tool: str, **arguments: Any) -> Any:
+    """Ask a tool of the client's, as a worker does; gives its output."""
+    began_s, call_id = asyncio.get_running_loop().time(), f"call-{secrets.token_hex(4)}"
+    await caller.send("tool_call", call_id=call_id, tool=tool, arguments=arguments)
+    output = (await caller.wait_for("function_call_output", call_id=call_id))["output"]
+    ms = round((asyncio.get_running_loop().time() - began_s) * 1000)
+    await caller.send("tool_result", call_id=call_id, tool=tool, ok=True, ms=ms)
+    return output
 
 
 async def exchange(caller: Caller, turn: int, question: str, answer: str, *, cut_at: float | None) -> None:

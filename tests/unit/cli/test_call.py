@@ -39,6 +39,8 @@ async def answering(served: Served) -> None:
     await served.send("state", state="speaking")
     await served.send("latency", turn=2, total_ms=42, parts=[["endpoint", 40], ["first_audio", 2]])
     await served.say(2, REPLY)
+    await served.send("tool_result", call_id="c1", tool="end_[call]", ok=True, ms=3)
+    await served.send("tool_result", call_id="c2", tool="book", ok=False, ms=70)
     await served.send("transcript", role="assistant", turn=2, text="a test")
     await served.send("response_done", turn=2)
     await served.send("state", state="listening")
@@ -94,6 +96,8 @@ def test_a_call_is_shown_and_the_answer_saved(speech: Path, tmp_path: Path) -> N
         result = run(speech, "--url", url, "--out", heard)
     assert result.exit_code == 0, result.output
     for line in ("a stand-in", "Ear\n", "what [is] this?", "a test", "42 ms = endpoint 40 + first audio 2", "turn 2"):
+        assert line in result.stdout
+    for line in ("end_[call] took 3 ms\n", "book failed after 70 ms\n"):
         assert line in result.stdout
     assert "\x1b" not in result.stdout
     assert not any(line != line.rstrip() for line in result.stdout.splitlines())
