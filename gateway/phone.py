@@ -274,7 +274,8 @@ class PhoneDoor:
         try:
             outcome = await link.run(held.bridge)
         finally:
-            log.info("%s, session %s: %s", link.name, held.record.session, outcome)
+            why = f"{outcome}: {held.bridge.ended}" if outcome == "ended" else outcome
+            log.info("%s, session %s: %s", link.name, held.record.session, why)
             if outcome != "replaced":  # the session goes on, with another wire
                 self._sessions.link_ended(held, link, "lost" if outcome == "sent_away" else outcome)
         await self._part(start.call_sid, held, link, outcome)
@@ -365,7 +366,8 @@ def _refused(connection: HTTPConnection, refused: Refused) -> Response:
 
 def _note_stream_event(call: Ringing, event: str, form: FormData) -> None:
     stream, why = str(form.get("StreamSid", "")), str(form.get("StreamError", ""))
+    stream = stream if is_sid(stream) else f"{stream!r:.70}"
     if event == "stream-error":
-        log.warning("call %s, stream %.64r: Twilio reports an error: %.200r", call.sid, stream, why)
+        log.warning("call %s, stream %s: Twilio reports an error: %.200r", call.sid, stream, why)
     else:
-        log.info("call %s, stream %.64r: %.40r", call.sid, stream, event)
+        log.info("call %s, stream %s: Twilio says %.40r", call.sid, stream, event)
