@@ -48,5 +48,5 @@ async def test_the_pages_tool_works(toolbox: Callable[..., Toolbox], settings: d
 
 def test_a_wrong_option_of_it_is_refused(toolbox: Callable[..., Toolbox], settings: dict[str, Any]) -> None:
     settings["tools"][0]["ours"] = settings["tools"][0].pop("hours")
-    with pytest.raises(SettingsError, match="tool opening_hours: hours: .*; ours: .*its options are: hours"):
+    with pytest.raises(SettingsError, match=r"tool opening_hours: hours: .*; ours: .*its options are: hours"):
         toolbox(**settings)
