@@ -1,4 +1,5 @@
-"""Logs on standard error: lines for people, or one JSON object a line for machines. They hold no customer speech."""
+"""Logs on standard error: lines for people, or one JSON object a line for machines. They hold what callers
+say only where the settings ask for it."""
 
 from __future__ import annotations
 
@@ -39,5 +40,6 @@ def set_up(settings: Settings, process: str) -> None:
     lines = logging.Formatter(f"%(asctime)s.%(msecs)03d {process} %(levelname)s %(message)s", datefmt="%H:%M:%S")
     handler.setFormatter(JsonLines(process) if settings.log_json else lines)
     logging.basicConfig(level=settings.log_level, handlers=[handler])
+    logging.getLogger("transcripts").disabled = not settings.log_transcripts
     for library in ("uvicorn", "asyncio", "httpx", "openai"):
         logging.getLogger(library).setLevel(logging.WARNING)

@@ -54,6 +54,7 @@ class Settings(BaseModel):
     max_connections_per_ip: int = Field(default=1000, ge=1, description="and from one address")
     allowed_origins: str = Field(default="", description="origins besides our own that may open /ws, by comma; *: any")
     log_level: str = Field(default="INFO", pattern="^(DEBUG|INFO|WARNING|ERROR)$")
+    log_transcripts: bool = Field(default=False, description="log what callers and models say: personal data")
     log_json: bool = Field(default=False, description="logs as one JSON object a line")
 
     @property

@@ -49,6 +49,9 @@ from trunkline.tenants import Tenant
 from workers.backend import Inbound, Playhead, Snapshot
 
 log = logging.getLogger(__name__)
+transcripts = logging.getLogger("transcripts")
+"""What was said: disabled unless a deployment wants it in its logs."""
+transcripts.disabled = True
 
 CREDIT_MS = 2000
 """How much the edge may hold unheard: it hides a takeover from the caller, and bounds the edge's memory."""
@@ -257,6 +260,8 @@ class LiveSession:
         self._credit.set()
 
     def event(self, name: str, **data: Any) -> None:
+        if name == "transcript" and not transcripts.disabled:
+            transcripts.info("session %s: turn %s: %s: %s", self.id, data["turn"], data["role"], data["text"])
         self._down(Event(self.id, self.record.epoch, self._seq, name, data))
 
     def close(self, reason: str, *, transfer_to: str = "") -> None:

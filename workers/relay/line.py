@@ -10,7 +10,7 @@ from typing import Any
 from workers.relay.link import ModelLink, ModelLost
 from workers.relay.trouble import Kind
 
-WAITS_S = (0.0, 0.1, 0.3, 1.0, 2.0, 4.0)
+WAITS_S = (0.0, 0.1, 0.3, 0.7, 1.4, 2.0)
 """Before each attempt to reach the model; after the last, the caller is told that nobody can answer."""
 LONGEST_WAIT_S = 5.0
 """However long the model asks us to wait."""
