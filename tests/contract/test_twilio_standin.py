@@ -266,6 +266,15 @@ async def test_verbs_that_end_a_call(gateway: Gateway, name: str) -> None:
     assert call.told == (["Goodbye"] if name == "hangup" else [])
 
 
+async def test_what_answers_a_call(gateway: Gateway) -> None:
+    gateway.pages["/2"] = "<Response><Hangup/></Response>"
+    for number, verb in enumerate(('<Pause length="0"/>', "<Say>Hi</Say>")):
+        gateway.pages[f"/{number}"] = f"<Response>{verb}<Redirect>/{number + 1}</Redirect></Response>"
+    async with Call(f"{gateway.origin}/0", public_origin=PUBLIC) as call:
+        await call.until(lambda: call.ended)
+    assert [gateway.at(f"/{number}")[0]["CallStatus"] for number in range(3)] == ["ringing", "ringing", "in-progress"]
+
+
 async def test_a_hang_up_at_any_moment(gateway: Gateway) -> None:
     gateway.pages["/twiml"] = answer(action="/return", status_callback=f"{PUBLIC}/stream-status")
     for delay_ms in (0, 1, 2, 3, 5, 8, 13, 21, 34):

@@ -344,7 +344,8 @@ class Call:
             case twiml.Dial():
                 self.dialled.extend(verb.numbers)
                 return _End("dialled " + ", ".join(verb.numbers))
-            case twiml.Say():
+            case twiml.Say():  # answers the call, which Pause and Redirect do not
+                self.status = "in-progress"
                 self.told.append(verb.text)
                 await self._wait(len(verb.text) * SAY_S_PER_CHARACTER)
             case twiml.Pause():
