@@ -115,6 +115,8 @@ async def gateways(redis: Redis) -> AsyncIterator[Gateways]:
         async def start(**settings: Any) -> Sessions:
             made = Sessions(load({}, secret=SECRET, redis_url=redis.url, **settings), redis)
             await stack.enter_async_context(running(made.run()))
+            while not await redis.ask("EXISTS", keys.lane(made.process_id)):  # noqa: ASYNC110  (what is sent before is lost)
+                await asyncio.sleep(0.002)
             return made
 
         yield start
