@@ -249,6 +249,17 @@ async def test_a_fault_of_a_connection_to_come() -> None:
             assert caller.events == []
 
 
+async def test_each_connection_has_its_own_fault() -> None:
+    async with Realtime() as standin:
+        standin.inject(Close(1012))
+        standin.inject(Refuse(503))
+        async with connected(standin) as first:
+            assert (await refused_status(standin)).response.status_code == 503
+            async with connected(standin) as third:
+                await third.until("session.created")
+            await ends(first)
+
+
 @pytest.mark.parametrize("injected", [True, False])
 async def test_a_session_that_expires(injected: bool) -> None:
     async with Realtime(lifetime_s=3600 if injected else 0.2) as standin, connected(standin) as caller:
@@ -417,10 +428,11 @@ async def test_as_a_process_with_its_control_page() -> None:
             assert closed.rcvd.code == 1012
         async with asyncio.timeout(PATIENCE_S):
             while True:
-                (session,) = (await get(f"{where['control']}/sessions"))["sessions"]
+                (session,) = (await get(f"{where['control']}/sessions?heard=yes"))["sessions"]
                 if session["closed"]:
                     break
         assert session["closed"] == [1012, ""]
+        assert session["heard"] == ""
         with pytest.raises(httpx.HTTPStatusError, match="404"):
             await get(f"{where['control']}/fault?kind=drop")
         with pytest.raises(httpx.HTTPStatusError, match="400"):

@@ -51,6 +51,9 @@ _QUIET_PEAK = 300.0
 _PURITY = 0.85
 """The share of a window's energy that must lie around its peak; where two words meet it is less."""
 
+_BATCH = 512
+"""Windows analysed at once: minutes of audio in one piece would take gigabytes."""
+
 _PRESENT = 0.6
 """The share of a word's tone that must be there for the word to be heard."""
 
@@ -143,16 +146,24 @@ def _runs(places: NDArray[np.int64]) -> list[_Run]:
 
 
 def _places_in(pcm: bytes, rate_hz: int) -> NDArray[np.int64]:
-    """For each 20 ms window, 5 ms apart: the place of the word that sounds in it, _SILENT or _UNCLEAR.
+    """For each 20 ms window, 5 ms apart: the place of the word that sounds in it, _SILENT or _UNCLEAR."""
+    size, hop = rate_hz * _WINDOW_MS // 1000, rate_hz * _HOP_MS // 1000
+    samples = np.frombuffer(pcm[: len(pcm) // 2 * 2], "<i2")
+    # Half a window on both sides, so that a tone's first and last 5 ms have a window of their own.
+    samples = np.pad(samples, (size // 2, size // 2 + hop))
+    windows = np.lib.stride_tricks.sliding_window_view(samples, size)[::hop]
+    batches = [_tones(windows[at : at + _BATCH].astype(np.float64), rate_hz) for at in range(0, len(windows), _BATCH)]
+    places, peaks = (np.concatenate(parts) for parts in zip(*batches, strict=True))
+    return np.where(peaks < max(_QUIET_PEAK, peaks.max() / 10), _SILENT, places)
+
+
+def _tones(windows: NDArray[np.float64], rate_hz: int) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+    """Each window's word, or _UNCLEAR, and the amplitude of its strongest tone.
 
     The peak's frequency comes from a parabola through the logarithms of three bins (J. O. Smith, Spectral Audio Signal
     Processing, "Quadratic interpolation of spectral peaks"); zero-padding to four windows keeps its error below 1 Hz.
     """
-    size, hop = rate_hz * _WINDOW_MS // 1000, rate_hz * _HOP_MS // 1000
-    samples = np.frombuffer(pcm[: len(pcm) // 2 * 2], "<i2").astype(np.float64)
-    # Half a window on both sides, so that a tone's first and last 5 ms have a window of their own.
-    samples = np.pad(samples, (size // 2, size // 2 + hop))
-    windows = np.lib.stride_tricks.sliding_window_view(samples, size)[::hop]
+    size = windows.shape[1]
     padded = 1 << (4 * size - 1).bit_length()
     spectra = np.abs(np.fft.rfft(windows * np.hanning(size), padded, axis=1)) + 1e-9
     bin_hz = rate_hz / padded
@@ -166,9 +177,8 @@ def _places_in(pcm: bytes, rate_hz: int) -> NDArray[np.int64]:
     nearest = np.rint(place).astype(np.int64)
     clear = (np.abs(place - nearest) < 0.4) & (nearest >= 0) & (nearest < len(VOCABULARY))
     clear &= _purity(spectra, peaks, padded // size) > _PURITY
-    loudness = within[rows, peaks] * 4 / size  # a Hann window's gain is a quarter of its length for a real sine
-    silent = loudness < max(_QUIET_PEAK, loudness.max(initial=0.0) / 10)
-    return np.where(silent, _SILENT, np.where(clear, nearest, _UNCLEAR))
+    amplitudes = within[rows, peaks] * 4 / size  # a Hann window's gain is a quarter of its length for a real sine
+    return np.where(clear, nearest, _UNCLEAR), amplitudes
 
 
 def _purity(spectra: NDArray[np.float64], peaks: NDArray[np.int64], bins_per_window: int) -> NDArray[np.float64]:

@@ -1,7 +1,8 @@
 """The control page, for tests and demos in other processes: plain GETs on the stand-in's own port.
 
-`/control/sessions`: what each session got and holds. `/control/fault?kind=drop&after_audio_ms=300`: the newest live
-session goes wrong; with `session=ID` that one, with `session=next` (and `connections=3`) those to come.
+`/control/sessions`: what each session got and holds; with `heard=yes` also the words of its uplink.
+`/control/fault?kind=drop&after_audio_ms=300`: the newest live session goes wrong; with `session=ID` that one, with
+`session=next` (and `connections=3`) those to come.
 """
 
 from __future__ import annotations
@@ -25,7 +26,8 @@ class Control:
     def answer(self, path: str, query: dict[str, str]) -> Answer:
         """The status and the JSON body of a GET."""
         if path == "/control/sessions":
-            described = [_described(session) for session in self._standin.sessions]
+            heard = query.get("heard") == "yes"
+            described = [_described(session, heard=heard) for session in self._standin.sessions]
             return HTTPStatus.OK, {"sessions": described, "refused": self._standin.refused}
         if path == "/control/fault":
             return self._fault(query)
@@ -52,8 +54,8 @@ class Control:
         return HTTPStatus.OK, {"injected": repr(fault), "session": live[-1].id}
 
 
-def _described(session: Session) -> dict[str, Any]:
-    return {
+def _described(session: Session, *, heard: bool) -> dict[str, Any]:
+    described = {
         "id": session.id,
         "config": session.config,
         "items": session.items,
@@ -61,8 +63,10 @@ def _described(session: Session) -> dict[str, Any]:
         "sent": session.sent,
         "appends": session.appends,
         "appended_ms": session.appended_ms,
-        "heard": session.heard,
         "truncations": session.truncations,
         "responses": [response.wire() for response in session.responses],
         "closed": session.closed,
     }
+    if heard:  # takes a while for minutes of audio
+        described["heard"] = session.heard
+    return described

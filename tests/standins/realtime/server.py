@@ -62,6 +62,9 @@ class Realtime:
         self._run = secrets.token_hex(3)
         self._numbers = itertools.count(1)
         self._faults: deque[Fault] = deque()
+        self._to_inject: dict[ServerConnection, SessionFault] = {}
+        """Faults of connections that have been let in and are not sessions yet."""
+
         self._news: asyncio.Event | None = None
         """There while somebody waits for it."""
 
@@ -133,16 +136,18 @@ class Realtime:
             return self._refuse(connection, Refuse(404))
         if not self._authorized(request):
             return self._refuse(connection, Refuse(401))
-        match self._faults[0] if self._faults else None:
-            case Refuse() as fault:
-                self._faults.popleft()
+        fault = self._faults.popleft() if self._faults else None
+        match fault:
+            case None:
+                pass
+            case Refuse():
                 return self._refuse(connection, fault)
             case NeverAnswer():
-                self._faults.popleft()
                 await self._closing.wait()
             case SlowHandshake(ms):
-                self._faults.popleft()
                 await asyncio.sleep(ms / 1000)
+            case _:
+                self._to_inject[connection] = fault
         return None
 
     def _authorized(self, request: Request) -> bool:
@@ -164,9 +169,7 @@ class Realtime:
         query = dict(parse_qsl(urlsplit(connection.request.path).query))
         session = Session(f"{self._run}_{next(self._numbers)}", query["model"], self.options, _now_ms(), time.time())
         self.sessions.append(session)
-        if self._faults:
-            fault = self._faults.popleft()
-            assert isinstance(fault, SessionFault)
+        if fault := self._to_inject.pop(connection, None):
             session.inject(fault)
         try:
             await _Wired(session, connection, self._changed, self._deaf).run()

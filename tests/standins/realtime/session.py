@@ -99,7 +99,8 @@ class Session:
     @property
     def audio(self) -> bytes:
         """All that was appended since the input format was set, as s16le at `audio_rate_hz` (with keep_audio)."""
-        return bytes(self._listening.uplink.pcm)
+        uplink = self._listening.uplink
+        return uplink.format.to_pcm(bytes(uplink.all))
 
     @property
     def audio_rate_hz(self) -> int:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from .formats import FORMATS, Format
-from .vad import Edge, EnergyVad
+from .vad import Edge, LoudnessVad
 
 _SEMANTIC_SILENCE_MS = {"low": 800, "medium": 500, "auto": 500, "high": 300}
 """The vendor's model decides by the words and waits 8, 4 or 2 s at most; here the eagerness is a length of silence."""
@@ -16,15 +16,14 @@ _SPARE_MS = 1000
 
 class Uplink:
     def __init__(self, *, vad_floor_ms: int, keep: bool) -> None:
-        self.appended_bytes = 0
         self.appended_ms = 0.0
-        self.pcm = bytearray()
-        """All audio since the format was last set, decoded (if it is kept)."""
+        self.all = bytearray()
+        """All audio since the format was last set (if it is kept)."""
 
         self._floor_ms, self._keep = vad_floor_ms, keep
         self.format_name = "audio/pcm"
         self._held = bytearray()
-        self._vad: EnergyVad | None = None
+        self._vad: LoudnessVad | None = None
         self._detection: dict[str, Any] | None = None
         self.prefix_ms = 0
 
@@ -45,7 +44,7 @@ class Uplink:
         if format_name != self.format_name:
             self.format_name = format_name
             self._held.clear()
-            self.pcm.clear()
+            self.all.clear()
         elif detection == self._detection:
             return
         self._detection = detection
@@ -60,20 +59,16 @@ class Uplink:
         silence_ms = detection.get("silence_duration_ms") or _SEMANTIC_SILENCE_MS[detection.get("eagerness", "auto")]
         self.prefix_ms = detection.get("prefix_padding_ms", 300)
         threshold = detection.get("threshold", 0.5)
-        self._vad = EnergyVad(self.format.rate_hz, self._floor_ms, silence_ms, threshold, self.appended_ms)
+        self._vad = LoudnessVad(self.format, self._floor_ms, silence_ms, threshold, self.appended_ms)
 
     def append(self, audio: bytes) -> list[Edge]:
         self._held += audio
-        self.appended_bytes += len(audio)
         self.appended_ms += len(audio) / self.format.bytes_per_ms
-        if self._vad is None and not self._keep:
-            return []
-        pcm = self.format.to_pcm(audio)
         if self._keep:
-            self.pcm += pcm
+            self.all += audio
         if self._vad is None:
             return []
-        edges = self._vad.push(pcm)
+        edges = self._vad.push(audio)
         if not self._vad.speaking and not edges:
             self._trim()
         return edges
