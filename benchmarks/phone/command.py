@@ -19,7 +19,8 @@ seconds are measured.
 - frames_behind: the share of frames that took over 20 ms, and how many frames the worst was behind.
 - kept_up: nothing lost, no answer or clear missing, under 1 % of frames behind, and the generator itself in time.
 - rss_kib_per_call: growth, by process, from after a first call to the end, by call.
-- outside: what generator and model took of this machine, as a share of all its cores. It is in no other figure.
+- outside: what generator and model took of this machine, as a share of all its cores; it is in no other figure.
+  others: the same of everything else on this machine; a run beside much else says little about latency.
 """
 
 from __future__ import annotations
@@ -83,6 +84,8 @@ def _figures(done: Conversations, model: Result, processes: Sequence[str]) -> Re
     late_p99_ms = percentiles(done.late_s)["p99"] * 1000
     cpu = done.cpu_s_per_call_min
     cores = os.cpu_count() or 1
+    shares = {name: cost * len(done.callers) / 60 / cores for name, cost in cpu.items()}
+    busy = done.machine_cpu_s / (done.ended_s - done.began_s) / cores
     return {
         "kept_up": account.kept_up(figures, late_p99_ms),
         "cpu_s_per_call_min": {
@@ -92,7 +95,8 @@ def _figures(done: Conversations, model: Result, processes: Sequence[str]) -> Re
         **figures,
         "outside": {
             "late_p99_ms": round(late_p99_ms, 3),
-            **{one: round(cpu[one] * len(done.callers) / 60 / cores, 3) for one in ("generator", "model")},
+            **{one: round(shares[one], 3) for one in ("generator", "model")},
+            "others": round(max(0.0, busy - sum(shares.values())), 3),
         },
         "model": model["counts"],
     }
@@ -107,7 +111,7 @@ def _row(result: Result) -> list[object]:
         *result["first_audio_ms"].values(),
         *result["barge_in_ms"].values(),
         *(result["frames_behind"]["worst"], gaps["count"], gaps["worst_ms"], result["heard_after_clear"]),
-        *(round(sum(result["rss_kib_per_call"].values())), outside["generator"] + outside["model"]),
+        *(round(sum(result["rss_kib_per_call"].values())), outside["generator"] + outside["model"], outside["others"]),
     ]
 
 
@@ -124,7 +128,7 @@ _COLUMNS = (
         "1st audio p50",
         "p99",
     ),
-    *("barge-in p50", "p95", "max", "behind", "gaps", "worst ms", "stale", "KiB/call", "(outside)"),
+    *("barge-in p50", "p95", "max", "behind", "gaps", "worst ms", "stale", "KiB/call", "(outside)", "(others)"),
 )
 
 

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import time
 from array import array
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from benchmarks.clock import FRAME_MS, FRAME_S, ticks
 from benchmarks.phone.caller import Caller, Ears
@@ -35,6 +37,8 @@ class Conversations:
     ended_s: float = 0.0
     lost: list[str] = field(default_factory=list)
     """Why calls ended that should not have."""
+    machine_cpu_s: float = 0.0
+    """What everything on this machine used meanwhile."""
     cpu_s_per_call_min: dict[str, float] = field(default_factory=dict)
 
 
@@ -68,6 +72,7 @@ async def converse(dial: Dial, calls: int, seconds: float, meter: CpuMeter) -> C
                 if len(done.callers) < calls:
                     raise NoAnswer(f"{len(done.callers)} of {calls} calls were connected")
                 done.began_s = time.monotonic()
+                done.machine_cpu_s = -_machine_cpu_s()
                 meter.start()
             for caller in slots[tick.offset_ms]:
                 if caller.lost is None:
@@ -75,6 +80,7 @@ async def converse(dial: Dial, calls: int, seconds: float, meter: CpuMeter) -> C
                     if tick.seq >= warm_up:
                         done.late_s.append(sent_s - tick.due_s)
     done.ended_s = time.monotonic()
+    done.machine_cpu_s += _machine_cpu_s()
     done.cpu_s_per_call_min = meter.per_minute_each(calls)
     return done
 
@@ -93,3 +99,9 @@ async def _join(dial: Dial, number: int, after_s: float, done: Conversations, sl
     caller = await dial(number, done.ears)
     done.callers.append(caller)
     slots[number % FRAME_MS].append(caller)
+
+
+def _machine_cpu_s() -> float:
+    """CPU seconds of all cores since boot in which something ran, or another guest in our place: proc_stat(5)."""
+    user, nice, system, _, _, irq, softirq, steal = map(int, Path("/proc/stat").read_text("ascii").split()[1:9])
+    return (user + nice + system + irq + softirq + steal) / os.sysconf("SC_CLK_TCK")

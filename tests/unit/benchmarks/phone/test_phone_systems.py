@@ -34,16 +34,19 @@ def test_every_call_has_a_sid_of_its_own() -> None:
 
 
 @pytest.mark.system
-@pytest.mark.parametrize("system", ["lean", "starlette"])
-def test_a_yardstick_is_measured(system: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize("system", ["ours", "lean", "starlette"])
+def test_every_system_is_measured(system: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     file = tmp_path / "phone.json"
     command.main(["--calls", "2", "--seconds", "3", "--only", system, "--json", str(file)])
     result = json.loads(file.read_text())
-    assert (result["system"], result["calls"], result["lost_calls"], result["frames_lost"]) == (system, 2, [], 0)
+    assert (result["system"], result["calls"], result["lost_calls"]) == (system, 2, [])
     assert result["model"]["answers"] >= 2
     assert result["answers"] >= 1
-    assert result["samples"]["uplink"] == pytest.approx(2 * 3 * 50, abs=4)
+    assert result["samples"]["uplink"] + result["frames_lost"] == pytest.approx(2 * 3 * 50, abs=4)
+    assert result["samples"]["uplink"] > result["frames_lost"]
     assert 0 < result["added_ms"]["p50"] <= result["added_ms"]["p99"]
-    assert result["cpu_s_per_call_min"]["total"] == result["cpu_s_per_call_min"]["relay"] > 0
+    cost = result["cpu_s_per_call_min"]
+    assert cost.pop("total") == pytest.approx(sum(cost.values()), abs=0.001)
+    assert max(cost.values()) > 0
     assert result["outside"]["generator"] > 0
     assert "Phone calls" in capsys.readouterr().out
