@@ -149,7 +149,9 @@ def client_update(session: Mapping[str, Any], tenant: Tenant) -> tuple[Tenant, E
     for name in given:
         if name not in tenant.relay.client_may_update:
             allowed = ", ".join(tenant.relay.client_may_update) or "nothing"
-            raise ClientError("not_allowed", f"session.{name} is not yours to change", f"you may change: {allowed}")
+            raise ClientError(
+                "not_allowed", f"session.{name[:64]} is not yours to change", f"you may change: {allowed}"
+            )
     if not given:
         _bad("session changes nothing", f"name at least one of: {', '.join(tenant.relay.client_may_update)}")
     relay = tenant.relay.model_dump()

@@ -12,6 +12,7 @@ import json
 import logging
 import time
 from collections.abc import AsyncIterator, Mapping
+from email.utils import parsedate_to_datetime
 from typing import Any, cast
 
 from openai import AsyncOpenAI, OpenAIError
@@ -127,7 +128,7 @@ class WebSocketModel:
         session = event.get("session")
         if isinstance(session, dict):
             self.session_id = str(session.get("id", ""))
-            self.expires_s = _lifetime_s(session.get("expires_at"), time.time())
+            self.expires_s = _lifetime_s(session.get("expires_at"), _date_s(self._socket))
         self.opened_s = asyncio.get_running_loop().time()
 
     async def send(self, event: dict[str, Any]) -> None:
@@ -208,8 +209,17 @@ def _refusal(error: InvalidStatus) -> Trouble:
     return trouble.refused_upgrade(error.response.status_code, bytes(error.response.body or b""), headers)
 
 
+def _date_s(socket: ClientConnection) -> float:
+    """When it was opened by the model's own clock: ours may be an hour off, and would then always say that it ends."""
+    dates = socket.response.headers.get_all("Date") if socket.response else []
+    try:
+        return parsedate_to_datetime(dates[0]).timestamp() if dates else time.time()
+    except (ValueError, OverflowError):
+        return time.time()
+
+
 def _lifetime_s(expires_at: object, now_s: float) -> float:
-    """Seconds until `expires_at`, by the clocks on two walls: what makes no sense counts for nothing."""
+    """Seconds until `expires_at`; LIFETIME_S for what makes no sense."""
     if isinstance(expires_at, int | float) and 0 < expires_at - now_s <= LIFETIME_S:
         return expires_at - now_s
     return LIFETIME_S

@@ -1,0 +1,462 @@
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import socket
+from collections.abc import AsyncIterator, Awaitable, Callable
+from email.utils import formatdate
+from typing import Any
+
+import pytest
+from openai import AsyncOpenAI
+from websockets.asyncio.server import ServerConnection, serve
+from websockets.http11 import Request, Response
+
+from tests.standins.realtime import (
+    Close,
+    Drop,
+    Expire,
+    Garbage,
+    Mute,
+    NeverAnswer,
+    Realtime,
+    Refuse,
+    Say,
+    SlowHandshake,
+)
+from tests.standins.realtime.faults import Fault
+from trunkline.errors import SettingsError
+from trunkline.tenants import Tenant
+from workers.relay import protocol, websocket
+from workers.relay.link import ModelLink, ModelLost
+from workers.relay.trouble import Kind
+from workers.relay.websocket import connect, make_client
+
+PATIENT_S = 20.0
+"""No test waits so long for something that works."""
+
+SECOND_S = 5.0
+"""What is bounded by a second takes no longer than this on the noisiest of machines."""
+
+
+@contextlib.asynccontextmanager
+async def client_of(url: str, key: str = "key") -> AsyncIterator[AsyncOpenAI]:
+    async with make_client({"OPENAI_API_KEY": key, websocket.URL_VARIABLE: url}) as client:
+        yield client
+
+
+@contextlib.asynccontextmanager
+async def link_to(url: str) -> AsyncIterator[ModelLink]:
+    async with client_of(url) as client:
+        link = await connect(client, "gpt-realtime-2.1", timeout_s=PATIENT_S)
+        try:
+            yield link
+        finally:
+            await link.close()
+
+
+async def until(link: ModelLink, kind: str) -> list[dict[str, Any]]:
+    """Events up to the first of a kind."""
+    seen = []
+    async with asyncio.timeout(PATIENT_S):
+        async for event in link.events():
+            seen.append(event)
+            if event["type"] == kind:
+                break
+    return seen
+
+
+async def lost(link: ModelLink) -> ModelLost:
+    """How the link ends."""
+    with pytest.raises(ModelLost) as caught:
+        await until(link, "nothing is called this")
+    return caught.value
+
+
+async def refused(url: str, *, timeout_s: float = PATIENT_S) -> ModelLost:
+    """How connecting ends."""
+    async with client_of(url) as client:
+        with pytest.raises(ModelLost) as caught:
+            await connect(client, "gpt-realtime-2.1", timeout_s=timeout_s)
+    return caught.value
+
+
+@contextlib.asynccontextmanager
+async def server(handle: Callable[[ServerConnection], Awaitable[None]], date: str | None = None) -> AsyncIterator[str]:
+    """A model of few words, for what the stand-in is too well-behaved to do. `date` is what it takes the time for."""
+
+    def dated(_: ServerConnection, __: Request, response: Response) -> Response:
+        if date is not None:
+            del response.headers["Date"]
+            response.headers["Date"] = date
+        return response
+
+    async with serve(
+        handle, "127.0.0.1", 0, ping_interval=None, close_timeout=0.1, process_response=dated
+    ) as listening:
+        yield f"ws://127.0.0.1:{listening.sockets[0].getsockname()[1]}/v1"
+
+
+# --- a session
+
+
+async def test_a_session_with_text_and_audio_both_ways() -> None:
+    async with Realtime(answer=lambda _: Say("welcome")) as standin, link_to(standin.url) as link:
+        audio = protocol.format_for(8000)
+        await link.send(protocol.session_update(Tenant(id="acme"), audio))
+        await until(link, "session.updated")
+        assert standin.session.config["audio"]["input"]["format"] == {"type": "audio/pcmu"}
+        await link.send(protocol.user_text("hello"))
+        await link.send(protocol.respond())
+        events = await until(link, "response.done")
+        deltas = [event["delta"] for event in events if event["type"] == "response.output_audio.delta"]
+        response = standin.session.responses[-1]
+        assert deltas
+        assert response.wire()["status"] == "completed"
+        frame = audio.encode(bytes(320))
+        for _ in range(50):
+            await link.append(frame)
+        await standin.wait_for(lambda it: it.session.appends == 50)
+        assert standin.session.appended_ms == 1000
+
+
+async def test_a_link_knows_its_session_and_when_it_ends() -> None:
+    async with Realtime(lifetime_s=1800) as standin:
+        before_s = asyncio.get_running_loop().time()
+        async with link_to(standin.url) as link:
+            assert link.session_id
+            assert before_s <= link.opened_s <= asyncio.get_running_loop().time()
+            assert 1800 - PATIENT_S < link.expires_s <= 1802  # both ends count whole seconds
+
+
+@pytest.mark.parametrize(
+    ("date", "seconds"),
+    [(formatdate(1_000_000_000, usegmt=True), 1800), ("the day before yesterday", 3600), ("", 3600)],
+)
+async def test_a_session_ends_by_the_models_clock_not_ours(date: str, seconds: float) -> None:
+    async def handle(connection: ServerConnection) -> None:
+        created = {"type": "session.created", "session": {"expires_at": 1_000_000_000 + 1800}}
+        await connection.send(json.dumps(created))
+        await connection.wait_closed()
+
+    async with server(handle, date=date) as url, link_to(url) as link:
+        assert link.expires_s == seconds
+
+
+@pytest.mark.parametrize("expires_at", [None, "soon", 0, 1e12, True, float("nan")])
+async def test_a_clock_that_makes_no_sense_does_not_shorten_a_session(expires_at: object) -> None:
+    async def handle(connection: ServerConnection) -> None:
+        created = {"type": "session.created", "session": {"id": "sess_1", "expires_at": expires_at}}
+        await connection.send(json.dumps(created))
+        await connection.wait_closed()
+
+    async with server(handle) as url, link_to(url) as link:
+        assert (link.session_id, link.expires_s) == ("sess_1", 3600)
+
+
+async def test_a_session_that_does_not_describe_itself_is_one_all_the_same() -> None:
+    async def handle(connection: ServerConnection) -> None:
+        await connection.send('{"type": "rate_limits.updated"}')
+        await connection.send('{"type": "session.created"}')
+        await connection.wait_closed()
+
+    async with server(handle) as url, link_to(url) as link:
+        assert (link.session_id, link.expires_s) == ("", 3600)
+
+
+async def test_the_api_key_and_the_model_are_sent_as_the_vendor_wants_them() -> None:
+    asked: list[tuple[str, str | None, str | None]] = []
+
+    async def handle(connection: ServerConnection) -> None:
+        assert connection.request is not None
+        headers = connection.request.headers
+        asked.append((connection.request.path, headers.get("Authorization"), headers.get("OpenAI-Beta")))
+        await connection.send('{"type": "session.created"}')
+        await connection.wait_closed()
+
+    async with server(handle) as url, link_to(url):
+        assert asked == [("/v1/realtime?model=gpt-realtime-2.1", "Bearer key", None)]
+
+
+async def test_unknown_events_and_fields_pass_through() -> None:
+    async with Realtime() as standin, link_to(standin.url) as link:
+        standin.session.inject(Garbage("unknown_type"))
+        assert (await until(link, "response.daydream.delta"))[-1]["delta"] == "hm"
+        standin.session.inject(Garbage("unknown_fields"))
+        assert (await until(link, "rate_limits.updated"))[-1]["colour"] == "blue"
+
+
+async def test_an_answer_that_is_read_late_is_all_there() -> None:
+    """More than is read ahead: the model waits, nothing is dropped."""
+    async with Realtime(answer=lambda _: Say("one two three four"), speed=0, chunk_ms=5) as standin:
+        async with link_to(standin.url) as link:
+            await link.send(protocol.session_update(Tenant(id="acme"), protocol.PCM))
+            await link.send(protocol.respond())
+            await standin.wait_for(lambda it: it.session.responses)
+            await asyncio.sleep(0.2)
+            events = await until(link, "response.done")
+        deltas = [event["delta"] for event in events if event["type"] == "response.output_audio.delta"]
+        assert sum(protocol.PCM.ms(delta) for delta in deltas) == pytest.approx(4 * standin.options.word_ms)
+
+
+async def test_a_request_of_ours_that_is_wrong_is_an_event_and_no_end() -> None:
+    async with Realtime() as standin, link_to(standin.url) as link:
+        await link.send(protocol.cancel())
+        assert (await until(link, "error"))[-1]["error"]["code"] == "response_cancel_not_active"
+        await link.send(protocol.user_text("hello"))
+        await until(link, "conversation.item.done")
+
+
+# --- refusals
+
+
+@pytest.mark.parametrize(
+    ("fault", "kind", "retry_after_s"),
+    [
+        (Refuse(401), Kind.REFUSED, None),
+        (Refuse(403), Kind.REFUSED, None),
+        (Refuse(429, retry_after_s=7), Kind.RATE_LIMITED, 7.0),
+        (Refuse(500), Kind.UNAVAILABLE, None),
+        (Refuse(503), Kind.UNAVAILABLE, None),
+        (Garbage("malformed"), Kind.UNAVAILABLE, None),
+        (Garbage("deep"), Kind.UNAVAILABLE, None),
+        (Garbage("binary"), Kind.UNAVAILABLE, None),
+        (Drop(), Kind.UNAVAILABLE, None),
+        (Close(1013, "try again later"), Kind.UNAVAILABLE, None),
+        (Close(3000, "invalid_request_error.invalid_api_key"), Kind.REFUSED, None),
+    ],
+)
+async def test_a_session_that_is_refused(fault: Fault, kind: Kind, retry_after_s: float | None) -> None:
+    async with Realtime() as standin:
+        standin.inject(fault)
+        error = await refused(standin.url)
+        assert (error.kind, error.retry_after_s, error.retryable) == (kind, retry_after_s, kind.retryable)
+        assert len(standin.sessions) + len(standin.refused) == 1  # nobody tried again behind our back
+
+
+async def test_a_refusal_says_why() -> None:
+    async with Realtime(api_key="right") as standin:
+        error = await refused(standin.url)
+        assert str(error) == "openai_realtime: HTTP 401: invalid_api_key: Incorrect API key provided."
+
+
+async def test_an_error_in_place_of_a_session_is_a_refusal() -> None:
+    async def handle(connection: ServerConnection) -> None:
+        error = {"type": "invalid_request_error", "code": "model_not_found", "message": "There is no such model."}
+        await connection.send(json.dumps({"type": "error", "error": error}))
+        await connection.wait_closed()
+
+    async with server(handle) as url:
+        error = await refused(url)
+        assert (error.kind, error.reason) == (Kind.REFUSED, "model_not_found: There is no such model.")
+
+
+@pytest.mark.parametrize("fault", [NeverAnswer(), SlowHandshake(ms=1500), Mute()])
+async def test_a_model_that_never_answers_is_given_up_at_the_deadline(fault: Fault) -> None:
+    async with Realtime() as standin:
+        standin.inject(fault)
+        error = await refused(standin.url, timeout_s=0.3)
+        assert (error.kind, error.reason) == (Kind.UNAVAILABLE, "no session within 0.3 s")
+
+
+async def test_a_port_where_nobody_listens() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    error = await refused(f"ws://127.0.0.1:{port}/v1")
+    assert error.kind is Kind.UNAVAILABLE
+    assert "cannot be reached" in error.reason
+
+
+async def test_a_server_that_speaks_something_else() -> None:
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(b"SSH-2.0-OpenSSH_9.9\r\n")
+        writer.close()
+
+    async with await asyncio.start_server(answer, "127.0.0.1", 0) as listening:
+        error = await refused(f"ws://127.0.0.1:{listening.sockets[0].getsockname()[1]}/v1")
+    assert error.kind is Kind.UNAVAILABLE
+
+
+# --- ends
+
+
+@pytest.mark.parametrize(
+    ("fault", "kind", "said"),
+    [
+        (Drop(), Kind.UNAVAILABLE, "1006"),
+        (Close(1000), Kind.UNAVAILABLE, "1000"),
+        (Close(1001, "going away"), Kind.UNAVAILABLE, "1001: going away"),
+        (Close(1011, "internal error"), Kind.UNAVAILABLE, "1011: internal error"),
+        (Close(3000, "invalid_request_error.invalid_api_key"), Kind.REFUSED, "invalid_api_key"),
+        (Garbage("malformed"), Kind.UNAVAILABLE, "no JSON"),
+        (Garbage("deep"), Kind.UNAVAILABLE, "no JSON"),
+        (Garbage("binary"), Kind.UNAVAILABLE, "no JSON"),
+        (Garbage("not_an_object"), Kind.UNAVAILABLE, "no object with a type"),
+        (Expire(), Kind.EXPIRED, "session_expired"),
+    ],
+)
+async def test_every_end_is_said(fault: Any, kind: Kind, said: str) -> None:
+    async with Realtime() as standin, link_to(standin.url) as link:
+        standin.session.inject(fault)
+        error = await lost(link)
+        assert error.kind is kind
+        assert said in error.reason
+        await link.close()
+        with pytest.raises(ModelLost):
+            await link.append("AAAA")
+        with pytest.raises(ModelLost):
+            await link.send(protocol.commit())
+        with pytest.raises(ModelLost):
+            await anext(link.events())
+
+
+async def test_a_model_that_drops_in_the_middle_of_an_answer() -> None:
+    async with Realtime(answer=lambda _: Say("one two three four")) as standin, link_to(standin.url) as link:
+        standin.session.inject(Drop(after_audio_ms=300))
+        await link.send(protocol.respond())
+        error = await lost(link)
+        assert error.retryable
+        assert "response.output_audio.delta" in standin.session.sent
+
+
+async def test_a_message_beyond_all_bounds_ends_the_link() -> None:
+    async def handle(connection: ServerConnection) -> None:
+        await connection.send('{"type": "session.created"}')
+        await connection.send(" " * ((16 << 20) + 1))
+        await connection.wait_closed()
+
+    async with server(handle) as url, link_to(url) as link:
+        error = await lost(link)
+        assert (error.kind, "1009" in error.reason) == (Kind.UNAVAILABLE, True)
+
+
+async def test_a_model_that_leaves_pings_unanswered_is_lost(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(websocket._OPTIONS, "ping_interval", 0.1)
+    monkeypatch.setitem(websocket._OPTIONS, "ping_timeout", 0.2)
+    async with Realtime() as standin, link_to(standin.url) as link:
+        standin.session.inject(Mute(pongs=False))
+        error = await lost(link)
+        assert (error.kind, "ping timeout" in error.reason) == (Kind.UNAVAILABLE, True)
+
+
+def test_a_frozen_model_is_noticed_within_five_seconds() -> None:
+    """A ping at the worst moment, its deadline, and the close that is not answered either."""
+    assert websocket._OPTIONS["ping_interval"] + websocket._OPTIONS["ping_timeout"] + websocket.CLOSE_S < 5
+
+
+async def test_a_model_that_says_nothing_and_answers_pings_is_not_lost(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whether it should speak is for the conversation's owner to know."""
+    monkeypatch.setitem(websocket._OPTIONS, "ping_interval", 0.1)
+    monkeypatch.setitem(websocket._OPTIONS, "ping_timeout", 1.0)
+    async with Realtime() as standin, link_to(standin.url) as link:
+        standin.session.inject(Mute())
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(1.5):
+                await anext(link.events())
+        await link.append("AAAA")
+        await standin.wait_for(lambda it: it.session.appends == 1)
+
+
+@pytest.fixture
+async def deaf() -> AsyncIterator[str]:
+    """A model that opens a session, and then reads nothing any more."""
+
+    async def handle(connection: ServerConnection) -> None:
+        await connection.send('{"type": "session.created"}')
+        connection.transport.pause_reading()
+        await connection.wait_closed()
+
+    async with server(handle) as url:
+        yield url
+
+
+async def fill(link: ModelLink) -> None:
+    """Send until somebody reads it."""
+    audio = "A" * 40_000
+    while True:
+        await link.append(audio)
+
+
+async def test_a_model_that_does_not_read_is_lost_and_whoever_reads_hears_of_it(
+    deaf: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(websocket, "SEND_S", 0.2)
+    async with link_to(deaf) as link:
+        reading = asyncio.create_task(lost(link))
+        with pytest.raises(ModelLost, match=r"took nothing for 0\.2 s") as caught:
+            async with asyncio.timeout(PATIENT_S):
+                await fill(link)
+        assert caught.value.kind is Kind.UNAVAILABLE
+        assert (await reading).reason == caught.value.reason
+
+
+async def test_closing_does_not_wait_for_a_model_that_does_not_read(deaf: str) -> None:
+    async with link_to(deaf) as link:
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(0.3):
+                await fill(link)
+        async with asyncio.timeout(SECOND_S):
+            await link.close()
+            await link.close()
+
+
+async def test_a_close_that_is_cancelled_has_still_hung_up(deaf: str) -> None:
+    async with link_to(deaf) as link:
+        closing = asyncio.create_task(link.close())
+        await asyncio.sleep(0.05)
+        closing.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await closing
+        with pytest.raises(ModelLost):
+            await anext(link.events())
+
+
+async def test_events_that_are_left_in_the_middle_can_be_gone_on_with() -> None:
+    async with Realtime() as standin, link_to(standin.url) as link:
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(0.05):
+                await anext(link.events())
+        await link.send(protocol.user_text("hello"))
+        assert (await until(link, "conversation.item.done"))[0]["type"] == "conversation.item.added"
+        await link.close()
+        assert await standin.wait_for(lambda it: it.session.closed) == (1000, "")
+
+
+async def test_being_cancelled_while_connecting_leaves_nothing_behind() -> None:
+    async with Realtime() as standin, client_of(standin.url) as client:
+        for fault in (NeverAnswer(), Mute()):
+            standin.inject(fault)
+            dialling = asyncio.create_task(connect(client, "gpt-realtime-2.1", timeout_s=PATIENT_S))
+            await asyncio.sleep(0.2)
+            dialling.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await dialling
+        await standin.wait_for(lambda it: it.session.closed)
+
+
+# --- settings
+
+
+async def test_addresses_and_key_come_from_the_environment() -> None:
+    async with make_client({"OPENAI_API_KEY": " key\n", "OPENAI_BASE_URL": "https://proxy.example/v1"}) as client:
+        assert client.api_key == "key"
+        assert str(client.base_url) == "https://proxy.example/v1/"
+        assert client.websocket_base_url is None
+        assert client.max_retries == 0
+    async with make_client({"OPENAI_API_KEY": "key", websocket.URL_VARIABLE: "wss://rt.example/v1"}) as client:
+        assert str(client.base_url) == "https://api.openai.com/v1/"
+        assert client.websocket_base_url == "wss://rt.example/v1"
+
+
+@pytest.mark.parametrize("environment", [{}, {"OPENAI_API_KEY": " "}])
+def test_a_missing_key_is_said_with_what_to_set(environment: dict[str, str]) -> None:
+    with pytest.raises(SettingsError, match="OPENAI_API_KEY"):
+        make_client(environment)
+
+
+@pytest.mark.parametrize("url", ["api.openai.com/v1", "https://api.openai.com/v1"])
+def test_an_address_that_is_no_socket_is_said_with_one_that_is(url: str) -> None:
+    with pytest.raises(SettingsError, match=r"TRUNKLINE_OPENAI_REALTIME_URL.*wss://"):
+        make_client({"OPENAI_API_KEY": "key", websocket.URL_VARIABLE: url})
