@@ -14,6 +14,7 @@ import time
 from collections.abc import AsyncIterator, Mapping
 from email.utils import parsedate_to_datetime
 from typing import Any, cast
+from urllib.parse import urlsplit
 
 from openai import AsyncOpenAI, OpenAIError
 from openai.types.websocket_connection_options import WebSocketConnectionOptions
@@ -62,17 +63,33 @@ def make_client(environment: Mapping[str, str]) -> AsyncOpenAI:
         raise SettingsError(
             f"the relay needs {KEY_VARIABLE}: a key of https://platform.openai.com with access to the Realtime API"
         )
-    url = environment.get(URL_VARIABLE, "").strip()
-    if url and not url.startswith(("ws://", "wss://")):
-        raise SettingsError(
-            f"{URL_VARIABLE} is the address that /realtime is added to, like wss://api.openai.com/v1, not {url!r}"
+    if not (key.isascii() and key.isprintable()):  # it would be refused as a header, and quoted in the error
+        raise SettingsError(f"{KEY_VARIABLE} has characters that no key has: was it copied whole, and alone?")
+    try:
+        return AsyncOpenAI(
+            api_key=key,
+            base_url=_address(environment, "OPENAI_BASE_URL", "https", "http") or OPENAI_URL,
+            websocket_base_url=_address(environment, URL_VARIABLE, "wss", "ws"),
+            max_retries=0,
         )
-    return AsyncOpenAI(
-        api_key=key,
-        base_url=environment.get("OPENAI_BASE_URL", "").strip() or OPENAI_URL,
-        websocket_base_url=url or None,
-        max_retries=0,
-    )
+    except ImportError as error:  # a proxy in the environment that needs a package
+        raise SettingsError(f"the relay cannot use this proxy: {error}") from error
+
+
+def _address(environment: Mapping[str, str], variable: str, *schemes: str) -> str | None:
+    """The SDK adds /realtime to it, and fails late and obscurely with one that is wrong."""
+    url = environment.get(variable, "").strip()
+    if not url:
+        return None
+    try:
+        parts = urlsplit(url)
+        right = parts.scheme in schemes and bool(parts.hostname) and parts.port != 0 and not parts.fragment
+        (parts.hostname or "").encode("idna")
+    except ValueError:
+        right = False
+    if not right:
+        raise SettingsError(f"{variable} must be an address like {schemes[0]}://api.openai.com/v1, not {url!r}")
+    return url
 
 
 async def connect(client: AsyncOpenAI, model: str, *, timeout_s: float) -> WebSocketModel:
@@ -90,7 +107,7 @@ async def connect(client: AsyncOpenAI, model: str, *, timeout_s: float) -> WebSo
         raise ModelLost(f"no session within {timeout_s:g} s", Kind.UNAVAILABLE) from error
     except InvalidStatus as error:
         raise _lost(_refusal(error)) from error
-    except OpenAIError as error:  # before anything was sent: the key or the address
+    except (OpenAIError, ImportError) as error:  # before anything was sent: the account, or a proxy's package
         raise ModelLost(f"{type(error).__name__}: {error}", Kind.REFUSED) from error
     except (OSError, EOFError, WebSocketException) as error:
         raise ModelLost(f"cannot be reached: {type(error).__name__}: {error}", Kind.UNAVAILABLE) from error

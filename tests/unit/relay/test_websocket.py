@@ -349,11 +349,11 @@ def test_a_frozen_model_is_noticed_within_five_seconds() -> None:
 async def test_a_model_that_says_nothing_and_answers_pings_is_not_lost(monkeypatch: pytest.MonkeyPatch) -> None:
     """Whether it should speak is for the conversation's owner to know."""
     monkeypatch.setitem(websocket._OPTIONS, "ping_interval", 0.1)
-    monkeypatch.setitem(websocket._OPTIONS, "ping_timeout", 1.0)
+    monkeypatch.setitem(websocket._OPTIONS, "ping_timeout", 2.0)
     async with Realtime() as standin, link_to(standin.url) as link:
         standin.session.inject(Mute())
         with pytest.raises(TimeoutError):
-            async with asyncio.timeout(1.5):
+            async with asyncio.timeout(2.5):  # longer than one ping may take
                 await anext(link.events())
         await link.append("AAAA")
         await standin.wait_for(lambda it: it.session.appends == 1)
@@ -426,10 +426,13 @@ async def test_events_that_are_left_in_the_middle_can_be_gone_on_with() -> None:
 
 async def test_being_cancelled_while_connecting_leaves_nothing_behind() -> None:
     async with Realtime() as standin, client_of(standin.url) as client:
-        for fault in (NeverAnswer(), Mute()):
+        for fault in (Mute(), NeverAnswer()):
             standin.inject(fault)
             dialling = asyncio.create_task(connect(client, "gpt-realtime-2.1", timeout_s=PATIENT_S))
-            await asyncio.sleep(0.2)
+            if isinstance(fault, Mute):
+                await standin.wait_for(lambda it: it.sessions)
+            else:
+                await asyncio.sleep(0.1)
             dialling.cancel()
             with pytest.raises(asyncio.CancelledError):
                 await dialling
@@ -456,7 +459,35 @@ def test_a_missing_key_is_said_with_what_to_set(environment: dict[str, str]) -> 
         make_client(environment)
 
 
-@pytest.mark.parametrize("url", ["api.openai.com/v1", "https://api.openai.com/v1"])
-def test_an_address_that_is_no_socket_is_said_with_one_that_is(url: str) -> None:
-    with pytest.raises(SettingsError, match=r"TRUNKLINE_OPENAI_REALTIME_URL.*wss://"):
+@pytest.mark.parametrize("key", ["secret\nwith: a header", "secret\0", "sécret"])
+def test_a_key_that_cannot_be_one_is_refused_without_being_shown(key: str) -> None:
+    with pytest.raises(SettingsError, match="OPENAI_API_KEY has characters that no key has") as refusal:
+        make_client({"OPENAI_API_KEY": key})
+    assert "cret" not in str(refusal.value)
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "api.openai.com/v1",
+        "ftp://api.openai.com/v1",
+        "wss://",
+        "wss://[bad",
+        "wss://host:port/v1",
+        "wss://host:99999/v1",
+        "wss://host/v1#here",
+        f"wss://{'a' * 70}.example/v1",
+    ],
+)
+def test_an_address_that_is_wrong_is_said_with_one_that_is_right(url: str) -> None:
+    with pytest.raises(SettingsError, match=r"TRUNKLINE_OPENAI_REALTIME_URL must be .* wss://api"):
         make_client({"OPENAI_API_KEY": "key", websocket.URL_VARIABLE: url})
+    with pytest.raises(SettingsError, match=r"OPENAI_BASE_URL must be .* https://api"):
+        make_client({"OPENAI_API_KEY": "key", "OPENAI_BASE_URL": url.replace("wss", "https")})
+
+
+async def test_a_proxy_that_needs_a_package_is_a_matter_of_settings(monkeypatch: pytest.MonkeyPatch) -> None:
+    for variable in ("all_proxy", "http_proxy", "https_proxy"):
+        monkeypatch.setenv(variable, "socks5://127.0.0.1:9")
+    with pytest.raises(SettingsError, match="proxy"):
+        make_client({"OPENAI_API_KEY": "key"})
