@@ -255,25 +255,9 @@ def truncate(item_id: str, content_index: int, audio_end_ms: int) -> Event:
     }
 
 
-def respond(
-    instructions: str | None = None,
-    *,
-    use_tools: bool = True,
-    metadata: Mapping[str, str] | None = None,
-    out_of_band: bool = False,
-) -> Event:
-    """Have the model answer now. `instructions` replace the session's for this response. `out_of_band`: beside the
-    conversation, from the instructions alone, even while another response runs; `metadata` comes back in its events."""
-    response: Event = {}
-    if instructions is not None:
-        response["instructions"] = instructions
-    if not use_tools:
-        response["tool_choice"] = "none"
-    if metadata:
-        response["metadata"] = dict(metadata)
-    if out_of_band:
-        response |= {"conversation": "none", "input": []}
-    return {"type": "response.create", "response": response} if response else {"type": "response.create"}
+def respond(instructions: str | None = None) -> Event:
+    """Have the model answer now. `instructions` replace the session's for this response."""
+    return {"type": "response.create"} | ({"response": {"instructions": instructions}} if instructions else {})
 
 
 def cancel(response_id: str | None = None) -> Event:

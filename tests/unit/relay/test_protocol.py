@@ -320,7 +320,6 @@ def test_a_tool_that_answers_nothing_still_answers() -> None:
         protocol.truncate("item_A1", 0, 1480),
         protocol.respond(),
         protocol.respond("Say hello."),
-        protocol.respond("One moment.", use_tools=False, metadata={"kind": "filler"}, out_of_band=True),
         protocol.cancel(),
         protocol.cancel("resp_1"),
         protocol.commit(),
@@ -339,7 +338,7 @@ def test_an_append_is_written_as_any_other_event_would_be() -> None:
 
 def test_a_plain_respond_leaves_everything_to_the_session() -> None:
     assert protocol.respond() == {"type": "response.create"}
-    assert protocol.respond("", use_tools=False)["response"] == {"instructions": "", "tool_choice": "none"}
+    assert protocol.respond("Say hello.")["response"] == {"instructions": "Say hello."}
 
 
 # --- server events
