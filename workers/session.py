@@ -50,8 +50,7 @@ from workers.backend import Inbound, Playhead, Snapshot
 
 log = logging.getLogger(__name__)
 transcripts = logging.getLogger("transcripts")
-"""What was said: disabled unless a deployment wants it in its logs."""
-transcripts.disabled = True
+"""What was said. `cli/logs.py` disables it unless a deployment wants that in its logs."""
 
 CREDIT_MS = 2000
 """How much the edge may hold unheard: it hides a takeover from the caller, and bounds the edge's memory."""

@@ -49,6 +49,7 @@ class Answering:
     cut: bool = False
     """Whether it was silenced: nothing more of it may be heard."""
     _spans: list[_Span] = field(default_factory=list)
+    _text_item: str = ""
 
     @property
     def turn(self) -> int:
@@ -69,10 +70,19 @@ class Answering:
         self.received += length_ms
         self._spans[-1].end_ms = self.received_ms
 
-    def text(self, delta: str) -> None:
-        """The model said so much more; its audio is about to come, or came just now."""
+    def text(self, item_id: str, delta: str) -> str:
+        """The model said so much more; its audio is about to come, or came just now. Returns it with the space that
+        keeps it from the item before."""
         answer = self.answer
+        if self._text_item not in ("", item_id) and not answer.text.endswith(" "):
+            delta = " " + delta
+        self._text_item = item_id
         answer.text += delta
+        self._place(delta)
+        return delta
+
+    def _place(self, delta: str) -> None:
+        answer = self.answer
         if answer.spoken and self.received_ms - answer.spoken[-1].start_ms < SEGMENT_MS:
             last = answer.spoken.pop()
             delta, start_ms = last.text + delta, last.start_ms

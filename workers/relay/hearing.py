@@ -158,8 +158,8 @@ class Hearing:
         answering = self._responses.get(event["response_id"])
         if answering is None or answering.cut:
             return
-        answering.text(event["delta"])
-        self._floor.session.event("transcript_delta", role="assistant", turn=answering.turn, delta=event["delta"])
+        delta = answering.text(event["item_id"], event["delta"])
+        self._floor.session.event("transcript_delta", role="assistant", turn=answering.turn, delta=delta)
         if self._clock() - self._kept_s > KEEP_TEXT_S:
             self._kept_s = self._clock()
             self._floor.keeper.commit_soon()

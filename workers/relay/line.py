@@ -48,6 +48,8 @@ class Line:
         """Which session with the model this is; the first is 1."""
         self._link: ModelLink | None = None
         self._spare: ModelLink | None = None
+        self._open_links: set[ModelLink] = set()
+        """All that were dialled and not hung up; `run` leaves none."""
         self._dropped = asyncio.Event()
         self._failures = 0
         self._group = asyncio.TaskGroup()
@@ -106,9 +108,8 @@ class Line:
                     self.generation += 1
                     await self._keep(link)
             finally:
-                for left in (self._link, self._spare):
-                    if left is not None:
-                        await left.close()
+                for link in list(self._open_links):
+                    await self._hang_up(link)
 
     async def _open(self) -> ModelLink:
         if self._spare is not None:
@@ -118,9 +119,18 @@ class Line:
             wait_s = WAITS_S[self._failures]
             await asyncio.sleep(wait_s)
             try:
-                return await self._dial()
+                return await self._dialled()
             except ModelLost as lost:
                 await self._bear(lost)
+
+    async def _dialled(self) -> ModelLink:
+        link = await self._dial()
+        self._open_links.add(link)
+        return link
+
+    async def _hang_up(self, link: ModelLink) -> None:
+        await link.close()
+        self._open_links.discard(link)
 
     async def _bear(self, lost: ModelLost) -> None:
         """Raises `lost` when calling again would not help."""
@@ -145,7 +155,7 @@ class Line:
             self._link = None
             for task in (listening, dropping, renewing):
                 task.cancel()
-            self._group.create_task(link.close())
+        self._group.create_task(self._hang_up(link))
         if self._clock() - begun_s > STEADY_S:
             self._failures = 0
         if self._spare is None:
@@ -170,7 +180,7 @@ class Line:
         await asyncio.sleep(due_s)
         while self._spare is None:
             try:
-                self._spare = await self._dial()
+                self._spare = await self._dialled()
             except ModelLost as lost:
                 log.warning("session %s: the line to the model is not renewed yet: %s", self._name, lost)
                 await asyncio.sleep(RENEW_RETRY_S)
