@@ -12,6 +12,7 @@ from starlette.websockets import WebSocket
 
 from adapters.websocket.link import Lost, WebSocketLink
 from adapters.websocket.protocol import ClientMessage, CloseCode, Start, Stop
+from adapters.wire import wire_of
 from gateway.sessions import Held, Sessions, new_session_id
 from trunkline import tokens
 from trunkline.errors import BusError, ClientError, SettingsError
@@ -46,7 +47,7 @@ class WebSocketDoor:
             await websocket.send_denial_response(JSONResponse(told, status))
             return
         await websocket.accept()
-        link = WebSocketLink(websocket)
+        link = WebSocketLink(websocket, wire_of(websocket))
         self._per_ip[ip] += 1
         self._links.add(link)
         try:

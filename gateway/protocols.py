@@ -7,12 +7,21 @@ takes a client that sends faster than we read for a dead one.
 from __future__ import annotations
 
 import asyncio
-from typing import cast
+from collections import deque
+from collections.abc import Callable
+from typing import Any, cast
 
-from uvicorn._types import ASGISendEvent
+from uvicorn._types import ASGIReceiveEvent, ASGISendEvent
+from uvicorn.config import Config
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
+from uvicorn.server import ServerState
 from websockets.frames import CloseCode
+from websockets.http11 import Request
+from websockets.protocol import State
+
+from adapters.wire import EXTENSION
+from gateway.frames import BINARY, OTHER, TEXT, Cutter, frame_of
 
 REQUEST_S = 5.0
 """A request must be complete by then, counted from the connection's start or the end of the last response."""
@@ -24,6 +33,8 @@ LINGER_S = 5.0
 """After our close, a client may take this long for its own."""
 READ_BYTES = 16 * 1024
 """Read at once from one socket. asyncio's 256 KiB may hold 40,000 messages, and nobody else is served meanwhile."""
+_READ_INTO = memoryview(bytearray(READ_BYTES))
+"""For all sockets: what is read into it is taken out before the event loop turns to the next."""
 
 
 class _Bounded(asyncio.BufferedProtocol):
@@ -31,15 +42,12 @@ class _Bounded(asyncio.BufferedProtocol):
 
     transport: asyncio.Transport
     _stalled: asyncio.TimerHandle | None = None
-    _read_into: bytearray | None = None
 
-    def get_buffer(self, sizehint: int) -> bytearray:
-        if self._read_into is None:
-            self._read_into = bytearray(READ_BYTES)
-        return self._read_into
+    def get_buffer(self, sizehint: int) -> memoryview:
+        return _READ_INTO
 
     def buffer_updated(self, nbytes: int) -> None:
-        self.data_received(bytes(self.get_buffer(-1)[:nbytes]))
+        self.data_received(_READ_INTO[:nbytes].tobytes())
 
     def data_received(self, data: bytes) -> None:
         raise NotImplementedError
@@ -115,17 +123,110 @@ class HttpProtocol(_Bounded, HttpToolsProtocol):
         self._request_bytes = 0
 
 
-class WebSocketProtocol(_Bounded, WebSocketsSansIOProtocol):
-    """A WebSocket, from its upgrade on."""
+class _Events(asyncio.Queue[ASGIReceiveEvent]):
+    """What uvicorn has for the application. Somebody may take it by call instead of by `get`."""
 
+    taker: Callable[[ASGIReceiveEvent], None] | None = None
+
+    def put_nowait(self, item: ASGIReceiveEvent) -> None:
+        if self.taker is None:
+            super().put_nowait(item)
+        else:
+            self.taker(item)
+
+
+class WebSocketProtocol(_Bounded, WebSocketsSansIOProtocol):
+    """A WebSocket, from its upgrade on; for whom ASGI costs too much, it is an `adapters.wire.Wire`."""
+
+    queue: _Events
     _lingering: asyncio.TimerHandle | None = None
+    _on_message: Callable[[str | bytes], None]
+    _on_close: Callable[[int], None] | None = None
+    _held = False
+
+    def __init__(
+        self,
+        config: Config,
+        server_state: ServerState,
+        app_state: dict[str, Any],
+        _loop: asyncio.AbstractEventLoop | None = None,
+    ) -> None:
+        super().__init__(config, server_state, app_state, _loop)
+        self.queue = _Events()
+        self._cutter = Cutter(config.ws_max_size)
+        self._waiting: deque[ASGIReceiveEvent] = deque()
+
+    # --- adapters.wire.Wire
+
+    def listen(self, on_message: Callable[[str | bytes], None], on_close: Callable[[int], None]) -> None:
+        self._on_message, self._on_close = on_message, on_close
+        while not self.queue.empty():
+            self._waiting.append(self.queue.get_nowait())
+        self.queue.taker = self._hand_on
+        if not self._held:
+            self.go_on()
+
+    def hold(self) -> None:
+        self._held = True
+        if not self.read_paused:
+            self.read_paused = True
+            self.transport.pause_reading()
+
+    def go_on(self) -> None:
+        self._held = False
+        while self._waiting and not self._held:
+            self._deliver(self._waiting.popleft())
+        if self.read_paused and not self._held:
+            self.read_paused = False
+            self.transport.resume_reading()
+
+    def write(self, payload: str | bytes) -> bool:
+        if not self.writable.is_set() or self.conn.state is not State.OPEN or self.transport.is_closing():
+            return False
+        if isinstance(payload, str):
+            self.transport.write(frame_of(TEXT, payload.encode()))
+        else:
+            self.transport.write(frame_of(BINARY, payload))
+        return True
+
+    def _hand_on(self, event: ASGIReceiveEvent) -> None:
+        if self._held or self._waiting:
+            self._waiting.append(event)
+        else:
+            self._deliver(event)
+
+    def _deliver(self, event: ASGIReceiveEvent) -> None:
+        if event["type"] == "websocket.receive":
+            text = event.get("text")
+            self._on_message((event.get("bytes") or b"") if text is None else text)
+        elif event["type"] == "websocket.disconnect" and self._on_close is not None:
+            on_close, self._on_close = self._on_close, None
+            on_close(event["code"])
+
+    # --- from the client
+
+    def handle_connect(self, event: Request) -> None:
+        super().handle_connect(event)
+        if self.response.status_code == 101:
+            cast(dict[str, Any], self.scope["extensions"])[EXTENSION] = {"wire": self}
 
     def data_received(self, data: bytes) -> None:
-        if self.conn.parser_exc is not None or self.transport.is_closing():
-            return  # it was refused, and is still talking
-        WebSocketsSansIOProtocol.data_received(self, data)
         if not self.handshake_initiated:
-            self._refuse_upgrade()
+            WebSocketsSansIOProtocol.data_received(self, data)
+            if not self.handshake_initiated:
+                self._refuse_upgrade()
+            return
+        if self._refused():
+            return
+        for opcode, content in self._cutter.cut(data):
+            if opcode != OTHER:
+                self._message(opcode, content)
+            elif not self._refused():
+                WebSocketsSansIOProtocol.data_received(self, content)
+
+    def _refused(self) -> bool:
+        """What it sent was wrong, or it said goodbye, and it is still talking."""
+        return self.conn.parser_exc is not None or self.transport.is_closing()
 
     def _refuse_upgrade(self) -> None:
         """The request that HTTP took is none for a WebSocket: too long, or not to be read."""
@@ -136,12 +237,25 @@ class WebSocketProtocol(_Bounded, WebSocketsSansIOProtocol):
         self._linger()
 
     def send_receive_event_to_app(self) -> None:
-        if self.curr_msg_data_type == "text" and not self.close_sent and not _is_utf8(b"".join(self.frames)):
-            self.frames = []
-            self.conn.fail(CloseCode.INVALID_DATA, "text that is no UTF-8")
-            self.handle_parser_exception()
+        data, self.frames = b"".join(self.frames), []
+        self._message(TEXT if self.curr_msg_data_type == "text" else BINARY, data)
+
+    def _message(self, opcode: int, data: bytes) -> None:
+        if self.close_sent:
+            return
+        if opcode == BINARY:
+            self.queue.put_nowait({"type": "websocket.receive", "bytes": data})
         else:
-            super().send_receive_event_to_app()
+            try:
+                text = data.decode()
+            except UnicodeDecodeError:
+                self.conn.fail(CloseCode.INVALID_DATA, "text that is no UTF-8")
+                self.handle_parser_exception()
+                return
+            self.queue.put_nowait({"type": "websocket.receive", "text": text})
+        if self.queue.taker is None and not self.read_paused:  # read no more than what is asked for
+            self.read_paused = True
+            self.transport.pause_reading()
 
     def handle_parser_exception(self) -> None:
         """Close with its code, and read on for a moment: the reset of a socket closed with data unread may hide it."""
@@ -190,11 +304,3 @@ class WebSocketProtocol(_Bounded, WebSocketsSansIOProtocol):
     def _linger(self) -> None:
         if self._lingering is None and not self.disconnected:
             self._lingering = self.loop.call_later(LINGER_S, self.transport.abort)
-
-
-def _is_utf8(data: bytes) -> bool:
-    try:
-        data.decode()
-    except UnicodeDecodeError:
-        return False
-    return True

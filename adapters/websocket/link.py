@@ -31,6 +31,7 @@ from adapters.websocket.protocol import (
     parse_binary,
     parse_text,
 )
+from adapters.wire import Wire
 from trunkline.audio.resample import Resampler
 from trunkline.errors import ClientError
 
@@ -71,8 +72,12 @@ class _Outgoing(NamedTuple):
 class WebSocketLink:
     """One WebSocket. `opening` reads the first message; then `run` serves until the wire or the session ends."""
 
-    def __init__(self, websocket: WebSocket) -> None:
+    def __init__(self, websocket: WebSocket, wire: Wire) -> None:
         self._websocket = websocket
+        self._wire = wire
+        self._going_on: asyncio.TimerHandle | None = None
+        self._queueing = True
+        """Whether a message must queue: `run` has not begun, or earlier ones wait for the client."""
         self._start = Start()
         self._queue: deque[_Outgoing] = deque()
         self._wake = asyncio.Event()
@@ -119,11 +124,11 @@ class WebSocketLink:
             if event.get("code") == CloseCode.DONE:
                 return Stop()
             if event.get("code") in REFUSED:
-                raise ClientError("refused", f"closed with {event['code']}", "see the close code", fatal=True)
+                raise _refused(event["code"])
             raise Lost(f"closed with {event.get('code')}")
         text = event.get("text")
         try:
-            return parse_binary(event.get("bytes") or b"") if text is None else parse_text(text)
+            return _parse((event.get("bytes") or b"") if text is None else text)
         except ClientError as error:
             self._forgive(error)
             return None
@@ -135,62 +140,83 @@ class WebSocketLink:
             raise ClientError(error.code, error.message, error.hint, fatal=True) from error
         self._put(compose_error(self._seq, error))
 
-    async def _read(self, bridge: Bridge, first: ClientMessage | None) -> str:
-        self._clock_start_s = time.monotonic()
+    def _taken(self, data: str | bytes) -> None:
+        """One message, by call from the wire."""
+        if self._read.done():
+            return
         try:
-            if first is not None:
-                await self._handle(bridge, first)
-            while True:
-                message = await self._receive()
-                if isinstance(message, Stop):
-                    return "stop"
-                if message is not None:
-                    await self._handle(bridge, message)
-                await self._pace(_weight(message))
-        except Lost:
-            return "lost"
+            self._take(_parse(data))
         except ClientError as error:
-            self.refuse(error)
-            return "refused"
+            self._wrong(error)
+        except Exception as error:  # a fault of ours: `run` raises it
+            self._read.set_exception(error)
 
-    async def _handle(self, bridge: Bridge, message: ClientMessage) -> None:
+    def _wrong(self, error: ClientError) -> None:
+        try:
+            self._forgive(error)
+        except ClientError as fatal:
+            self.refuse(fatal)
+            self._read.set_result("refused")
+
+    def _closed(self, code: int) -> None:
+        if self._read.done() or self._close is not None:
+            return  # when we close, the writer says how it ended
+        if code in REFUSED:
+            self.refuse(_refused(code))
+            self._read.set_result("refused")
+        else:
+            self._read.set_result("stop" if code == CloseCode.DONE else "lost")
+
+    def _take(self, message: ClientMessage) -> None:
+        """Deal with a message, and read no more for a while if that is too much too soon."""
+        if isinstance(message, Stop):
+            self._read.set_result("stop")
+            return
+        if isinstance(message, Audio):  # nearly every one
+            ahead_s = max(self._audio(message.pcm), self._messages_ahead_s(1))
+        else:
+            self._handle(message)
+            ahead_s = self._messages_ahead_s(_weight(message))
+        if ahead_s > 0 and self._going_on is None:
+            self._wire.hold()
+            self._going_on = asyncio.get_running_loop().call_later(ahead_s, self._go_on)
+
+    def _go_on(self) -> None:
+        self._going_on = None
+        self._wire.go_on()
+
+    def _handle(self, message: ClientMessage) -> None:
         match message:
-            case Audio():
-                await self._audio(bridge, message.pcm)
             case Played():
-                bridge.played(message.turn, message.ms)
+                self._bridge.played(message.turn, message.ms)
             case Text():
-                bridge.text(message.text)
+                self._bridge.text(message.text)
             case Commit():
-                bridge.client_event("commit")
+                self._bridge.client_event("commit")
             case Cancel():
-                bridge.client_event("cancel")
+                self._bridge.client_event("cancel")
             case SessionUpdate():
-                bridge.client_event("session_update", session=message.session)
+                self._bridge.client_event("session_update", session=message.session)
             case ToolOutput():
-                bridge.client_event("tool_output", call_id=message.call_id, output=message.output)
+                self._bridge.client_event("tool_output", call_id=message.call_id, output=message.output)
             case Start():
-                self._forgive(
-                    ClientError("late_start", "start is not the first message", "open a new socket to start anew")
-                )
+                raise ClientError("late_start", "start is not the first message", "open a new socket to start anew")
 
-    async def _audio(self, bridge: Bridge, pcm: bytes) -> None:
-        bridge.audio(self._up.push(pcm) if self._up else pcm)
+    def _audio(self, pcm: bytes) -> float:
+        """Pass on what was said. Returns by how many seconds too much it is ahead of its time."""
+        self._bridge.audio(self._up.push(pcm) if self._up else pcm)
         now_s = time.monotonic()
         self._audio_ms += len(pcm) / 2 / self._start.rate_hz * 1000
         ahead_ms = self._audio_ms - (now_s - self._clock_start_s) * 1000
         if ahead_ms < 0:
             self._clock_start_s, self._audio_ms = now_s, 0.0
-        elif ahead_ms > self._ahead_ms:
-            await asyncio.sleep((ahead_ms - self._ahead_ms) / 1000)
+        return (ahead_ms - self._ahead_ms) / 1000
 
-    async def _pace(self, messages: int) -> None:
-        """Wait while messages come too fast; a message counts as `1 / MESSAGES_PER_S` of time."""
+    def _messages_ahead_s(self, messages: int) -> float:
+        """By how much messages come too fast; a message counts as `1 / MESSAGES_PER_S` of time."""
         now_s = time.monotonic()
         self._messages_until_s = max(self._messages_until_s, now_s) + messages / MESSAGES_PER_S
-        ahead_s = self._messages_until_s - now_s - MESSAGES_AT_ONCE / MESSAGES_PER_S
-        if ahead_s > 0:
-            await asyncio.sleep(ahead_s)
+        return self._messages_until_s - now_s - MESSAGES_AT_ONCE / MESSAGES_PER_S
 
     # --- adapters.link.Link
 
@@ -257,6 +283,9 @@ class WebSocketLink:
             self._sentence.clear()
 
     def _put(self, payload: str | bytes | tuple[int, int, bytes], audio: bool = False) -> None:
+        if not self._queueing and not isinstance(payload, tuple) and self._wire.write(payload):
+            return
+        self._queueing = True
         self._queue.append(_Outgoing(payload, audio))
         self._wake.set()
 
@@ -266,14 +295,23 @@ class WebSocketLink:
         """Serve until it ends; says how: `stop` (the client hung up), `lost`, `refused` (it sent too much that was
         wrong), or `ended` (by us; one sent to another gateway is `lost`). What is left to tell the client is sent by a
         last `flush`."""
-        async with asyncio.TaskGroup() as group:
-            reader = group.create_task(self._read(bridge, first))
-            writer = group.create_task(self._write())
-            await asyncio.wait((reader, writer), return_when=asyncio.FIRST_COMPLETED)
-            ended = reader if reader.done() else writer
-            reader.cancel()
-            writer.cancel()
-        return ended.result()
+        self._bridge = bridge
+        self._read: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+        self._clock_start_s = time.monotonic()
+        try:
+            if first is not None:
+                self._take(first)
+            async with asyncio.TaskGroup() as group:
+                writer = group.create_task(self._write())
+                self._wire.listen(self._taken, self._closed)
+                await asyncio.wait((self._read, writer), return_when=asyncio.FIRST_COMPLETED)
+                writer.cancel()
+            return self._read.result() if self._read.done() else writer.result()
+        finally:
+            self._read.cancel()
+            self._queueing = True
+            if self._going_on is not None:
+                self._going_on.cancel()
 
     async def _write(self) -> str:
         while True:
@@ -283,6 +321,7 @@ class WebSocketLink:
                 return "lost"
             if self._close is not None:
                 return "lost" if self._close is CloseCode.RESTARTING else "ended"
+            self._queueing = False
 
     async def flush(self) -> bool:
         """Send what is queued (and close, if that was asked for). False when the client is gone or does not read."""
@@ -321,7 +360,15 @@ class WebSocketLink:
             await self._websocket.send_bytes(data)
 
 
-def _weight(message: ClientMessage | None) -> int:
+def _parse(data: str | bytes) -> ClientMessage:
+    return parse_text(data) if isinstance(data, str) else parse_binary(data)
+
+
+def _refused(code: int) -> ClientError:
+    return ClientError("refused", f"closed with {code}", "see the close code", fatal=True)
+
+
+def _weight(message: ClientMessage) -> int:
     """How many messages this one counts as."""
     match message:
         case ToolOutput():

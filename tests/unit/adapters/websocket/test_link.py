@@ -24,7 +24,7 @@ FRAME = bytes(640)
 
 
 class Socket:
-    """As much of a starlette WebSocket as a link uses."""
+    """As much of a starlette WebSocket, and of the wire that carries it, as a link uses."""
 
     def __init__(self) -> None:
         self.incoming: asyncio.Queue[dict[str, Any]] = asyncio.Queue()
@@ -33,6 +33,33 @@ class Socket:
         self.application_state = WebSocketState.CONNECTED
         self.stalled = asyncio.Event()
         self.stalled.set()
+        self.held = False
+        self._on_message: Callable[[str | bytes], None] | None = None
+        self._on_close: Callable[[int], None] = lambda code: None
+
+    def listen(self, on_message: Callable[[str | bytes], None], on_close: Callable[[int], None]) -> None:
+        self._on_message, self._on_close = on_message, on_close
+        self._deliver()
+
+    def hold(self) -> None:
+        self.held = True
+
+    def go_on(self) -> None:
+        self.held = False
+        self._deliver()
+
+    def write(self, payload: str | bytes) -> bool:
+        if self.stalled.is_set():
+            self.sent.append(json.loads(payload) if isinstance(payload, str) else payload)
+        return self.stalled.is_set()
+
+    def _deliver(self) -> None:
+        while self._on_message is not None and not self.held and not self.incoming.empty():
+            event = self.incoming.get_nowait()
+            if event["type"] == "websocket.disconnect":
+                self._on_close(event["code"])
+            else:
+                self._on_message(event["bytes"] if "bytes" in event else event["text"])
 
     async def receive(self) -> dict[str, Any]:
         return await self.incoming.get()
@@ -51,9 +78,11 @@ class Socket:
 
     def says(self, data: bytes | str) -> None:
         self.incoming.put_nowait({"type": "websocket.receive", "bytes" if isinstance(data, bytes) else "text": data})
+        self._deliver()
 
     def leaves(self, code: int) -> None:
         self.incoming.put_nowait({"type": "websocket.disconnect", "code": code})
+        self._deliver()
 
 
 class Bus:
@@ -84,7 +113,7 @@ def bridge(bus: Bus) -> Bridge:
 @pytest.fixture
 def made(socket: Socket) -> Callable[..., WebSocketLink]:
     def make(**start: Any) -> WebSocketLink:
-        link = WebSocketLink(cast(WebSocket, socket))
+        link = WebSocketLink(cast(WebSocket, socket), socket)
         begun = Start(**start)
         link.adopt(begun, min(begun.rate_hz, RATE_HZ))
         return link

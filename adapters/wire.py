@@ -1,0 +1,39 @@
+"""A WebSocket below ASGI: messages come by plain calls, and go out at once.
+
+By ASGI each message costs a dict, a queue, a task switch and two system calls that stop and start the reading; a phone
+call has 50 of them a second each way. A door serves the opening by ASGI, and gives the rest to a link over this.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Protocol, cast
+
+from starlette.websockets import WebSocket
+
+EXTENSION = "trunkline.wire"
+"""Where the server puts its Wire: in the ASGI scope's extensions."""
+
+
+class Wire(Protocol):
+    """One WebSocket that was accepted. No method blocks."""
+
+    def listen(self, on_message: Callable[[str | bytes], None], on_close: Callable[[int], None]) -> None:
+        """From now on `on_message` is called with every message, those that wait first, and `on_close` with the close
+        code (1005 or 1006 when there was none) once, at the end. Neither may raise. The WebSocket's `receive` must not
+        be used any more; to accept it, to send by it and to close it is still right."""
+
+    def hold(self) -> None:
+        """Read no more, so that TCP slows the client down. What was read already waits: at most one read's messages."""
+
+    def go_on(self) -> None:
+        """Read again; first, what waits is delivered, until it is all gone or `hold` is called again."""
+
+    def write(self, payload: str | bytes) -> bool:
+        """Send a message now. False, and nothing is sent, when the client has yet to take what it was sent before, or
+        is gone: then send by the WebSocket, which waits."""
+
+
+def wire_of(websocket: WebSocket) -> Wire:
+    """The wire that carries `websocket`. Raises KeyError when the server has none to offer."""
+    return cast(Wire, websocket.scope["extensions"][EXTENSION]["wire"])
