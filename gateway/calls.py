@@ -64,16 +64,14 @@ class Calls:
         return given_for is not None and given_for.decode() == call_sid
 
     async def claim(self, call_sid: str, session: str) -> str:
-        """The call's stream is here: the session it has, which is `session` if it had none."""
+        """The session of the call, which is `session` if it had none."""
         key = keys.call(call_sid)
-        *_, owner = await self._redis.ask_all(
-            [("HSETNX", key, "session", session), ("HSET", key, "tries", 0), ("HGET", key, "session")]
-        )
+        *_, owner = await self._redis.ask_all([("HSETNX", key, "session", session), ("HGET", key, "session")])
         return str(owner.decode())
 
-    async def replace(self, call_sid: str, session: str) -> None:
-        """The call's session is lost without a trace: it has another now."""
-        await self._redis.ask("HSET", keys.call(call_sid), "session", session)
+    async def begun(self, call_sid: str, session: str) -> None:
+        """A stream of the call came to something: it has this session now."""
+        await self._redis.ask("HSET", keys.call(call_sid), "session", session, "tries", 0)
 
     async def renew(self, calls: Iterable[tuple[str, str, str]]) -> None:
         """Keep running calls (call, tenant, session) known, also to a Redis that came back empty."""

@@ -121,9 +121,11 @@ class PhoneDoor:
     async def _answered(self, request: Request, decide: Callable[[Ringing], Awaitable[str]]) -> Response:
         try:
             call = _ringing(await self._form(request), self._signatures.origin(request))
-            document = twiml.nothing() if call.status in OVER else await decide(call)
             if call.status in OVER:
                 await self._over(call.sid, call.status)
+                document = twiml.nothing()
+            else:
+                document = await decide(call)
         except Refused as refused:
             return _refused(request, refused)
         except SettingsError as error:
@@ -176,6 +178,7 @@ class PhoneDoor:
         if known.session and await self._session_is_over(known):
             log.info("call %s, session %s: hung up: %s", call.sid, known.session, known.ended or "it is over")
             return twiml.hang_up()
+        log.info("call %s, session %s: another stream", call.sid, known.session or "to come")
         return await self._connect(call)
 
     async def _session_is_over(self, known: Known) -> bool:
@@ -261,10 +264,14 @@ class PhoneDoor:
         except Lost as lost:
             log.info("%s gone before it began: %s", link.name, lost)
             return
-        except (ClientError, Refused) as error:
+        except ClientError as error:
             log.warning("%s refused: %s", link.name, error)
-            code = getattr(error, "code", "")
-            await link.close(CloseCode.SILENT if code == "silent" else CloseCode.REFUSED)
+            codes = {"silent": CloseCode.SILENT, "bad_token": CloseCode.REFUSED}
+            await link.close(codes.get(error.code, CloseCode.BAD_INPUT))
+            return
+        except Refused as refused:
+            log.warning("%s refused: %s", link.name, refused)
+            await link.close(CloseCode.REFUSED)
             return
         except (BusError, SettingsError) as error:
             log.error("%s cannot be served: %s", link.name, error)
@@ -286,40 +293,41 @@ class PhoneDoor:
         if not await self._calls.burn(start.parameters.get("token", ""), start.call_sid):
             raise Refused(403, "its token is missing, used, too old, or another call's")
         known = await self._calls.read(start.call_sid)
-        if known is None:
-            raise Refused(403, "nothing is known of its call")
+        if known is None or known.ended:
+            raise Refused(403, "its call is over")
         fresh = new_session_id()
         session = await self._calls.claim(start.call_sid, fresh)
-        held = None if session == fresh else await self._resume(link, session)
-        if held is None:
-            held = await self._open(link, start, known.tenant, fresh)
-            if session != fresh:
-                await self._calls.replace(start.call_sid, fresh)
+        resumed = None if session == fresh else await self._resume(link, session)
+        # A bridge gets its link when nothing is left to wait for: from then on it is `run` that ends it.
+        if resumed is None:
+            held = await self._open(start, known.tenant, fresh)
+            await self._calls.begun(start.call_sid, fresh)
+            held.bridge.connect(link)
+        else:
+            held, turn, received_ms = resumed
+            await self._calls.begun(start.call_sid, session)
+            held.bridge.reconnect(link, turn, received_ms, 0)
         self._links[link] = Live(start.call_sid, known.tenant, held.record.session)
+        how = "is" if resumed is None else "resumes"
+        log.info("%s %s session %s, tenant %s", link.name, how, held.record.session, known.tenant)
         return held
 
-    async def _open(self, link: TwilioLink, start: Start, tenant_id: str, session: str) -> Held:
+    async def _open(self, start: Start, tenant_id: str, session: str) -> Held:
         tenant = await self._sessions.tenants.get(tenant_id)
         if tenant is None:
             raise SettingsError(f"tenant {tenant_id!r} is gone")
-        held = await self._sessions.open(session, tenant, RATE_HZ, "twilio", start.call_sid, whole_sentences=False)
-        log.info("%s is session %s, tenant %s", link.name, session, tenant.id)
-        held.bridge.connect(link)
-        return held
+        return await self._sessions.open(session, tenant, RATE_HZ, "twilio", start.call_sid, whole_sentences=False)
 
-    async def _resume(self, link: TwilioLink, session: str) -> Held | None:
-        """The call's session with its new stream; None when nothing is left of that session. Raises ClientError when it
-        is over."""
+    async def _resume(self, link: TwilioLink, session: str) -> tuple[Held, int, int] | None:
+        """The call's session, and how much was heard of which turn; None when nothing is left of that session. Raises
+        ClientError when it is over."""
         try:
-            held, turn, received_ms = await self._sessions.resume_call(session)
+            return await self._sessions.resume_call(session)
         except ClientError:
             if await self._records.read(session) is not None:
                 raise
             log.error("%s: nothing is left of session %s", link.name, session)
             return None
-        log.info("%s resumes session %s", link.name, session)
-        held.bridge.reconnect(link, turn, received_ms, 0)
-        return held
 
     async def _part(self, call_sid: str, held: Held, link: TwilioLink, outcome: str) -> None:
         """Close the stream. If the session is over, `/twiml/return` must know by then what becomes of the call."""

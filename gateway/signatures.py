@@ -9,12 +9,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
+from urllib.parse import urlsplit
 
 from starlette.datastructures import FormData
 from starlette.requests import HTTPConnection, Request
 from starlette.websockets import WebSocket
 from twilio.request_validator import RequestValidator
 
+from trunkline.errors import SettingsError
 from trunkline.settings import Settings
 
 HEADER = "x-twilio-signature"
@@ -45,6 +47,11 @@ class Signatures:
     """Checks them, unless `TRUNKLINE_TWILIO_SIGNATURES` is off."""
 
     def __init__(self, settings: Settings, account: Account) -> None:
+        """Raises SettingsError for a public URL that no request can have."""
+        try:
+            urlsplit(settings.public_url).port  # noqa: B018  # checked by reading it
+        except ValueError as error:
+            raise SettingsError(f"TRUNKLINE_PUBLIC_URL {settings.public_url!r}: {error}") from error
         self._public_url = settings.public_url
         self._needed = settings.twilio_signatures
         self._account = account

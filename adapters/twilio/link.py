@@ -4,6 +4,7 @@ was heard of it."""
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import time
 from collections import Counter, deque
@@ -52,6 +53,10 @@ MESSAGES_PER_S = 500
 MESSAGES_AT_ONCE = 1000
 UNHEARD_KEPT = 64
 """Pieces whose marks have not come back; the playout's lead is 4."""
+
+
+MARK_GRACE_S = 0.5
+"""The last mark may come so much later than the audio before it lasts."""
 
 
 class Lost(Exception):
@@ -193,6 +198,8 @@ class TwilioLink:
             return
         while self._unheard and (self._unheard[0].turn, self._unheard[0].end_ms) <= (heard.turn, heard.ms):
             self._unheard.popleft()
+        if self._outcome is not None:
+            self._wake.set()
         bridge.played(heard.turn, heard.ms)
 
     # --- adapters.link.Link
@@ -281,8 +288,20 @@ class TwilioLink:
             self._wake.clear()
             if not await self._flush():
                 return "lost"
+            if self._outcome == "ended":
+                await self._heard_out()
             if self._outcome is not None:
                 return self._outcome
+
+    async def _heard_out(self) -> None:
+        """Let the caller hear the last of what was said: the playout may have gone by the clock, which runs ahead of
+        Twilio's."""
+        rest_s = sum(len(piece.ulaw) for piece in self._unheard) / RATE_HZ
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(rest_s + MARK_GRACE_S):
+                while self._unheard:
+                    self._wake.clear()
+                    await self._wake.wait()
 
     async def _flush(self) -> bool:
         """Send what is queued. False when Twilio is gone or does not read."""

@@ -157,8 +157,8 @@ class Served:
         self._task = asyncio.ensure_future(self._link.run(self._bridge))
 
     async def __aexit__(self, *error: object) -> None:
-        self._link.end("over")
-        self.outcome = await self._task
+        self._link.replaced()
+        await self._task
 
 
 async def test_the_callers_audio_reaches_the_bus(link: TwilioLink, socket: Socket, bridge: Bridge, bus: Bus) -> None:
@@ -390,12 +390,11 @@ async def test_messages_do_not_pile_up(
 @pytest.mark.parametrize(
     ("order", "outcome"),
     [
-        (lambda link: link.end("done"), "ended"),
         (lambda link: link.replaced(), "replaced"),
         (lambda link: link.send_away(), "sent_away"),
     ],
 )
-async def test_how_we_end_it(
+async def test_how_we_leave_it(
     link: TwilioLink, socket: Socket, bridge: Bridge, order: Callable[[TwilioLink], None], outcome: str
 ) -> None:
     link.play(1, 0, PCM, sentence_end=True)
@@ -406,3 +405,30 @@ async def test_how_we_end_it(
     await link.close(CloseCode.DONE)
     await link.close(CloseCode.OUR_FAULT)
     assert socket.closed == CloseCode.DONE
+
+
+async def test_the_last_words_are_heard_before_we_end_it(link: TwilioLink, socket: Socket, bridge: Bridge) -> None:
+    link.play(1, 0, PCM * 10, sentence_end=True)
+    link.end("done")
+    running = asyncio.ensure_future(link.run(bridge))
+    for _ in range(2):
+        await settled(socket)
+        assert not running.done()
+        socket.echo(1)
+    assert await running == "ended"
+
+
+async def test_marks_that_never_come_do_not_keep_a_call(
+    link: TwilioLink, bridge: Bridge, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "MARK_GRACE_S", 0.01)
+    link.play(1, 0, PCM, sentence_end=True)
+    link.end("done")
+    assert await link.run(bridge) == "ended"
+
+
+async def test_a_caller_who_hangs_up_meanwhile_is_gone(link: TwilioLink, socket: Socket, bridge: Bridge) -> None:
+    link.play(1, 0, PCM * 10, sentence_end=True)
+    link.end("done")
+    socket.says("stop")
+    assert await link.run(bridge) == "hung_up"

@@ -1,0 +1,154 @@
+"""A gateway with a telephone in this process: real sockets, a real Valkey, no worker."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import secrets
+from collections.abc import AsyncIterator, Callable, Mapping
+from typing import Any
+
+import httpx
+from twilio.request_validator import RequestValidator
+from websockets.asyncio.client import connect
+
+from gateway.calls import Calls
+from gateway.doors import WebSocketDoor
+from gateway.phone import PhoneDoor
+from gateway.server import Server, configure, listen
+from gateway.sessions import Held, Sessions
+from gateway.signatures import Account
+from gateway.twilio_rest import TwilioApi
+from tests.standins.twilio import ACCOUNT_SID, AUTH_TOKEN, Call, twiml
+from trunkline.bus.connection import Redis
+from trunkline.sessions import Record, Records
+from trunkline.settings import load
+from trunkline.tenants import Tenant
+
+PUBLIC = "https://gw.example.com"
+NUMBER = "+15550100"
+ACCOUNT = Account(ACCOUNT_SID, AUTH_TOKEN)
+FORMAT = {"encoding": "audio/x-mulaw", "sampleRate": 8000, "channels": 1}
+
+
+class Gateway:
+    """What a test looks at."""
+
+    def __init__(self, redis_url: str, account: Account = ACCOUNT, api_url: str = "", **settings: Any) -> None:
+        self.redis = Redis(redis_url)
+        chosen = {"public_url": PUBLIC, **settings}
+        self.settings = load({}, secret="a secret for all gateways", redis_url=redis_url, **chosen)
+        self.sessions = Sessions(self.settings, self.redis)
+        self.records = Records(self.redis)
+        self.calls = Calls(self.redis)
+        self._api = TwilioApi(account, api_url) if api_url else None
+        door = WebSocketDoor(self.settings, self.sessions)
+        self.door = PhoneDoor(self.settings, self.sessions, self.redis, account, self._api)
+        self.server = Server(configure(self.sessions, door, self.door), door, self.door)
+        self._listener = listen("127.0.0.1", 0)
+        host, port = self._listener.getsockname()
+        self.origin = f"http://{host}:{port}"
+
+    @contextlib.asynccontextmanager
+    async def running(self) -> AsyncIterator[None]:
+        await self.sessions.tenants.put([Tenant(id="acme", backend="echo", phone_numbers=(NUMBER,))])
+        config = self.server.config
+        config.load()
+        self.server.lifespan = config.lifespan_class(config)
+        await self.server.startup(sockets=[self._listener])
+        try:
+            yield
+        finally:
+            self.server.force_exit = True
+            await self.server.shutdown(sockets=[self._listener])
+            await self.server.lifespan.shutdown()
+            if self._api is not None:
+                await self._api.close()
+            await self.redis.close()
+
+    # --- as Twilio
+
+    def call(self, **options: Any) -> Call:
+        """A whole call, by the stand-in."""
+        chosen = {"public_origin": PUBLIC, "status_url": f"{PUBLIC}/twiml/status", "to": NUMBER, **options}
+        return Call(f"{self.origin}/twiml", **chosen)
+
+    async def post(
+        self, path: str, form: Mapping[str, str] | None = None, url: str = "", **headers: str
+    ) -> httpx.Response:
+        """One webhook, signed for `url` (the public one). A header that is "none" is not sent."""
+        sent = _headers(signature(url or PUBLIC + path, form or {}), headers)
+        async with httpx.AsyncClient(base_url=self.origin, trust_env=False, timeout=20) as client:
+            raw = [(name.encode(), value.encode("latin-1")) for name, value in sent.items()]
+            return await client.post(path, data=dict(form or {}), headers=raw)
+
+    async def token(self, form: Mapping[str, str], path: str = "/twiml") -> str:
+        """The token that a webhook's answer gives to the stream."""
+        answer = await self.post(path, form)
+        (connected,) = twiml.parse(answer.text)
+        assert isinstance(connected, twiml.Connect)
+        return connected.stream.parameters["token"]
+
+    def stream(self, url: str = "wss://gw.example.com/websocket", **headers: str) -> connect:
+        """A media stream's socket, signed for `url`."""
+        sent = _headers(signature(url, {}), headers)
+        address = self.origin.replace("http", "ws") + "/websocket"
+        return connect(address, additional_headers=sent, compression=None, proxy=None, ping_interval=None)
+
+    # --- what became of it
+
+    async def held(self, call_sid: str) -> Held:
+        """The call's session at this gateway."""
+        await until(lambda: any(held.record.conversation_id == call_sid for held in self.sessions._held.values()))
+        return next(held for held in self.sessions._held.values() if held.record.conversation_id == call_sid)
+
+    async def record(self, call_sid: str) -> Record:
+        known = await self.calls.read(call_sid)
+        assert known is not None
+        record = await self.records.read(known.session)
+        assert record is not None
+        return record
+
+
+def _headers(signed: str, others: Mapping[str, str]) -> dict[str, str]:
+    wanted = {"x-twilio-signature": signed} | {name.replace("_", "-"): value for name, value in others.items()}
+    return {name: value for name, value in wanted.items() if value != "none"}
+
+
+def signature(url: str, form: Mapping[str, str]) -> str:
+    return str(RequestValidator(AUTH_TOKEN).compute_signature(url, dict(form)))
+
+
+def ringing(**changes: str) -> dict[str, str]:
+    """The form of a new call's webhook."""
+    form = {"CallSid": new_sid(), "AccountSid": ACCOUNT_SID, "From": "+15550199", "To": NUMBER}
+    return {**form, "CallStatus": "ringing", "Direction": "inbound", "ApiVersion": "2010-04-01", **changes}
+
+
+def new_sid() -> str:
+    return "CA" + secrets.token_hex(16)
+
+
+def start(call_sid: str, token: str, account_sid: str = ACCOUNT_SID) -> str:
+    """The first thing a stream says that matters."""
+    body = {
+        "streamSid": "MZ0a",
+        "callSid": call_sid,
+        "accountSid": account_sid,
+        "tracks": ["inbound"],
+        "mediaFormat": FORMAT,
+        "customParameters": {"token": token},
+    }
+    return json.dumps({"event": "start", "sequenceNumber": "1", "streamSid": "MZ0a", "start": body})
+
+
+async def until(condition: Callable[[], object]) -> None:
+    async with asyncio.timeout(10):
+        while not condition():  # noqa: ASYNC110  # of whatever kind
+            await asyncio.sleep(0.005)
+
+
+def verbs(document: str) -> list[str]:
+    """The names of a document's verbs, which must be as Twilio takes them."""
+    return [type(verb).__name__ for verb in twiml.parse(document)]
