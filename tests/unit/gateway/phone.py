@@ -6,12 +6,13 @@ import asyncio
 import contextlib
 import json
 import secrets
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from typing import Any
 
 import httpx
+import pytest
 from twilio.request_validator import RequestValidator
-from websockets.asyncio.client import connect
+from websockets.asyncio.client import ClientConnection, connect
 
 from gateway.calls import Calls
 from gateway.doors import WebSocketDoor
@@ -114,6 +115,33 @@ class Gateway:
 def _headers(signed: str, others: Mapping[str, str]) -> dict[str, str]:
     wanted = {"x-twilio-signature": signed} | {name.replace("_", "-"): value for name, value in others.items()}
     return {name: value for name, value in wanted.items() if value != "none"}
+
+
+Start = Callable[..., Awaitable[Gateway]]
+
+
+@contextlib.asynccontextmanager
+async def gateways_on(redis_url: str) -> AsyncIterator[Start]:
+    """Starts gateways with the settings a test wants; they end with it."""
+    async with contextlib.AsyncExitStack() as stack:
+
+        async def make(*args: Any, **settings: Any) -> Gateway:
+            gateway = Gateway(redis_url, *args, **settings)
+            await stack.enter_async_context(gateway.running())
+            return gateway
+
+        yield make
+
+
+def clean(caplog: pytest.LogCaptureFixture) -> bool:
+    """Nobody can make us print a traceback, or our secrets."""
+    return not any(entry.exc_info for entry in caplog.records) and AUTH_TOKEN not in caplog.text
+
+
+async def closed(stream: ClientConnection) -> int | None:
+    """The code a stream was closed with."""
+    await asyncio.wait_for(stream.wait_closed(), 10)
+    return stream.close_code
 
 
 def signature(url: str, form: Mapping[str, str]) -> str:

@@ -1,8 +1,7 @@
 from __future__ import annotations
 
-import contextlib
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator
 from typing import Any
 
 import httpx
@@ -12,25 +11,17 @@ from gateway import phone as module
 from gateway.signatures import Account
 from gateway.twiml import APOLOGY
 from tests.standins.twilio import ACCOUNT_SID, twiml
-from tests.unit.gateway.phone import ACCOUNT, PUBLIC, Gateway, new_sid, ringing, verbs
+from tests.unit.gateway.phone import ACCOUNT, PUBLIC, Gateway, Start, gateways_on, new_sid, ringing, verbs
 from trunkline.bus import keys
 from trunkline.bus.connection import Redis
 from trunkline.errors import BusError
 from trunkline.sessions import Record
 
-Start = Callable[..., Awaitable[Gateway]]
-
 
 @pytest.fixture
 async def gateways(redis_url: str) -> AsyncIterator[Start]:
-    async with contextlib.AsyncExitStack() as stack:
-
-        async def make(*args: Any, **settings: Any) -> Gateway:
-            gateway = Gateway(redis_url, *args, **settings)
-            await stack.enter_async_context(gateway.running())
-            return gateway
-
-        yield make
+    async with gateways_on(redis_url) as start:
+        yield start
 
 
 @pytest.fixture
