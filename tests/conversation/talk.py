@@ -99,4 +99,5 @@ async def _talk(
                 await asyncio.sleep(gap_ms / 1000)
         playing.cancel()
     assert cast.stt.open == 0, "an utterance was left open at the provider"
+    assert all(each.closed is None and each.gave_up is None for each in sessions), "the cascade closes no session"
     return Outcome(edge, sessions)

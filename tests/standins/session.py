@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import asyncio
 import copy
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from tests.standins.voices import RATE_HZ, speech, words
-from trunkline.bus.messages import ClientEvent, Hangup, Played, Text, UplinkAudio
+from trunkline.bus.messages import ClientEvent, Dtmf, Hangup, Played, Text, UplinkAudio
 from trunkline.errors import SessionLost
 from trunkline.tenants import Tenant
 from workers.backend import Inbound, Playhead, Snapshot
@@ -46,13 +46,31 @@ class Type:
 
 @dataclass(frozen=True)
 class Ask:
-    """A client event, `commit` or `cancel`."""
+    """A client event: `commit`, `cancel`, `session_update`, `tool_output`."""
 
     at_ms: int
     name: str
+    data: dict[str, Any] = field(default_factory=dict)
 
 
-Action = Say | Type | Ask
+@dataclass(frozen=True)
+class Dial:
+    """A telephone key."""
+
+    at_ms: int
+    digit: str
+
+
+Action = Say | Type | Ask | Dial
+
+
+@dataclass(frozen=True)
+class Voice:
+    """How the caller speaks, and how an ear tells words apart while they are played (none: it does not)."""
+
+    speech: Callable[[str, int], bytes] = speech
+    """Text and ms a word, to s16le at RATE_HZ."""
+    words: Callable[[bytes], list[str]] | None = words
 
 
 @dataclass
@@ -81,12 +99,19 @@ class TurnAudio:
 class Edge:
     """The caller's side: speaks the script, plays what comes, reports what was heard."""
 
-    def __init__(self, script: Sequence[Action], end_ms: int) -> None:
-        self.uplink = list(_uplink(script, end_ms))
+    def __init__(self, script: Sequence[Action], end_ms: int, voice: Voice | None = None) -> None:
+        self._voice = voice or Voice()
+        self.uplink = list(_uplink(script, end_ms, self._voice))
         self.turns: dict[int, TurnAudio] = {}
         self.session: StandInSession | None = None
         self.heard_at: list[tuple[int, int, str]] = []
-        """(ms, turn, word) as words began to be heard."""
+        """(ms, turn, word) as words began to be heard, if the voice's words can be told apart while they are played."""
+        self.line = bytearray()
+        """All that came out of the caller's ear piece, silence included, from 0 ms on."""
+        self.closing: str | None = None
+        """Why the session is to end once all is played."""
+        self.hung_up = asyncio.Event()
+        """Set when it ended so."""
 
     @property
     def playhead(self) -> Playhead:
@@ -107,26 +132,44 @@ class Edge:
         while True:
             await asyncio.sleep(FRAME_MS / 1000)
             tick += 1
+            frame = b""
             for number in sorted(self.turns):
                 turn = self.turns[number]
                 if turn.done:
                     continue
-                self._play_frame(number, turn, report=tick % 5 == 0)
+                frame = self._play_frame(number, turn, report=tick % 5 == 0)
                 break
+            else:
+                self._close()
+            self.line += frame.ljust(FRAME_BYTES, b"\0")
 
-    def _play_frame(self, number: int, turn: TurnAudio, *, report: bool) -> None:
+    def _close(self) -> None:
+        if self.closing is not None and self.session is not None and not self.hung_up.is_set():
+            self.hung_up.set()
+            self.session.deliver(Hangup("s", len(self.uplink), self.closing))
+
+    def _play_frame(self, number: int, turn: TurnAudio, *, report: bool) -> bytes:
+        frame = b""
         if not turn.paused and turn.played_ms < turn.received_ms:
             before_ms, turn.played_ms = turn.played_ms, min(turn.played_ms + FRAME_MS, turn.received_ms)
-            # The last ms before this frame tells whether a word goes on or begins.
-            known_at = max(0, before_ms - 1) * MS_BYTES
-            known = words(bytes(turn.audio[known_at : before_ms * MS_BYTES]))
-            heard = words(bytes(turn.audio[known_at : turn.played_ms * MS_BYTES]))
+            frame = bytes(turn.audio[before_ms * MS_BYTES : turn.played_ms * MS_BYTES])
             turn.moved.set()
-            now_ms = round(asyncio.get_running_loop().time() * 1000)
-            self.heard_at += [(now_ms, number, word) for word in heard[len(known) :]]
+            self._note(number, turn, before_ms)
         turn.done = turn.ended and turn.played_ms >= turn.received_ms
         if turn.done or report:
             self.report(number)
+        return frame
+
+    def _note(self, number: int, turn: TurnAudio, before_ms: int) -> None:
+        """Which words began to be heard since `before_ms`."""
+        if (words := self._voice.words) is None:
+            return
+        # The last ms before this frame tells whether a word goes on or begins.
+        known_at = max(0, before_ms - 1) * MS_BYTES
+        known = words(bytes(turn.audio[known_at : before_ms * MS_BYTES]))
+        heard = words(bytes(turn.audio[known_at : turn.played_ms * MS_BYTES]))
+        now_ms = round(asyncio.get_running_loop().time() * 1000)
+        self.heard_at += [(now_ms, number, word) for word in heard[len(known) :]]
 
     def report(self, number: int) -> None:
         turn = self.turns[number]
@@ -134,18 +177,21 @@ class Edge:
             self.session.deliver(Played(session="s", epoch=1, turn=number, ms=turn.played_ms, done=turn.done))
 
     def clear(self, number: int) -> None:
-        turn = self.turns.setdefault(number, TurnAudio())
-        turn.cleared = turn.done = True
-        turn.moved.set()
+        """Throw away a turn and all before it; only what was heard of `number` is told."""
+        self.turns.setdefault(number, TurnAudio())
+        for cleared in [each for each in self.turns if each <= number]:
+            turn = self.turns[cleared]
+            turn.cleared = turn.done = True
+            turn.moved.set()
         self.report(number)
 
 
-def _uplink(script: Sequence[Action], end_ms: int) -> list[tuple[int, Inbound]]:
+def _uplink(script: Sequence[Action], end_ms: int, voice: Voice) -> list[tuple[int, Inbound]]:
     """The caller's messages with the time at which each leaves, in ms. One seq a message."""
     audio = bytearray(end_ms * MS_BYTES)
     for action in script:
         if isinstance(action, Say):
-            pcm = speech(action.text, action.word_ms)
+            pcm = voice.speech(action.text, action.word_ms)
             audio[action.at_ms * MS_BYTES : action.at_ms * MS_BYTES + len(pcm)] = pcm
     others = sorted((action for action in script if not isinstance(action, Say)), key=lambda action: action.at_ms)
     result: list[tuple[int, Inbound]] = []
@@ -158,10 +204,14 @@ def _uplink(script: Sequence[Action], end_ms: int) -> list[tuple[int, Inbound]]:
     return result
 
 
-def _message(action: Type | Ask, seq: int) -> Inbound:
-    if isinstance(action, Type):
-        return Text("s", seq, action.text)
-    return ClientEvent("s", seq, action.name)
+def _message(action: Type | Ask | Dial, seq: int) -> Inbound:
+    match action:
+        case Type():
+            return Text("s", seq, action.text)
+        case Dial():
+            return Dtmf("s", seq, action.digit)
+        case Ask():
+            return ClientEvent("s", seq, action.name, copy.deepcopy(action.data))
 
 
 @dataclass(frozen=True)
@@ -188,6 +238,10 @@ class StandInSession:
         self.commits = 0
         self.alive = True
         self.lost = False
+        self.closed: tuple[str, str] | None = None
+        """Why it was closed, and whom the caller is put through to."""
+        self.gave_up: str | None = None
+        """Why it was given up."""
         self._edge = edge
         self._inbox: asyncio.Queue[Inbound] = asyncio.Queue()
         edge.session = self
@@ -256,7 +310,14 @@ class StandInSession:
         self.rests.append(at_rest)
 
     def close(self, reason: str, *, transfer_to: str = "") -> None:
-        raise AssertionError("the cascade closes no session")
+        """The edge hangs up when all is played."""
+        if self.alive:
+            self.closed = reason, transfer_to
+            self._edge.closing = reason
 
     def give_up(self, reason: str) -> None:
-        raise AssertionError("the cascade gives no session up")
+        """The edge hangs up at once; its apology is not part of this."""
+        if self.alive and self.gave_up is None:
+            self.gave_up = reason
+            self._edge.hung_up.set()
+            self.deliver(Hangup("s", len(self._edge.uplink), reason))
