@@ -100,9 +100,14 @@ class Gateway:
     # --- what became of it
 
     async def held(self, call_sid: str) -> Held:
-        """The call's session at this gateway."""
-        await until(lambda: any(held.record.conversation_id == call_sid for held in self.sessions._held.values()))
-        return next(held for held in self.sessions._held.values() if held.record.conversation_id == call_sid)
+        """The call's session at this gateway, once its stream serves it."""
+
+        def served() -> list[Held]:
+            held = self.sessions._held.values()
+            return [one for one in held if one.record.conversation_id == call_sid and one.bridge.link is not None]
+
+        await until(served)
+        return served()[0]
 
     async def record(self, call_sid: str) -> Record:
         known = await self.calls.read(call_sid)
