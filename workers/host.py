@@ -24,6 +24,7 @@ from workers import crumb
 from workers.backend import Backend
 from workers.providers.registry import Providers
 from workers.session import LiveSession
+from workers.tools import registry as tools
 
 log = logging.getLogger(__name__)
 
@@ -125,6 +126,7 @@ class Host:
             if tenant.backend not in self._settings.backend_names:
                 continue
             try:
+                await asyncio.to_thread(tools.offers, tenant)
                 backend = await asyncio.to_thread(make_backend, tenant.backend, tenant, self._providers)
             except TrunklineError as error:
                 log.error("tenant %s cannot be served: %s", tenant.id, error)
@@ -227,6 +229,8 @@ class Host:
         try:
             backend = await asyncio.to_thread(make_backend, live.record.backend, live.tenant, self._providers)
             outcome = await self._until_over(served, backend)
+        except SettingsError as error:  # a key that is missing here may be there elsewhere
+            log.error("session %s cannot be served here: %s", live.id, error)
         except Exception:
             # One session's failure is not its neighbours': it is put up again, and given up after a few.
             log.exception("session %s failed", live.id)

@@ -279,3 +279,27 @@ async def test_a_worker_leaves_also_while_redis_is_away(stage: Stage, monkeypatc
 def test_an_unknown_backend_is_a_setting_that_is_wrong() -> None:
     with pytest.raises(SettingsError, match="tenant acme: no backend 'nothing_like_it'"):
         module.make_backend("nothing_like_it", Tenant(id="acme"), cast(Providers, NoProviders()))
+
+
+async def test_a_session_that_settings_keep_from_being_served_is_given_up_without_a_traceback(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def lacks_a_key(*_: object) -> None:
+        raise SettingsError("the relay needs a key")
+
+    monkeypatch.setattr(module, "make_backend", lacks_a_key)
+    stage.worker("worker-1")
+    await stage.call("one")
+    await until(lambda: Control("one", "give_up") in stage.told)
+    said = [record.getMessage() for record in caplog.records if record.levelname == "ERROR"]
+    assert said[0] == "tenant acme cannot be served: the relay needs a key"
+    assert said[1] == "session one cannot be served here: the relay needs a key"
+    assert not any(record.exc_info for record in caplog.records)
+
+
+async def test_a_tool_that_does_not_exist_is_named_at_start(stage: Stage, caplog: pytest.LogCaptureFixture) -> None:
+    tenant = Tenant.model_validate({"id": "clinic", "backend": "probe", "tools": [{"name": "teleport"}]})
+    await Directory(stage.redis).put([tenant])
+    stage.worker("worker-1")
+    await until(lambda: _is(stage.redis.ask("HEXISTS", keys.PROCESSES, "worker-1"), 1))
+    assert "tenant clinic cannot be served: no tool 'teleport'; there are: " in caplog.text
