@@ -111,7 +111,7 @@ async def test_what_is_cleared_was_not_heard(gateway: Gateway) -> None:
         heard_ms = held.bridge.heard.played_ms
         cleared = [int(mark.name.split(":")[2]) for mark in stream.marks if mark.cleared]
         assert cleared, "the lead was not heard yet"
-        assert 200 <= heard_ms <= max(cleared)
+        assert 100 <= heard_ms <= max(cleared), "the second mark may still be on its way"
         assert not held.bridge.active
 
 
