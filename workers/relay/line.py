@@ -65,12 +65,15 @@ class Line:
         """From now on this is what is spoken into."""
         self._link = link
 
-    async def tell(self, event: dict[str, Any]) -> bool:
-        """Send an event. False when there is no line: the next one begins with all that matters."""
-        if self._link is None:
+    async def tell(self, *events: dict[str, Any]) -> bool:
+        """Send events, all to the same session with the model. False when there is no line, or it broke: the next one
+        begins with all that matters."""
+        link = self._link
+        if link is None:
             return False
         try:
-            await self._link.send(event)
+            for event in events:
+                await link.send(event)
         except ModelLost as lost:
             log.debug("session %s: not told: %s", self._name, lost)
             return False
@@ -176,8 +179,9 @@ class Line:
         """Have another link ready in time, and switch to it in a pause, or at the last moment."""
         last_call_s = max(link.expires_s - LAST_CALL_S, link.expires_s * 0.9)
         due_s = min(self._renew_after_s, last_call_s - min(LAST_CALL_S, link.expires_s * 0.2))
-        until_s = self._clock() + last_call_s
-        await asyncio.sleep(due_s)
+        age_s = self._clock() - link.opened_s  # it may have waited long as the spare
+        until_s = link.opened_s + last_call_s
+        await asyncio.sleep(max(0.0, due_s - age_s))
         while self._spare is None:
             try:
                 self._spare = await self._dialled()
