@@ -6,6 +6,7 @@ import asyncio
 import ctypes
 import inspect
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -20,6 +21,13 @@ import redis
 from cli import valkey as embedded
 
 CHROMIUM = Path(os.environ.get("CHROMIUM", "/usr/bin/chromium"))
+
+NOT_OURS = re.compile(
+    r"TRUNKLINE_|OPENAI_|GROQ_|CARTESIA_|TWILIO_|(.*_)?PROXY$|(CLICOLOR_)?FORCE_|TTY_|COLUMNS$", re.IGNORECASE
+)
+"""What a machine says of vendors, proxies and its screen: neither our tests nor the processes they start see it."""
+for variable in [name for name in os.environ if NOT_OURS.match(name)]:
+    del os.environ[variable]
 
 VALKEY_START_S = 10.0
 LAST_STEPS = 10
