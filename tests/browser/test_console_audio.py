@@ -66,14 +66,14 @@ async def test_the_microphone_reaches_the_server_at_the_right_rate(
         await page.click("#start")
         caller = await stand_in.caller()
         began = asyncio.get_running_loop().time()
-        await caller.wait_for_uplink(3000)
+        await caller.wait_for_uplink(2000)
         took_s = asyncio.get_running_loop().time() - began
         stats = await page.evaluate("trunkline.stats")
 
     assert caller.starts == [{"type": "start", "audio": {"rate_hz": 16000, "encoding": "binary"}}]
-    assert took_s == pytest.approx(3, abs=0.4)
-    assert stats["framesSent"] >= 150
-    heard = caller.samples[RATE_HZ : 3 * RATE_HZ]
+    assert took_s > 1.6, "faster than it can have been heard"
+    assert stats["framesSent"] >= 100
+    heard = caller.samples[RATE_HZ // 2 : 2 * RATE_HZ]
     assert loudest_hz(heard, RATE_HZ) == pytest.approx(440, abs=1.5)
     assert np.sqrt(np.mean(heard.astype(float) ** 2)) > 500
 

@@ -29,21 +29,21 @@ async def test_no_sample_is_lost_over_two_drops(
 ) -> None:
     console_errors.fragments.append(REFUSED)
     async with open_page(stand_in.url) as page:
-        expected = await send_known_signal(page, 5 * RATE_HZ)
+        expected = await send_known_signal(page, 7 * RATE_HZ // 2)
         caller = await stand_in.caller()
         first_token = caller.token
         await page.evaluate("startSignal()")
         began_ms = caller.uplink_ms
-        await caller.wait_for_uplink(began_ms + 1500)
+        await caller.wait_for_uplink(began_ms + 1200)
         stand_in.drop(caller, forget_ms=700)
         await caller.connected.wait()
-        await caller.wait_for_uplink(began_ms + 3000)
+        await caller.wait_for_uplink(began_ms + 2400)
         stand_in.away = True
         stand_in.drop(caller, forget_ms=133)
         await asyncio.sleep(1)
         assert await page.inner_text("#status") == "Reconnecting"
         stand_in.away = False
-        await caller.wait_for_uplink(began_ms + 6000)
+        await caller.wait_for_uplink(began_ms + 4500)
         stats = await page.evaluate("trunkline.stats")
         assert await page.inner_text("#status") == "Connected"
         assert await page.is_hidden("#problem")

@@ -119,6 +119,8 @@ class Console:
 
     async def recording(self) -> Recording:
         assert await self.page.evaluate("heard.rateHz") == RATE_HZ
+        async with asyncio.timeout(20):
+            await self.page.evaluate("heard.caughtUp()")
         channels = await self.page.evaluate("heard.samples()")
         return Recording(*(np.frombuffer(base64.b64decode(channel), dtype="<i2") for channel in channels))
 
@@ -304,13 +306,13 @@ async def kill_worker(stack: Stack, session: str) -> None:
 
 
 async def hear_story(console: Console, stack: Stack, kill: Callable[[Stack, str], Awaitable[None]]) -> Recording:
-    """Ask for the story, let somebody die 3 s into it, listen for 6 s more, and press Interrupt."""
+    """Ask for the story, let somebody die 2 s into it, listen for 4 s more, and press Interrupt."""
     await console.start()
     await console.type(STORY)
     await console.event("state", state="speaking")
-    await asyncio.sleep(3)
+    await asyncio.sleep(2)
     await kill(stack, await console.session())
-    await asyncio.sleep(6)
+    await asyncio.sleep(4)
     await console.page.click("#interrupt")
     await console.event("transcript", role="assistant")
     await asyncio.sleep(0.2)
@@ -322,7 +324,7 @@ async def inserted_ms(output: Samples) -> int:
     reference = await as_spoken(answer_to(STORY))
     heard_from, heard_to = edges(output)
     heard_samples = heard_to - heard_from
-    assert heard_samples > 8 * RATE_HZ
+    assert heard_samples > 5 * RATE_HZ
     places = []
     for start in range(0, heard_samples - 2 * SECTION, SECTION):
         section = reference[start : start + SECTION]
@@ -360,7 +362,7 @@ async def assert_goes_on(console: Console, stack: Stack) -> None:
     words = await console.words()
     assert [who for who, _ in words] == ["You", "Trunkline"]
     assert answer_to(STORY).startswith(words[1][1])
-    assert len(words[1][1].split()) > 15
+    assert len(words[1][1].split()) > 10
     await console.type("what did i say")
     await console.event("response_done", count=1)
     assert (await console.words())[-1] == ("Trunkline", f"Before this, you said: {STORY}.")

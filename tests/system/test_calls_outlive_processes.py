@@ -11,12 +11,14 @@ import pytest
 import pytest_asyncio
 
 from benchmarks import faults
-from benchmarks.faults import COUNT, DEMO, QUIET, Fault, Outcome
+from benchmarks.faults import DEMO, QUIET, Fault, Outcome
 from benchmarks.stack import Stack
 from cli.client import Caller
 
 pytestmark = [pytest.mark.system, pytest.mark.asyncio(loop_scope="module")]
 
+COUNT = "count to ten"
+"""Its answer lasts 5.7 s: the fault, the 2 s that the edge has ahead, and what only the next process can say."""
 NOISY_MACHINE_MS = 700
 """Goals are for an idle machine (see the benchmark); here the tests run beside others on two cores."""
 
@@ -75,8 +77,9 @@ async def test_redis_comes_back_empty_under_twenty_calls_and_every_sample_is_ech
                 stack.kill_redis()
                 await asyncio.sleep(0.1)
                 stack.start_redis()
-        await asyncio.sleep(2)
         for caller in callers:
+            async with asyncio.timeout(20):
+                while noise not in caller.speaker.sound_of(max(caller.answers)):  # noqa: ASYNC110  (it is on its way back)
+                    await asyncio.sleep(0.05)
             assert caller.ended is None
             assert not caller.reconnects
-            assert noise in caller.speaker.sound_of(max(caller.answers))

@@ -16,6 +16,8 @@ globalThis.heard = {
   events: [], // {at: samples recorded by then, ms: since the page began, type, detail}
   chunks: [[], []],
   microphone: null,
+  context: null,
+  beganS: 0, // on the context's clock
 
   /** Call it once the page has its client. */
   begin() {
@@ -29,6 +31,8 @@ globalThis.heard = {
 
   async record(output) {
     const { context } = output;
+    this.context = context;
+    this.beganS = context.currentTime;
     this.rateHz = context.sampleRate;
     const both = new ChannelMergerNode(context, { numberOfInputs: 2 });
     this.microphone?.connect(both, 0, 0);
@@ -48,6 +52,13 @@ globalThis.heard = {
       this.count += value.numberOfFrames;
       value.close();
     }
+  },
+
+  /** Resolves when all that has sounded by now is recorded: a busy page reads its recording late. */
+  async caughtUp() {
+    const until = (this.context.currentTime + 0.1 - this.beganS) * this.rateHz;
+    const begun = 0.05 * this.rateHz; // the recording begins this much after `beganS` at most
+    while (this.count < until - begun) await new Promise((resolve) => setTimeout(resolve, 10));
   },
 
   /** @returns {string[]} what was recorded, microphone and output: 16-bit samples, base64 */
