@@ -255,6 +255,8 @@ class StandInSession:
     async def pump(self) -> None:
         """Bring the caller's messages, from the snapshot's position on: past ones quickly, others when they are due."""
         loop = asyncio.get_running_loop()
+        if self.playhead.done and self.playhead.turn:
+            self._edge.report(self.playhead.turn)  # as the bridge does: the last worker may not have lived to hear it
         for at_ms, message in self._edge.uplink[self.snapshot.uplink_seq :]:
             await asyncio.sleep(max(REPLAY_STEP_S, at_ms / 1000 - loop.time()))
             self.deliver(message)
