@@ -13,6 +13,11 @@ from typing import Any, TypeVar
 
 T = TypeVar("T")
 
+NEW_OBJECTS = 20_000
+"""The collector looks for cycles when there are so many more new objects. Python's 700 are a few frames, which the ring
+and the playout keep for seconds, so it goes over the same ones again and again: with 100 calls a fifth of the way of a
+frame through bridge and codec, and so a twenty-fifth."""
+
 
 def run(main: Coroutine[Any, Any, T]) -> T:
     """`asyncio.run`, on the fastest loop this machine has."""
@@ -24,6 +29,7 @@ def settle() -> None:
     """Everything is loaded: what lives now lives for ever, the collector need not look at it again."""
     gc.collect()
     gc.freeze()
+    gc.set_threshold(NEW_OBJECTS, 20, 20)
 
 
 def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
