@@ -18,6 +18,8 @@ CUT_MS = 100
 """A piece too long for the lead is cut to a multiple of this, to keep what goes out from becoming crumbs."""
 KEEP_MS = 10_000
 """Audio is kept this long after it was heard: so long may a dead wire go unnoticed."""
+ACK_AGE_MS = 250
+"""A client is taken to have played on for this long after its last word: that came late, and the next is on its way."""
 ACK_PATIENCE_MS = 2000
 """A client that acknowledged and then stops for this long is taken to play in real time again."""
 
@@ -48,6 +50,8 @@ class _Turn:
     played_ms: float
     begun_ms: float
     """When the first of it was fed, or could have been."""
+    acked_ms: float = 0.0
+    """What the client said of it. The clock may be ahead of that, by the way there and back, until the first word."""
     ended: bool = False
 
 
@@ -137,7 +141,7 @@ class Playout:
         finished, self._finished = self._finished, []
         chunks: list[Chunk] = []
         if not self._held:
-            ahead = sum(turn.fed_ms - turn.played_ms for turn in self._turns)
+            ahead = sum(turn.fed_ms - turn.played_ms for turn in self._turns) - self._since_acked(now_ms)
             while piece := self._next_piece(self._lead_ms - ahead):
                 ahead += sum(self._feed(chunk) for chunk in piece)
                 chunks += piece
@@ -224,9 +228,10 @@ class Playout:
         self._acks = True
         for turn in self._turns:
             if turn.number == number:
-                if ms > turn.played_ms:
+                if ms > turn.acked_ms:
                     self._ack_at_ms = now_ms
-                    turn.played_ms = min(ms, turn.fed_ms)
+                    turn.acked_ms = min(ms, turn.fed_ms)
+                    turn.played_ms = max(turn.played_ms, turn.acked_ms)
                 return
 
     def hold(self, now_ms: float) -> None:
@@ -236,11 +241,17 @@ class Playout:
         self._held = True
 
     def _estimate(self, now_ms: float) -> None:
-        """The last acknowledgement is some time old: the client has played on since."""
-        if self._acks and not self._held and self._turns:
-            head = self._turns[0]
-            since_ms = max(0.0, now_ms - max(self._ack_at_ms, head.begun_ms))
-            head.played_ms = min(head.fed_ms, head.played_ms + since_ms)
+        """Take what the client has played since it last said so for heard."""
+        if self._turns:
+            self._turns[0].played_ms += self._since_acked(now_ms)
+
+    def _since_acked(self, now_ms: float) -> float:
+        """How much the client has probably played since its last word, in ms; without such words the clock counts."""
+        if not self._acks or self._held or not self._turns:
+            return 0.0
+        head = self._turns[0]
+        since_ms = min(ACK_AGE_MS, max(0.0, now_ms - max(self._ack_at_ms, head.begun_ms)))
+        return max(0.0, min(head.fed_ms, head.acked_ms + since_ms) - head.played_ms)
 
     def release(self, now_ms: float) -> None:
         """Go on feeding."""
