@@ -20,6 +20,7 @@ from starlette.websockets import WebSocket
 
 from adapters.twilio.link import Lost, TwilioLink
 from adapters.twilio.protocol import RATE_HZ, CloseCode, Start, is_sid
+from adapters.wire import wire_of
 from gateway import twiml
 from gateway.calls import Calls, Known
 from gateway.sessions import Held, Sessions, new_session_id
@@ -243,7 +244,7 @@ class PhoneDoor:
             await websocket.send_denial_response(_refused(websocket, refused))
             return
         await websocket.accept()
-        link = TwilioLink(websocket)
+        link = TwilioLink(websocket, wire_of(websocket))
         self._links[link] = None
         try:
             await self._serve(link)

@@ -34,6 +34,7 @@ from adapters.twilio.protocol import (
     parse,
     parse_mark,
 )
+from adapters.wire import Wire
 from trunkline.audio.frame import silence
 from trunkline.audio.g711 import pcm_to_ulaw, ulaw_to_pcm
 from trunkline.errors import ClientError
@@ -77,8 +78,12 @@ class TwilioLink:
     `run` never closes the socket: what becomes of the call then must be written down first. `close` does.
     """
 
-    def __init__(self, websocket: WebSocket) -> None:
+    def __init__(self, websocket: WebSocket, wire: Wire) -> None:
         self._websocket = websocket
+        self._wire = wire
+        self._going_on: asyncio.TimerHandle | None = None
+        self._queueing = True
+        """Whether a message must queue: `run` has not begun, or earlier ones wait for Twilio."""
         self._stream_sid = ""
         self.name = "a stream"
         """For logs: which call and stream this is, once that is known."""
@@ -119,12 +124,16 @@ class TwilioLink:
             raise Lost(f"closed with {event.get('code')}")
         text = event.get("text")
         try:
-            if text is None:
-                raise ClientError("binary", "a binary frame", "JSON in text frames")
-            message = parse(text, self._stream_sid)
+            return self._parse((event.get("bytes") or b"") if text is None else text)
         except ClientError as error:
             self._forgive(error)
             return None
+
+    def _parse(self, data: str | bytes) -> Message:
+        """Raises ClientError."""
+        if isinstance(data, bytes):
+            raise ClientError("binary", "a binary frame", "JSON in text frames")
+        message = parse(data, self._stream_sid)
         if isinstance(message, Unknown):
             self._note(message)
         return message
@@ -143,53 +152,69 @@ class TwilioLink:
         if len(self._unknown) < MAX_ERRORS:
             self._unknown[message.what] += 1
 
-    async def _read(self, bridge: Bridge) -> str:
+    def _taken(self, data: str | bytes) -> None:
+        """One message, by call from the wire."""
+        if self._read.done():
+            return
         try:
-            while True:
-                message = await self._receive()
-                if isinstance(message, Stop):
-                    return "hung_up"
-                if message is not None:
-                    await self._handle(bridge, message)
-                await self._pace()
-        except Lost as lost:
-            log.info("%s: %s", self.name, lost)
-            return "lost"
+            self._take(self._parse(data))
         except ClientError as error:
-            log.warning("%s refused after %d wrong messages: %s", self.name, self._wrong, error.message)
-            return "refused"
+            self._wrong_one(error)
+        except Exception as error:  # a fault of ours: `run` raises it
+            self._read.set_exception(error)
 
-    async def _handle(self, bridge: Bridge, message: Message) -> None:
+    def _wrong_one(self, error: ClientError) -> None:
+        try:
+            self._forgive(error)
+        except ClientError as fatal:
+            log.warning("%s refused after %d wrong messages: %s", self.name, self._wrong, fatal.message)
+            self._read.set_result("refused")
+
+    def _closed(self, code: int) -> None:
+        if not self._read.done():
+            log.info("%s: closed with %s", self.name, code)
+            self._read.set_result("lost")
+
+    def _take(self, message: Message) -> None:
+        """Deal with a message, and read no more for a while if that is too much too soon."""
+        ahead_s = self._messages_ahead_s()
         match message:
             case Media():
-                await self._media(bridge, message)
+                ahead_s = max(ahead_s, self._media(message))
             case Mark():
-                self._marked(bridge, message)
+                self._marked(self._bridge, message)
             case Dtmf():
-                bridge.dtmf(message.digit)
+                self._bridge.dtmf(message.digit)
             case Start():
-                self._forgive(ClientError("late_start", "a second start", "one start a stream"))
+                raise ClientError("late_start", "a second start", "one start a stream")
+            case Stop():
+                self._read.set_result("hung_up")
+        if ahead_s > 0 and self._going_on is None:
+            self._wire.hold()
+            self._going_on = asyncio.get_running_loop().call_later(ahead_s, self._go_on)
 
-    async def _media(self, bridge: Bridge, media: Media) -> None:
+    def _go_on(self) -> None:
+        self._going_on = None
+        self._wire.go_on()
+
+    def _media(self, media: Media) -> float:
+        """Pass on what was said. Returns by how many seconds too much it is ahead of its time."""
         hole_ms = self._timeline.place(media)
         if hole_ms is None:
-            return
+            return 0.0
         if hole_ms:
-            bridge.audio(silence(hole_ms, RATE_HZ))
-        bridge.audio(ulaw_to_pcm(media.ulaw))
+            self._bridge.audio(silence(hole_ms, RATE_HZ))
+        self._bridge.audio(ulaw_to_pcm(media.ulaw))
         now_s = time.monotonic()
         length_s = hole_ms / 1000 + len(media.ulaw) / RATE_HZ
         self._audio_until_s = max(self._audio_until_s, now_s) + length_s
-        if self._audio_until_s - now_s > AHEAD_S:
-            await asyncio.sleep(self._audio_until_s - now_s - AHEAD_S)
+        return self._audio_until_s - now_s - AHEAD_S
 
-    async def _pace(self) -> None:
-        """Wait while messages come too fast; a message counts as `1 / MESSAGES_PER_S` of time."""
+    def _messages_ahead_s(self) -> float:
+        """By how much messages come too fast; a message counts as `1 / MESSAGES_PER_S` of time."""
         now_s = time.monotonic()
         self._messages_until_s = max(self._messages_until_s, now_s) + 1 / MESSAGES_PER_S
-        ahead_s = self._messages_until_s - now_s - MESSAGES_AT_ONCE / MESSAGES_PER_S
-        if ahead_s > 0:
-            await asyncio.sleep(ahead_s)
+        return self._messages_until_s - now_s - MESSAGES_AT_ONCE / MESSAGES_PER_S
 
     def _marked(self, bridge: Bridge, mark: Mark) -> None:
         """Of marks that a clear sent back nothing was heard; they are of an older generation."""
@@ -213,8 +238,14 @@ class TwilioLink:
     def _send(self, piece: _Piece) -> None:
         self._unheard.append(piece)
         mark = Heard(self._generation, piece.turn, piece.end_ms).name
-        self._queue.append(compose_media(self._stream_sid, piece.ulaw))
-        self._queue.append(compose_mark(self._stream_sid, mark))
+        self._put(compose_media(self._stream_sid, piece.ulaw))
+        self._put(compose_mark(self._stream_sid, mark))
+
+    def _put(self, message: str) -> None:
+        if not self._queueing and self._wire.write(message):
+            return
+        self._queueing = True
+        self._queue.append(message)
         self._wake.set()
 
     def event(self, seq: int, name: str, data: dict[str, Any]) -> None:
@@ -235,8 +266,7 @@ class TwilioLink:
         self._generation += 1
         self._unheard.clear()
         self._queue.clear()
-        self._queue.append(compose_clear(self._stream_sid))
-        self._wake.set()
+        self._put(compose_clear(self._stream_sid))
 
     def end(self, reason: str) -> None:
         self._finish("ended")
@@ -259,15 +289,21 @@ class TwilioLink:
     async def run(self, bridge: Bridge) -> str:
         """Serve until it ends; says how: `hung_up` (Twilio said so), `lost`, `refused` (it sent too much that was
         wrong), `replaced` (the call has another stream), `sent_away`, or `ended` (by us)."""
-        async with asyncio.TaskGroup() as group:
-            reader = group.create_task(self._read(bridge))
-            writer = group.create_task(self._write())
-            await asyncio.wait((reader, writer), return_when=asyncio.FIRST_COMPLETED)
-            ended = reader if reader.done() else writer
-            reader.cancel()
-            writer.cancel()
-        self._summarise()
-        return ended.result()
+        self._bridge = bridge
+        self._read: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+        try:
+            async with asyncio.TaskGroup() as group:
+                writer = group.create_task(self._write())
+                self._wire.listen(self._taken, self._closed)
+                await asyncio.wait((self._read, writer), return_when=asyncio.FIRST_COMPLETED)
+                writer.cancel()
+            self._summarise()
+            return self._read.result() if self._read.done() else writer.result()
+        finally:
+            self._read.cancel()
+            self._queueing = True
+            if self._going_on is not None:
+                self._going_on.cancel()
 
     def _summarise(self) -> None:
         timeline = self._timeline
@@ -292,6 +328,7 @@ class TwilioLink:
                 await self._heard_out()
             if self._outcome is not None:
                 return self._outcome
+            self._queueing = False
 
     async def _heard_out(self) -> None:
         """Let the caller hear the last of what was said: the playout may have gone by the clock, which runs ahead of

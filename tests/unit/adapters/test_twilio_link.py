@@ -25,7 +25,7 @@ PCM = ulaw_to_pcm(ULAW)
 
 
 class Socket:
-    """As much of a starlette WebSocket as a link uses."""
+    """As much of a starlette WebSocket, and of the wire that carries it, as a link uses."""
 
     def __init__(self) -> None:
         self.incoming: asyncio.Queue[dict[str, Any]] = asyncio.Queue()
@@ -34,6 +34,33 @@ class Socket:
         self.application_state = WebSocketState.CONNECTED
         self.reads = asyncio.Event()
         self.reads.set()
+        self._held = False
+        self._on_message: Callable[[str | bytes], None] | None = None
+        self._on_close: Callable[[int], None] = lambda code: None
+
+    def listen(self, on_message: Callable[[str | bytes], None], on_close: Callable[[int], None]) -> None:
+        self._on_message, self._on_close = on_message, on_close
+        self._deliver()
+
+    def hold(self) -> None:
+        self._held = True
+
+    def go_on(self) -> None:
+        self._held = False
+        self._deliver()
+
+    def write(self, payload: str | bytes) -> bool:
+        if self.reads.is_set():
+            self.sent.append(json.loads(payload))
+        return self.reads.is_set()
+
+    def _deliver(self) -> None:
+        while self._on_message is not None and not self._held and not self.incoming.empty():
+            event = self.incoming.get_nowait()
+            if event["type"] == "websocket.disconnect":
+                self._on_close(event["code"])
+            else:
+                self._on_message(event["bytes"] if "bytes" in event else event["text"])
 
     async def receive(self) -> dict[str, Any]:
         return await self.incoming.get()
@@ -61,9 +88,11 @@ class Socket:
 
     def raw(self, data: bytes | str) -> None:
         self.incoming.put_nowait({"type": "websocket.receive", "bytes" if isinstance(data, bytes) else "text": data})
+        self._deliver()
 
     def leaves(self) -> None:
         self.incoming.put_nowait({"type": "websocket.disconnect", "code": 1006})
+        self._deliver()
 
     def echo(self, count: int) -> None:
         """The next marks that have not come back come back."""
@@ -132,7 +161,7 @@ def bridge(bus: Bus, clock: Clock) -> Bridge:
 
 @pytest.fixture
 async def link(socket: Socket) -> TwilioLink:
-    made = TwilioLink(cast(WebSocket, socket))
+    made = TwilioLink(cast(WebSocket, socket), socket)
     socket.raw('{"event":"connected","protocol":"Call","version":"1.0.0"}')
     socket.start()
     assert await made.opening(1) == Start(SID, "CA0a", "AC0a")
@@ -179,7 +208,7 @@ async def test_a_wire_lost_is_not_a_caller_lost(link: TwilioLink, socket: Socket
 
 
 async def test_the_opening(socket: Socket) -> None:
-    link = TwilioLink(cast(WebSocket, socket))
+    link = TwilioLink(cast(WebSocket, socket), socket)
     with pytest.raises(ClientError, match=r"no start within 0\.005 s"):
         await link.opening(0.005)
     socket.raw('{"event":"connected"}')
@@ -197,7 +226,7 @@ async def test_the_opening(socket: Socket) -> None:
 async def test_a_start_for_another_kind_of_audio_is_refused(socket: Socket) -> None:
     socket.says("start", streamSid=SID, callSid="CA0a", accountSid="AC0a", mediaFormat={"encoding": "audio/opus"})
     with pytest.raises(ClientError) as refused:
-        await TwilioLink(cast(WebSocket, socket)).opening(1)
+        await TwilioLink(cast(WebSocket, socket), socket).opening(1)
     assert (refused.value.code, refused.value.fatal) == ("bad_format", True)
 
 
