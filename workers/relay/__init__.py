@@ -1,1 +1,1 @@
-"""The cascade backend: speech-to-text -> language model -> text-to-speech."""
+"""The relay backend: a Realtime speech-to-speech model hears the caller and answers."""

@@ -25,6 +25,14 @@ class Truncation:
     audio_end_ms: int
 
 
+@dataclass(frozen=True, slots=True)
+class Retelling:
+    """A text of ours that a new session with the model was told, and what of it the caller heard."""
+
+    item_id: str
+    text: str
+
+
 @dataclass(slots=True)
 class _Span:
     """The audio of one item, in ms of the turn."""
@@ -48,6 +56,13 @@ class Answering:
     """Whether the edge was sent any of it."""
     cut: bool = False
     """Whether it was silenced: nothing more of it may be heard."""
+    played_ms: int = 0
+    """How much of it was heard, as far as the edge said."""
+    says: str = ""
+    """All that it is to say, where that is known word for word."""
+    told_id: str = ""
+    """The item as which this session with the model was told of it, after a fault; it ends at `told_ms`."""
+    told_ms: int = 0
     _spans: list[_Span] = field(default_factory=list)
     _text_item: str = ""
 
@@ -59,9 +74,22 @@ class Answering:
     def received_ms(self) -> int:
         return round(self.received)
 
-    def new_session(self) -> None:
-        """The model knows this answer as text only, from now on."""
+    def new_session(self, item_id: str = "") -> None:
+        """The model knows this answer as text only, from now on, and as the item of this id (none: not at all)."""
         self._spans.clear()
+        self.told_id, self.told_ms = item_id, self.received_ms
+
+    def take_back(self) -> str:
+        """The model's text is ahead of its audio, which will not come any more: return the text without audio, and
+        forget it, unless it is so little that the audio may well be there."""
+        ahead = len(self.answer.text.strip()) - len(heard(self.answer.spoken, self.received_ms))
+        return _cut_to_audio(self.answer, self.received_ms) if ahead * CHARACTER_MS >= SEGMENT_MS else ""
+
+    @property
+    def unsaid(self) -> str:
+        """What is left of `says`; empty also when the model chose words of its own."""
+        said = self.answer.text.strip()
+        return self.says[len(said) :].strip() if self.says.startswith(said) else ""
 
     def audio(self, item_id: str, content_index: int, length_ms: float) -> None:
         """The model sent so much audio more."""
@@ -109,6 +137,12 @@ class Answering:
             if span.end_ms > played_ms + FRAME_MS
         ]
 
+    def retellings(self, played_ms: int) -> list[Retelling]:
+        """The text that the model believes to have been heard, and was not to its end."""
+        if not self.told_id or played_ms + FRAME_MS >= self.told_ms:
+            return []
+        return [Retelling(self.told_id, self.heard(played_ms))]
+
     def heard(self, played_ms: int) -> str:
         """The text of what the caller heard."""
         if self.answer.complete and played_ms + FRAME_MS >= self.received_ms:
@@ -119,10 +153,16 @@ class Answering:
 def going_on(answer: Answer, received_ms: int) -> tuple[Answering, str]:
     """An answer that another worker began, of which the edge has `received_ms`. Returns it, and the text that is not at
     the edge: what the model had said already, and nobody will hear unless it is said again."""
-    said = heard(answer.spoken, received_ms)
-    rest = answer.text[len(said) :].strip() if answer.text.startswith(said) else answer.text.strip()
-    answer.spoken = [Spoken(said + " ", 0, received_ms)] if said else []
-    answer.text = said + " " if said else ""
+    rest = _cut_to_audio(answer, received_ms)
     if answer.complete and len(rest) * CHARACTER_MS < SEGMENT_MS:
         rest = ""  # the last syllable of what is at the edge: words are told apart only about so well
     return Answering(answer, received_ms, sent=received_ms > 0), rest
+
+
+def _cut_to_audio(answer: Answer, received_ms: int) -> str:
+    """Leave of the text what the first `received_ms` of audio say. Returns the rest."""
+    said, text = heard(answer.spoken, received_ms), answer.text.strip()
+    rest = text[len(said) :].strip() if text.startswith(said) else ""
+    answer.spoken = [Spoken(said + " ", 0, received_ms)] if said else []
+    answer.text = said + " " if said else ""
+    return rest

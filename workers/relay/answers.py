@@ -9,15 +9,15 @@ from trunkline.audio.frame import FRAME_MS
 from trunkline.bus.messages import Played
 from workers import context
 from workers.backend import Answer, Item, Session
-from workers.relay.answering import Answering, Truncation, going_on
+from workers.relay.answering import Answering, Retelling, Truncation, going_on
 from workers.relay.voice import Voice
 
 
 class Told(Protocol):
     """Who is told what became of an answer."""
 
-    def cut(self, truncations: list[Truncation]) -> None:
-        """These items of the model's were not heard to their ends."""
+    def cut(self, truncations: list[Truncation], retellings: list[Retelling]) -> None:
+        """These items of the model's conversation were not heard to their ends."""
 
     def over(self, answering: Answering, *, interrupted: bool) -> None:
         """What was heard of it is in the snapshot."""
@@ -39,7 +39,12 @@ class Answers:
     @property
     def audible(self) -> bool:
         """Whether an answer is being spoken, or about to be."""
-        return any(not answering.cut for answering in self._list)
+        return self.spoken is not None
+
+    @property
+    def spoken(self) -> Answering | None:
+        """The answer that the caller hears, or is about to."""
+        return next((answering for answering in self._list if not answering.cut), None)
 
     @property
     def going_on(self) -> Answering | None:
@@ -73,6 +78,7 @@ class Answers:
             self._voice.end(answering)
         else:
             self._forget(answering)
+            self._told.over(answering, interrupted=False)
 
     def interrupt(self) -> bool:
         """Nothing more of any answer may be heard. Returns whether there was one."""
@@ -83,6 +89,7 @@ class Answers:
                 context.mark_cut(self._session.snapshot, answering.answer)
             else:
                 self._forget(answering)
+                self._told.cut(answering.truncations(0), answering.retellings(0))
         sent = [answering.turn for answering in cut if answering.sent]
         if sent:
             self._session.clear(max(sent))
@@ -91,6 +98,8 @@ class Answers:
     def played(self, message: Played) -> None:
         """The edge says what was heard."""
         for answering in list(self._list):
+            if answering.turn == message.turn:
+                answering.played_ms = max(answering.played_ms, message.ms)
             if answering.turn < message.turn and answering.sent:
                 self._close(answering, self._known_ms(answering))
             elif answering.turn == message.turn and message.done:
@@ -109,13 +118,18 @@ class Answers:
 
     def new_session(self) -> None:
         """A new session with the model: it knows none of its items."""
+        self.settle()
         for answering in self._list:
             answering.new_session()
 
+    def unremembered(self) -> list[Answering]:
+        """What the caller hears, or is about to, and the conversation does not hold yet."""
+        return [answering for answering in self._list if not answering.cut and answering.answer.text.strip()]
+
     def _known_ms(self, answering: Answering) -> int:
         playhead = self._session.playhead
-        if playhead.turn > answering.turn:
-            return answering.received_ms
+        if playhead.turn > answering.turn:  # the edge is beyond it; of what was cleared it only knows how far it was
+            return answering.played_ms if answering.cut else answering.received_ms
         return playhead.played_ms if playhead.turn == answering.turn else 0
 
     def _close(self, answering: Answering, played_ms: int) -> None:
@@ -124,7 +138,7 @@ class Answers:
         interrupted = answering.responding or played_ms + FRAME_MS < answering.received_ms
         if interrupted:
             answering.cut = True
-            self._told.cut(answering.truncations(played_ms))
+            self._told.cut(answering.truncations(played_ms), answering.retellings(played_ms))
         if text:
             self._remember(Item("assistant", text, answering.turn))
             cut = {"interrupted": True} if interrupted else {}

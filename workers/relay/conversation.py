@@ -16,7 +16,7 @@ from trunkline.errors import ClientError
 from workers import context
 from workers.alarm import Alarm
 from workers.backend import Inbound, Item, Session
-from workers.relay import prompting, protocol
+from workers.relay import beginning, prompting, protocol
 from workers.relay.floor import Floor
 from workers.relay.hearing import Hearing
 from workers.relay.interrupting import Detector
@@ -25,14 +25,10 @@ from workers.relay.link import ModelLink, ModelLost
 
 KEEP_MS = 5000
 """Media time between commits that do no more than let go of silence. The edge keeps 15 s."""
-REPLAYED_ITEMS = 60
-"""Items of the conversation that a new session with the model begins with."""
 DIGITS_S = 1.5
 """Telephone keys belong together when they come closer than this."""
-MOST_UPDATES = 20
 
 _DONE = "done_seq"
-_UPDATES = "client_updates"
 
 log = logging.getLogger(__name__)
 
@@ -54,8 +50,6 @@ class Conversation:
         self._floor = Floor(session, self._line, self._group, voice_activity)
         self._hearing = Hearing(self._floor)
         self._to_model: Resampler | None = None
-        if self._floor.format.rate_hz != session.rate_hz:
-            self._to_model = Resampler(session.rate_hz, self._floor.format.rate_hz)
         self._pumping = False
         self._kept_ms = 0
         self._digits_alarm = Alarm(self._digits_over)
@@ -68,11 +62,14 @@ class Conversation:
                     self._group.create_task(task)
                     for task in (self._call(), self._floor.voice.run(), self._floor.keeper.run())
                 ]
-                self._take_up()
+                beginning.take_up(self._floor)
+                if self._floor.digits:
+                    self._digits_alarm.set(DIGITS_S)
                 async for message in self._session.inbox():
                     await self._take(message)
                 for task in own:
                     task.cancel()
+                self._floor.stop()
                 self._floor.answers.leave()
                 await self._floor.keeper.commit()
         except BaseExceptionGroup as group:
@@ -92,65 +89,11 @@ class Conversation:
             self._session.event("error", code="provider", message="the model cannot be reached", hint=hint, fatal=True)
             self._session.give_up("provider")
 
-    # --- beginning, here or anew
-
-    def _take_up(self) -> None:
-        """Carry on where the last worker was, or greet."""
-        session, snapshot, playhead = self._session, self._session.snapshot, self._session.playhead
-        for changes in snapshot.flow.get(_UPDATES, []):
-            self._change(changes)
-        snapshot.next_turn = max(snapshot.next_turn, playhead.turn + 1)
-        if playhead.turn:
-            session.resume(playhead.turn)  # whoever paused it is gone
-        answer = snapshot.answer
-        if answer is not None and answer.turn >= playhead.turn and not context.was_cut(snapshot, answer):
-            received_ms = playhead.received_ms if playhead.turn == answer.turn else 0
-            complete = answer.complete
-            answering, rest = self._floor.answers.take_over(answer, received_ms)
-            if rest:
-                self._floor.responses.want(prompting.say(rest, complete=complete))
-            elif complete:
-                self._floor.answers.finish(answering)
-        elif answer is not None:
-            snapshot.answer = None
-            all_heard = playhead.turn > answer.turn
-            text = answer.text.strip() if all_heard else context.heard(answer.spoken, playhead.played_ms)
-            if text:
-                self._floor.remember(Item("assistant", text, answer.turn))
-        elif context.is_new(snapshot) and playhead.turn == 0 and self._floor.tenant.greeting:
-            self._floor.responses.want(prompting.greet(self._floor.tenant.greeting))
-        self._floor.show("listening")
-        self._floor.keeper.commit_soon()
-
     async def _begin(self, link: ModelLink) -> None:
-        """A new session with the model: bring it to where the conversation is."""
-        log.info("session %s: model session %s, the %d.", self._session.id, link.session_id, self._line.generation)
-        await link.send(
-            protocol.session_update(self._floor.tenant, self._floor.format, self._floor.tools.definitions())
-        )
-        snapshot = self._session.snapshot
-        for item in snapshot.items[-REPLAYED_ITEMS:]:
-            for event in protocol.item(item):
-                await link.send(event)
-        unfinished = self._floor.answers.going_on
-        if unfinished is not None and unfinished.answer.text:
-            for event in protocol.item(Item("assistant", unfinished.answer.text, unfinished.turn)):
-                await link.send(event)
         self._hearing.new_session()
-        self._floor.commit_asked = False
-        self._floor.responses.forget()
-        self._floor.answers.new_session()
-        if self._floor.uplink.unsettled:  # the model hears it again, and answers again
-            self._floor.responses.unwant()
-            if unfinished is not None:
-                self._floor.answers.finish(unfinished)
-        elif unfinished is not None and not self._floor.tools_running:
-            self._floor.responses.want(prompting.GO_ON)
-        elif context.owes_answer(snapshot) and not self._floor.tools_running:
-            self._floor.responses.want()
-        self._floor.uplink.rewind()
-        self._line.use(link)
-        await self._floor.ask()
+        if self._floor.format.rate_hz != self._session.rate_hz:
+            self._to_model = Resampler(self._session.rate_hz, self._floor.format.rate_hz)
+        await beginning.begin(self._floor, link)
         await self._pump()
 
     # --- the inbox
@@ -163,17 +106,20 @@ class Conversation:
             case Played():
                 self._floor.answers.played(message)
                 return
+            case ClientEvent(name="commit"):  # again, too, when the audio before it is
+                self._floor.uplink.mark(message.seq)
+                self._floor.keeper.wake()
+                await self._pump()
+                return
         flow = self._session.snapshot.flow
         if message.seq < flow.get(_DONE, 0):
             return  # sent again for the audio around it
-        flow[_DONE] = message.seq + 1
+        flow[_DONE] = message.seq + 1  # what it does to the snapshot is done before the next await
         match message:
             case Text():
                 await self._typed(message.text)
             case Dtmf():
                 self._dialled(message.digit)
-            case ClientEvent(name="commit"):
-                self._floor.commit_asked = await self._line.tell(protocol.commit())
             case ClientEvent(name="cancel"):
                 await self._cancelled()
             case ClientEvent(name="session_update"):
@@ -184,8 +130,8 @@ class Conversation:
     async def _listen(self, frame: UplinkAudio) -> None:
         self._floor.uplink.push(frame)
         await self._pump()
-        if self._floor.answers.audible:
-            self._floor.interruptions.hear(frame)
+        if (spoken := self._floor.answers.spoken) is not None:
+            self._floor.interruptions.hear(frame, spoken.turn)
         if frame.media_ms - self._kept_ms >= KEEP_MS and not self._floor.uplink.unsettled:
             self._kept_ms = frame.media_ms
             self._floor.keeper.commit_soon()
@@ -196,7 +142,12 @@ class Conversation:
             return
         self._pumping = True
         try:
-            while self._line.up and (pcm := self._floor.uplink.take()) is not None:
+            while self._line.up:
+                if self._floor.uplink.take_mark():
+                    await self._line.tell(protocol.commit())
+                    continue
+                if (pcm := self._floor.uplink.take()) is None:
+                    return
                 if self._to_model is not None:
                     pcm = self._to_model.push(pcm)
                 await self._line.hear(self._floor.format.encode(pcm))
@@ -204,21 +155,22 @@ class Conversation:
             self._pumping = False
 
     async def _typed(self, text: str) -> None:
-        await self._floor.interrupt()
         turn = context.new_turn(self._session.snapshot)
         self._floor.remember(Item("user", text, turn))
         self._session.event("transcript", role="user", turn=turn, text=text)
-        await self._line.tell(protocol.user_text(text))
+        await self._floor.interrupt(protocol.user_text(text))
         self._floor.responses.want()
+        self._floor.keeper.commit_soon()
         await self._floor.ask()
 
     def _dialled(self, digit: str) -> None:
         self._floor.digits += digit
         self._floor.keeper.wake()
+        self._floor.keeper.commit_soon()
         self._digits_alarm.set(0 if digit == "#" else DIGITS_S)
 
     def _digits_over(self) -> None:
-        digits, self._digits = self._floor.digits, ""
+        digits, self._floor.digits = self._floor.digits, ""
         log.info("session %s: %d telephone keys", self._session.id, len(digits))
         self._group.create_task(self._typed(prompting.dialled(digits)))
 
@@ -230,20 +182,13 @@ class Conversation:
 
     async def _update(self, session: dict[str, Any]) -> None:
         try:
-            event = self._change(session)
+            event = self._floor.change(session)
         except ClientError as error:
             told = {"code": error.code, "message": error.message, "hint": error.hint}
             self._session.event("error", **told, fatal=False)
             return
-        kept = self._session.snapshot.flow.setdefault(_UPDATES, [])
-        kept.append(session)
-        del kept[:-MOST_UPDATES]
         self._floor.keeper.commit_soon()
         await self._line.tell(event)
-
-    def _change(self, session: dict[str, Any]) -> dict[str, Any]:
-        self._floor.tenant, event = protocol.client_update(session, self._floor.tenant)
-        return event
 
 
 def _first(group: BaseExceptionGroup[BaseException]) -> BaseException:

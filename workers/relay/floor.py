@@ -4,6 +4,7 @@ model's (`hearing.py`)."""
 from __future__ import annotations
 
 import asyncio
+from typing import Any
 
 from trunkline.tenants import Tenant
 from workers import context
@@ -11,18 +12,23 @@ from workers.alarm import Alarm
 from workers.backend import Item, Session, ToolCall
 from workers.keeping import Keeper
 from workers.relay import protocol
-from workers.relay.answering import Answering, Truncation
+from workers.relay.answering import Answering, Retelling, Truncation
 from workers.relay.answers import Answers
 from workers.relay.interrupting import Detector, Interruptions
 from workers.relay.line import Line
-from workers.relay.responses import RESPOND_ID, Responses
+from workers.relay.responses import OURS, RESPOND_ID, Responses, Wish
 from workers.relay.uplink import Uplink
 from workers.relay.voice import Voice
 from workers.tools.toolbox import Toolbox
 
+_DIGITS = "digits"
+
 
 class Floor:
     """One session's. Implements `answers.Told`."""
+
+    UPDATES = "client_updates"
+    """The snapshot's name for what the client changed."""
 
     def __init__(
         self,
@@ -36,21 +42,20 @@ class Floor:
         self.tenant: Tenant = session.tenant
         """With what the client changed of it."""
         self.format = protocol.format_for(session.rate_hz)
-        hears_edges = self.tenant.relay.turn_detection is not None
-        self.uplink = Uplink(session.snapshot.uplink_seq, model_hears_edges=hears_edges)
+        self.uplink = Uplink(session.snapshot.uplink_seq)
+        self.uplink.model_hears_edges = self.tenant.relay.turn_detection is not None
         self.responses = Responses()
         self.voice = Voice(session, self.format)
         self.answers = Answers(session, self.voice, self, self.remember)
         self.interruptions = Interruptions(session, voice_activity)
         self.tools = Toolbox(self.tenant, session)
         self.tools_running = 0
-        self.digits = ""
-        """Telephone keys that may not be all yet."""
-        self.commit_asked = False
-        """The client said that the utterance is over, and the model has not said that it knows."""
         self.keeper = Keeper(session, lambda: self.uplink.needed_seq, self.is_idle)
         self.patience = Alarm(lambda: line.drop("it owes an answer, and is silent"))
         self._later = Alarm(self._ask_again)
+        self._again: Wish | None = None
+        """What the model is to try again, later."""
+        self._using: set[asyncio.Task[None]] = set()
         self._group = group
         self._shown = ""
 
@@ -65,37 +70,57 @@ class Floor:
             self.show("thinking")
             self.patience.set(self.tenant.relay.answer_timeout_s)
             instructions = f"{self.tenant.prompt}\n\n{wish.instructions}" if wish.instructions else None
-            await self.line.tell({**protocol.respond(instructions), "event_id": RESPOND_ID})
+            await self.line.tell({**protocol.respond(instructions, metadata=OURS), "event_id": RESPOND_ID})
 
-    def ask_later(self, after_s: float) -> None:
+    def ask_later(self, after_s: float, wish: Wish) -> None:
         """Have the model try again."""
+        self._again = wish
         self._later.set(after_s)
 
     def _ask_again(self) -> None:
-        self.responses.want()
+        self.responses.want(self._again)
+        self._again = None
         self._group.create_task(self.ask())
 
-    async def interrupt(self, *, by_model: bool = False) -> None:
-        """The caller takes the floor. `by_model`: the model noticed."""
-        self.responses.unwant()
-        interrupted = self.answers.interrupt()
-        self.interruptions.reset()
-        if not interrupted:
-            return
-        self.tools.go_on()
-        cancelled = by_model and self.tenant.relay.barge_in == "model"
-        if self.responses.active is not None and not cancelled:
-            await self.line.tell(protocol.cancel())
-
-    def stop(self) -> None:
-        """The session is over: nothing rings any more."""
-        self.patience.stop()
+    def ask_never(self) -> None:
+        """What was to be tried again is of no use any more."""
+        self._again = None
         self._later.stop()
 
-    def cut(self, truncations: list[Truncation]) -> None:
-        for truncation in truncations:
-            event = protocol.truncate(truncation.item_id, truncation.content_index, truncation.audio_end_ms)
-            self._group.create_task(self.line.tell(event))
+    def forget_model(self) -> Wish | None:
+        """The session with the model is over, and all that was asked of it. Returns what it was about to say."""
+        self.patience.stop()
+        lost = self.responses.forget() or self._again
+        self.ask_never()
+        self.answers.new_session()
+        return lost
+
+    async def interrupt(self, *told: dict[str, Any], by_model: bool = False) -> None:
+        """The caller takes the floor, and the model is `told` this. `by_model`: the model noticed."""
+        self.responses.unwant()
+        self.ask_never()
+        interrupted = self.answers.interrupt()
+        self.interruptions.reset()
+        if interrupted:
+            self.tools.go_on()
+        cancelled = by_model and self.tenant.relay.barge_in == "model"
+        if interrupted and self.responses.active is not None and not cancelled:
+            told = (protocol.cancel(), *told)
+        await self.line.tell(*told)
+
+    def stop(self) -> None:
+        """The session is over: nothing rings any more, and no tool runs."""
+        self.patience.stop()
+        self._later.stop()
+        for task in self._using:
+            task.cancel()
+
+    def cut(self, truncations: list[Truncation], retellings: list[Retelling]) -> None:
+        events = [protocol.truncate(each.item_id, each.content_index, each.audio_end_ms) for each in truncations]
+        for each in retellings:
+            events += protocol.retold(each.item_id, each.text)
+        if events:
+            self._group.create_task(self.line.tell(*events))
 
     def over(self, answering: Answering, *, interrupted: bool) -> None:
         self.interruptions.reset()
@@ -115,24 +140,35 @@ class Floor:
 
     # --- tools
 
-    def use_tools(self, calls: list[ToolCall]) -> None:
-        """The model asked for these: each is answered, and then the model speaks once."""
+    def use_tools(self, calls: list[ToolCall], turn: int) -> None:
+        """The model asked for these in its answer `turn`: each is answered, and then the model speaks once."""
         self.tools_running += len(calls)
         for call in calls:
-            self._group.create_task(self._use(call, self.line.generation))
+            task = self._group.create_task(self._use(call, turn, self.line.generation))
+            self._using.add(task)
+            task.add_done_callback(self._using.discard)
 
-    async def _use(self, call: ToolCall, generation: int) -> None:
+    async def _use(self, call: ToolCall, turn: int, generation: int) -> None:
         output = await self.tools.run(call)
-        item = Item("tool", output, context.new_turn(self.session.snapshot), call)
+        item = Item("tool", output, turn, call)
         self.remember(item)
-        known = generation == self.line.generation
-        for event in [protocol.tool_output(call.id, output)] if known else protocol.item(item):
-            await self.line.tell(event)
-        self.tools_running -= 1
         self.keeper.commit_soon()
+        known = generation == self.line.generation
+        await self.line.tell(*([protocol.tool_output(call.id, output)] if known else protocol.item(item)))
+        self.tools_running -= 1
         if not self.tools_running:
             self.responses.want()
             await self.ask()
+
+    # --- what the client changes
+
+    def change(self, session: dict[str, Any]) -> dict[str, Any]:
+        """Take a client's `session.update`. Returns the event for the model. Raises ClientError."""
+        before, (self.tenant, event) = self.tenant, protocol.client_update(session, self.tenant)
+        self.uplink.model_hears_edges = self.tenant.relay.turn_detection is not None
+        kept = self.session.snapshot.flow.setdefault(self.UPDATES, {})
+        kept.update(protocol.changed(before, self.tenant))
+        return event
 
     # --- what is shown and kept
 
@@ -143,9 +179,18 @@ class Floor:
         if state != "listening":
             self.keeper.wake()
 
+    @property
+    def digits(self) -> str:
+        """Telephone keys that may not be all yet."""
+        return str(self.session.snapshot.flow.get(_DIGITS, ""))
+
+    @digits.setter
+    def digits(self, digits: str) -> None:
+        self.session.snapshot.flow[_DIGITS] = digits
+
     def is_idle(self) -> bool:
         """Whether nobody speaks and nothing is pending."""
-        busy = self.answers or self.uplink.unsettled or self.tools_running or self.digits
+        busy = self.answers or self.uplink.unsettled or self.tools_running or self.digits or self._again
         return not busy and self.responses.idle
 
     def pause_if_idle(self) -> None:

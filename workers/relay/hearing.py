@@ -15,9 +15,10 @@ from trunkline.tenants import ServerVad
 from workers import context
 from workers.backend import Item, ToolCall
 from workers.latency import Latency
+from workers.relay import prompting, protocol
 from workers.relay.answering import Answering
 from workers.relay.floor import Floor
-from workers.relay.responses import RESPOND_ID
+from workers.relay.responses import OURS, RESPOND_ID, Wish
 from workers.relay.trouble import Kind, Trouble, classify
 
 KEEP_TEXT_S = 0.3
@@ -51,12 +52,11 @@ class Hearing:
     async def receive(self, event: Event) -> None:
         """Take the next event. One that is not as it should be is logged, and costs nobody anything."""
         handler = _HANDLERS.get(event["type"])
-        if handler is None:
-            return
-        try:
-            await handler(self, event)
-        except (KeyError, TypeError, AttributeError, ProviderError) as error:
-            log.warning("session %s: a strange %s: %r", self._floor.session.id, event["type"], error)
+        if handler is not None:
+            try:
+                await handler(self, event)
+            except (KeyError, TypeError, AttributeError, ProviderError) as error:
+                log.warning("session %s: a strange %s: %r", self._floor.session.id, event["type"], error)
         if self._floor.responses.owed:
             self._floor.patience.set(self._floor.tenant.relay.answer_timeout_s)
         else:
@@ -82,6 +82,7 @@ class Hearing:
 
     async def _speech_stopped(self, event: Event) -> None:
         floor = self._floor
+        floor.uplink.speech_stopped(event["item_id"], event["audio_end_ms"])
         floor.session.event("speech_stopped", media_ms=floor.uplink.media_ms(event["audio_end_ms"]))
         detection = floor.tenant.relay.turn_detection
         silence_ms = detection.silence_duration_ms if isinstance(detection, ServerVad) else None
@@ -89,15 +90,14 @@ class Hearing:
 
     async def _committed(self, event: Event) -> None:
         floor, item_id = self._floor, event["item_id"]
-        floor.uplink.committed(item_id)
+        by_client = floor.uplink.committed(item_id)
         if item_id in self._nothing:
             floor.uplink.settled(item_id)
             return
         self._turns[item_id] = context.new_turn(floor.session.snapshot)
         if not floor.answers.audible:
             floor.show("thinking")
-        if floor.commit_asked:
-            floor.commit_asked = False
+        if by_client:
             self._latency = Latency(self._clock())
             floor.responses.want()
             await floor.ask()
@@ -132,8 +132,14 @@ class Hearing:
 
     async def _response_created(self, event: Event) -> None:
         floor, response = self._floor, event["response"]
-        floor.responses.created(response["id"])
-        self._responses[response["id"]] = floor.answers.open()
+        ours = response.get("metadata") == OURS
+        if not floor.responses.created(response["id"], ours=ours):
+            await floor.line.tell(protocol.cancel())
+            return
+        floor.ask_never()
+        answering = self._responses[response["id"]] = floor.answers.open()
+        if floor.responses.active_wish.says and not answering.answer.text:
+            answering.says = floor.responses.active_wish.says
         floor.keeper.commit_soon()
 
     async def _audio(self, event: Event) -> None:
@@ -149,6 +155,8 @@ class Hearing:
     def _first_audio(self, answering: Answering) -> None:
         self._floor.show("speaking")
         self._retries = 0
+        if self._floor.tenant.relay.transcription is None:
+            self._settle_all()
         if self._latency is not None:
             self._latency.mark("model", self._clock())
             self._floor.session.event("latency", turn=answering.turn, **self._latency.report())
@@ -169,11 +177,10 @@ class Hearing:
         floor.responses.done(response["id"])
         answering = self._responses.pop(response["id"], None)
         if floor.tenant.relay.transcription is None:
-            for item_id in list(self._turns):
-                del self._turns[item_id]
-                floor.uplink.settled(item_id)
+            self._settle_all()
         if response["status"] == "failed":
-            await self._failed(answering, classify((response.get("status_details") or {}).get("error") or {}))
+            trouble = classify((response.get("status_details") or {}).get("error") or {})
+            self._failed(answering, floor.responses.active_wish, trouble)
         elif answering is not None:
             self._ended(answering, response)
         await floor.ask()
@@ -181,6 +188,12 @@ class Hearing:
             floor.show("listening")
         floor.keeper.commit_soon()
         floor.pause_if_idle()
+
+    def _settle_all(self) -> None:
+        """There will be no transcript: what was said is answered, and gone."""
+        for item_id in list(self._turns):
+            del self._turns[item_id]
+            self._settled(item_id)
 
     def _ended(self, answering: Answering, response: Event) -> None:
         calls = [
@@ -192,18 +205,20 @@ class Hearing:
             reason = (response.get("status_details") or {}).get("reason")
             log.info("session %s: an answer ended early: %s", self._floor.session.id, reason)
         if calls:
-            self._floor.use_tools(calls)
+            self._floor.use_tools(calls, answering.turn)
         else:
             self._floor.answers.finish(answering)
 
-    async def _failed(self, answering: Answering | None, trouble: Trouble) -> None:
-        """The model could not answer."""
+    def _failed(self, answering: Answering | None, wish: Wish, trouble: Trouble) -> None:
+        """The model could not answer: `answering` was begun for `wish`, or nothing was."""
         floor = self._floor
         log.warning("session %s: an answer failed: %s", floor.session.id, trouble.text)
+        if answering is not None and answering.cut:
+            return  # nobody waits for it
         if trouble.retryable and self._retries < RETRIES:
             self._retries += 1
             wait_s = min(trouble.retry_after_s or RETRY_S, LONGEST_RETRY_S)
-            floor.ask_later(wait_s)
+            floor.ask_later(wait_s, prompting.GO_ON if answering is not None and answering.answer.text else wish)
             return
         if answering is not None:
             floor.answers.finish(answering)
@@ -217,12 +232,13 @@ class Hearing:
 
     async def _error(self, event: Event) -> None:
         floor, trouble = self._floor, classify(event["error"])
+        ours = event["error"].get("event_id") == RESPOND_ID
         log.log(_LEVELS.get(trouble.kind, logging.WARNING), "session %s: %s", floor.session.id, trouble.text)
         match trouble.kind:
             case Kind.BUSY:
-                floor.responses.refused(busy=True)
+                floor.responses.refused(ours=ours, busy=True)
             case Kind.NOTHING_HEARD:
-                floor.commit_asked = False
+                floor.uplink.nothing_heard()
                 hint = "speak first: this event ends an utterance, and nobody spoke"
                 message = "there is no speech to answer"
                 floor.session.event("error", code="nothing_heard", message=message, hint=hint, fatal=False)
@@ -232,11 +248,12 @@ class Hearing:
                 hint = "the operator must look at the provider's key and account"
                 floor.session.event("error", code="provider", message="the model refuses", hint=hint, fatal=True)
                 floor.session.give_up("provider")
-            case Kind.RATE_LIMITED | Kind.UNAVAILABLE if floor.responses.asked:
-                floor.responses.refused(busy=False)
-                await self._failed(None, trouble)
-            case Kind.BAD_REQUEST if floor.responses.asked and event["error"].get("event_id") == RESPOND_ID:
-                floor.responses.refused(busy=False)
+            case Kind.RATE_LIMITED | Kind.UNAVAILABLE if floor.responses.owed and floor.responses.active is None:
+                ours = ours or floor.responses.asked is not None
+                if (wish := floor.responses.refused(ours=ours, busy=False)) is not None:
+                    self._failed(None, wish, trouble)
+            case Kind.BAD_REQUEST if ours:
+                floor.responses.refused(ours=True, busy=False)
 
 
 _LEVELS = {Kind.HARMLESS: logging.DEBUG, Kind.NOTHING_HEARD: logging.DEBUG, Kind.BAD_REQUEST: logging.ERROR}

@@ -39,8 +39,8 @@ class Interruptions:
         self._heard_ms = 0
         self._paused_turn: int | None = None
 
-    def hear(self, frame: UplinkAudio) -> None:
-        """Take the next frame the caller spoke over an answer."""
+    def hear(self, frame: UplinkAudio, turn: int) -> None:
+        """Take the next frame the caller spoke over the answer that is `turn`."""
         if self._voice_activity is None:
             return
         if self._detector is None:
@@ -52,13 +52,10 @@ class Interruptions:
             self._heard_ms += CHUNK_MS
             edge = self._endpointing.push(self._heard_ms, probability)
             if edge is not None and edge.kind is EdgeKind.STARTED:
-                self._pause()
+                self._paused_turn = turn
+                self._session.pause(turn)
             elif edge is not None and edge.kind is EdgeKind.STOPPED:
                 self._go_on()
-
-    def _pause(self) -> None:
-        self._paused_turn = self._session.playhead.turn
-        self._session.pause(self._paused_turn)
 
     def _go_on(self) -> None:
         if self._paused_turn is not None:

@@ -170,6 +170,12 @@ def client_update(session: Mapping[str, Any], tenant: Tenant) -> tuple[Tenant, E
     return changed, {"type": "session.update", "session": update}
 
 
+def changed(before: Tenant, after: Tenant) -> dict[str, Any]:
+    """What `client_update` changed, as a client could write it; whatever was set in several steps, in one."""
+    old, new = ({**each.relay.model_dump(mode="json"), "instructions": each.prompt} for each in (before, after))
+    return {name: new[name] for name in _PLACES if new[name] != old[name]}
+
+
 def _flat(session: Mapping[str, Any]) -> dict[str, Any]:
     """A client's session as names of `_PLACES`, and dotted paths for what those do not have."""
     names = {".".join(path): name for name, path in _PLACES.items()}
@@ -232,6 +238,14 @@ def item(of: Item) -> list[Event]:
     return [_create(_message(of.role, "input_text" if of.role == "user" else "output_text", of.text))]
 
 
+def retold(item_id: str, text: str) -> list[Event]:
+    """The events that put `text` in the place of an assistant's item; an empty one only goes."""
+    delete = {"type": "conversation.item.delete", "item_id": item_id}
+    if not text:
+        return [delete]
+    return [{**_create(_message("assistant", "output_text", text)), "previous_item_id": item_id}, delete]
+
+
 def tool_output(call_id: str, output: str) -> Event:
     """What a tool answered, as JSON. One for each call; the model says nothing of it before `respond`."""
     return _create({"type": "function_call_output", "call_id": call_id, "output": output})
@@ -255,9 +269,13 @@ def truncate(item_id: str, content_index: int, audio_end_ms: int) -> Event:
     }
 
 
-def respond(instructions: str | None = None) -> Event:
-    """Have the model answer now. `instructions` replace the session's for this response."""
-    return {"type": "response.create"} | ({"response": {"instructions": instructions}} if instructions else {})
+def respond(instructions: str | None = None, *, metadata: Mapping[str, str] | None = None) -> Event:
+    """Have the model answer now. `instructions` replace the session's for this response; `metadata` comes back in its
+    events."""
+    response: Event = {"instructions": instructions} if instructions else {}
+    if metadata:
+        response["metadata"] = dict(metadata)
+    return {"type": "response.create"} | ({"response": response} if response else {})
 
 
 def cancel(response_id: str | None = None) -> Event:

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from trunkline.audio.frame import FRAME_MS
 from trunkline.bus.messages import UplinkAudio
 
-SILENCE_KEPT_MS = 1000
-"""How much is kept while nobody speaks: the model notices speech late, and wants what came before it."""
+SILENCE_KEPT_MS = 6000
+"""How much is kept while the model hears nobody speak: it may be deaf already, which takes 4 s of unanswered pings."""
 MOST_KEPT_MS = 30_000
 """Beyond this the oldest goes, needed or not."""
 
@@ -27,24 +27,34 @@ class _Utterance:
 
 
 class Uplink:
-    """One session's uplink. Frame numbers count from the model's first."""
+    """One session's uplink. Frame numbers count from the model's first.
 
-    def __init__(self, first_seq: int, *, model_hears_edges: bool) -> None:
-        """`model_hears_edges`: the model says when speech begins. Otherwise all of it is kept until it is committed."""
+    Without turn detection the client says when an utterance is over: that is a mark between two frames, which is kept
+    with them, and told to the model (again) where it belongs.
+    """
+
+    def __init__(self, first_seq: int) -> None:
+        self.model_hears_edges = True
+        """Whether the model says when speech begins. Otherwise all is kept until it is committed."""
+        self.dropped = 0
+        """Frames that may have been needed, and are gone."""
         self._kept: deque[UplinkAudio] = deque()
         self._first = 0
         """Number of the oldest frame that is kept."""
         self._next = 0
         """Number of the frame that is sent next."""
         self._seq = first_seq
-        self._model_hears_edges = model_hears_edges
+        self._marks: deque[int] = deque()
+        """Where the client ended an utterance, before the frame of this number, and the model was not told."""
+        self._told_marks: deque[int] = deque()
+        """Those that the model was told of, and are not settled."""
+        self._unanswered = 0
+        """How many of these, the last ones, the model did not acknowledge."""
         self._open_from = 0
         """Without edges: where what is not committed yet begins."""
         self._settled_to = 0
         """Where the last utterance ends that is known as text: nobody is to hear it twice."""
         self._utterances: dict[str, _Utterance] = {}
-        self.dropped = 0
-        """Frames that were needed, and are gone."""
 
     @property
     def needed_seq(self) -> int:
@@ -54,7 +64,7 @@ class Uplink:
     @property
     def unsettled(self) -> bool:
         """Whether something was said that the conversation does not hold as text."""
-        return bool(self._utterances)
+        return bool(self._utterances) or bool(self._marks) or self._unanswered > 0
 
     @property
     def speaking(self) -> bool:
@@ -67,6 +77,8 @@ class Uplink:
             return 0
         return self._kept[0].media_ms + model_ms - self._first * FRAME_MS
 
+    # --- the caller's
+
     def push(self, frame: UplinkAudio) -> None:
         """Take the caller's next frame."""
         self._kept.append(frame)
@@ -76,8 +88,23 @@ class Uplink:
             self.dropped += 1
         self._trim()
 
+    def mark(self, seq: int) -> None:
+        """The client says, by the uplink message `seq`, that the utterance is over here."""
+        self._seq = max(self._seq, seq + 1)
+        self._marks.append(self._first + len(self._kept))
+
+    # --- to the model
+
+    def take_mark(self) -> bool:
+        """Whether the model is to be told now, before the next frame, that the utterance is over."""
+        if not self._marks or self._marks[0] > self._next:
+            return False
+        self._told_marks.append(self._marks.popleft())
+        self._unanswered += 1
+        return True
+
     def take(self) -> bytes | None:
-        """The next frame to send; None when there is none."""
+        """The next frame to send; None when there is none. To be asked after `take_mark`."""
         at = self._next - self._first
         if at >= len(self._kept):
             return None
@@ -86,16 +113,40 @@ class Uplink:
 
     def rewind(self) -> None:
         """A new session with the model: it must hear again all that is kept, and its clock begins there."""
-        self._first = self._next = self._open_from = self._settled_to = 0
+        marks = (*self._told_marks, *self._marks)
+        self._marks = deque(mark - self._first for mark in marks if mark > self._first)
+        self._told_marks.clear()
+        self._first = self._next = self._open_from = self._settled_to = self._unanswered = 0
         self._utterances.clear()
+
+    # --- what the model says
 
     def speech_started(self, item_id: str, audio_start_ms: int) -> None:
         self._utterances[item_id] = _Utterance(max(self._first, audio_start_ms // FRAME_MS))
 
-    def committed(self, item_id: str) -> None:
-        """The utterance is over: it is an item of the model's conversation."""
+    def speech_stopped(self, item_id: str, audio_end_ms: int) -> None:
+        utterance = self._utterances.get(item_id)
+        if utterance is not None:
+            utterance.end = min(self._next, -(-audio_end_ms // FRAME_MS))
+
+    def committed(self, item_id: str) -> bool:
+        """The utterance is an item of the model's conversation. Returns whether the client said that it is over: the
+        model found that out by itself otherwise, and answers by itself."""
         utterance = self._utterances.setdefault(item_id, _Utterance(self._open_from))
-        utterance.end = self._open_from = self._next
+        by_client = utterance.end is None and self._unanswered > 0
+        if by_client:
+            utterance.end = self._told_marks[-self._unanswered]
+            self._unanswered -= 1
+        elif utterance.end is None:  # the model took a silence for a turn
+            utterance.end = self._next
+        self._open_from = max(self._open_from, utterance.end)
+        return by_client
+
+    def nothing_heard(self) -> None:
+        """The model heard nothing before the mark: it is as if the client had not said so."""
+        if self._unanswered:
+            del self._told_marks[-self._unanswered]
+            self._unanswered -= 1
 
     def settled(self, item_id: str) -> None:
         """What was said is known as text, or never will be."""
@@ -107,12 +158,14 @@ class Uplink:
     def _trim(self) -> None:
         """Let go of what nothing can need."""
         keep_from = self._open_from
-        if self._model_hears_edges:
+        if self.model_hears_edges:
             keep_from = max(self._next - SILENCE_KEPT_MS // FRAME_MS, self._settled_to)
         for utterance in self._utterances.values():
             keep_from = min(keep_from, utterance.begin)
         while self._first < keep_from and self._kept:
             self._drop_one()
+        while len(self._told_marks) > self._unanswered and self._told_marks[0] <= self._first:
+            self._told_marks.popleft()
 
     def _drop_one(self) -> None:
         self._kept.popleft()

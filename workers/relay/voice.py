@@ -7,6 +7,7 @@ import logging
 from collections import deque
 
 from trunkline.audio.resample import Resampler
+from trunkline.errors import ProviderError
 from workers.backend import Session
 from workers.relay.answering import Answering
 from workers.relay.protocol import AudioFormat
@@ -61,7 +62,11 @@ class Voice:
             self._wake.clear()
 
     def _decode(self, answering: Answering, delta: str) -> bytes:
-        pcm = self._format.decode(delta)
+        try:
+            pcm = self._format.decode(delta)
+        except ProviderError as error:
+            log.warning("session %s: %s", self._session.id, error)
+            return b""
         if self._format.rate_hz == self._session.rate_hz:
             return pcm
         if self._resampler is None or self._speaking is not answering:
