@@ -11,7 +11,8 @@ from benchmarks.phone_faults.hearing import Words
 
 @dataclass
 class Outcome:
-    """`times_ms` has one figure a fault: silence in an answer, or from the end of a question to its answer."""
+    """`times_ms` has one figure a fault: silence in an answer, or from the end of a question to its answer;
+    infinite for a call that did not get there."""
 
     fault: str
     where: str
@@ -44,7 +45,7 @@ class Outcome:
             "calls": self.calls,
             "calls_with_context": self.calls_with_context,
             "complaints": self.complaints,
-            "times_ms": [round(time_ms) for time_ms in self.times_ms],
+            "times_ms": [round(time_ms, 1) for time_ms in self.times_ms],
         }
 
     def _percentile(self, share: int) -> float:

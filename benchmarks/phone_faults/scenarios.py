@@ -103,6 +103,7 @@ async def in_mid_answer(deployment: Deployment, kind: Kind, outcome: Outcome, fa
             before = len(outcome.times_ms)
             line = Line(deployment, call)
             try:
+                await call.connected()
                 await line.ask(model.NAME, model.NAME_ECHOED)
                 await _story(line, kind, outcome, min(kind.in_call, faults - before), dice)
                 await line.ask(model.ASK_NAME, model.NAME_KNOWN)
@@ -146,6 +147,7 @@ async def in_mid_question(deployment: Deployment, kind: Kind, outcome: Outcome, 
             before = len(outcome.times_ms)
             line = Line(deployment, call)
             try:
+                await call.connected()
                 await line.ask(model.NAME, model.NAME_ECHOED)
                 for _ in range(min(kind.in_call, faults - before)):
                     await deployment.whole()
