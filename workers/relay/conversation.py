@@ -158,7 +158,7 @@ class Conversation:
         turn = context.new_turn(self._session.snapshot)
         self._floor.remember(Item("user", text, turn))
         self._session.event("transcript", role="user", turn=turn, text=text)
-        await self._floor.interrupt(protocol.user_text(text))
+        await self._floor.interrupt(self._floor.tell_item(protocol.user_text(text)))
         self._floor.responses.want()
         self._floor.keeper.commit_soon()
         await self._floor.ask()

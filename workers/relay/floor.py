@@ -4,6 +4,7 @@ model's (`hearing.py`)."""
 from __future__ import annotations
 
 import asyncio
+import itertools
 from typing import Any
 
 from trunkline.tenants import Tenant
@@ -50,6 +51,9 @@ class Floor:
         self.interruptions = Interruptions(session, voice_activity)
         self.tools = Toolbox(self.tenant, session)
         self.tools_running = 0
+        self.told: set[str] = set()
+        """Items that the model was told of, and does not seem to know yet."""
+        self._item_ids = itertools.count(1)
         self.keeper = Keeper(session, lambda: self.uplink.needed_seq, self.is_idle)
         self.patience = Alarm(lambda: line.drop("it owes an answer, and is silent"))
         self._later = Alarm(self._ask_again)
@@ -92,6 +96,7 @@ class Floor:
         self.patience.stop()
         lost = self.responses.forget() or self._again
         self.ask_never()
+        self.told.clear()
         self.answers.new_session()
         return lost
 
@@ -107,6 +112,12 @@ class Floor:
         if interrupted and self.responses.active is not None and not cancelled:
             told = (protocol.cancel(), *told)
         await self.line.tell(*told)
+
+    def tell_item(self, event: dict[str, Any]) -> dict[str, Any]:
+        """`event` creates an item: note when the model knows of it. What it says before, does not answer this."""
+        item_id = event["item"]["id"] = f"told_{next(self._item_ids)}"
+        self.told.add(item_id)
+        return event
 
     def stop(self) -> None:
         """The session is over: nothing rings any more, and no tool runs."""
@@ -154,7 +165,8 @@ class Floor:
         self.remember(item)
         self.keeper.commit_soon()
         known = generation == self.line.generation
-        await self.line.tell(*([protocol.tool_output(call.id, output)] if known else protocol.item(item)))
+        events = [protocol.tool_output(call.id, output)] if known else protocol.item(item)
+        await self.line.tell(*map(self.tell_item, events))
         self.tools_running -= 1
         if not self.tools_running:
             self.responses.want()

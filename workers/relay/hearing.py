@@ -102,7 +102,10 @@ class Hearing:
             floor.responses.want()
             await floor.ask()
         else:
-            floor.responses.expect()
+            floor.responses.expect(knows_all=not floor.told)
+
+    async def _item_added(self, event: Event) -> None:
+        self._floor.told.discard(event["item"]["id"])
 
     async def _timed_out(self, event: Event) -> None:
         """The caller said nothing for long: the model takes the silence as a turn, and speaks up."""
@@ -262,6 +265,7 @@ _HANDLERS: dict[str, Callable[[Hearing, Event], Awaitable[None]]] = {
     "input_audio_buffer.speech_started": Hearing._speech_started,
     "input_audio_buffer.speech_stopped": Hearing._speech_stopped,
     "input_audio_buffer.committed": Hearing._committed,
+    "conversation.item.added": Hearing._item_added,
     "input_audio_buffer.timeout_triggered": Hearing._timed_out,
     "conversation.item.input_audio_transcription.completed": Hearing._transcribed,
     "conversation.item.input_audio_transcription.failed": Hearing._not_transcribed,

@@ -55,10 +55,10 @@ class Responses:
         """Whether the model should be doing something now."""
         return self.active is not None or self.asked is not None or self._expected
 
-    def expect(self) -> None:
-        """The model is about to begin one by itself, of all that it knows until now."""
+    def expect(self, *, knows_all: bool) -> None:
+        """The model is about to begin one by itself. `knows_all`: it knew all that it was told when it decided so."""
         self._expected, self._unwanted_expected = True, False
-        self._covered = self.wish == Wish()
+        self._covered = knows_all and self.wish == Wish()
 
     def want(self, wish: Wish | None = None) -> None:
         """Have the model speak next. A wish with instructions is not replaced by one without."""
