@@ -1,7 +1,7 @@
 """A WebSocket below ASGI: messages come by plain calls, and go out at once.
 
-By ASGI each message costs a dict, a queue, a task switch and two system calls that stop and start the reading; a phone
-call has 50 of them a second each way. A door serves the opening by ASGI, and gives the rest to a link over this.
+By ASGI each message costs a queue and a task switch, and reading stops and starts for it; a caller sends 50 a second.
+A door serves the opening by ASGI, and gives the rest to a link over this.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """WebSocket frames (RFC 6455, 5.2), cut from what a client sends. Pure.
 
-The parser of websockets walks through four generators and makes six objects for a frame: a quarter of what a message
-of audio cost the gateway. Nearly all frames are messages of one frame; these are read here. All others, and what is
-wrong, are for that parser. It gets whole frames only, so between two of them it can be left alone.
+The parser of websockets is a chain of generators, in which the gateway spent a tenth of its time (py-spy, 50 calls).
+Nearly all frames are messages of one frame; these are read here. All others, and what is wrong, are for that parser.
+It gets whole frames only, so between two of them it can be left alone.
 """
 
 from __future__ import annotations

@@ -15,8 +15,8 @@ T = TypeVar("T")
 
 NEW_OBJECTS = 20_000
 """The collector looks for cycles when there are so many more new objects. Python's 700 are a few frames, which the ring
-and the playout keep for seconds, so it goes over the same ones again and again: with 100 calls a fifth of the way of a
-frame through bridge and codec, and so a twenty-fifth."""
+and the playout keep for seconds, so it goes over the same ones again and again. Frames of 100 calls through bridge and
+codec alone: 22 % of the CPU was collecting, and 3.5 % is (40 and 15 % on a busier machine)."""
 
 
 def run(main: Coroutine[Any, Any, T]) -> T:
