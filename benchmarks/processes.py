@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import resource
+import socket
 import subprocess
 import sys
 import tempfile
@@ -45,11 +46,17 @@ def running_valkey() -> Iterator[tuple[str, int]]:
         directory = Path(folder)
         with running(valkey.command(directory)) as pid:
             deadline_s = time.monotonic() + STOP_S
-            while not valkey.socket_path(directory).exists():
+            while not _listens(valkey.socket_path(directory)):
                 if time.monotonic() > deadline_s:
                     raise TimeoutError(f"Valkey did not start in {STOP_S:g} s")
                 time.sleep(0.01)
             yield valkey.url(directory), pid
+
+
+def _listens(path: Path) -> bool:
+    """Whether a server takes connections there. (Its file is there a moment earlier.)"""
+    with socket.socket(socket.AF_UNIX) as probe:
+        return probe.connect_ex(str(path)) == 0
 
 
 def python(*arguments: str) -> list[str]:
