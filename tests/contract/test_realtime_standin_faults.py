@@ -109,7 +109,8 @@ async def test_a_connection_that_is_cut_in_an_answer() -> None:
         await caller.sdk.response.create()
         await ends(caller)
         response = standin.session.responses[0]
-        assert (response.status, response.audio_ms) == ("in_progress", 300)
+        assert response.status == "in_progress"
+        assert 300 <= response.audio_ms < len(LONG.split()) * tones.WORD_MS, "a busy machine catches up in leaps"
 
 
 @pytest.mark.parametrize("code", [1000, 1001, 1011, 1012])
