@@ -17,6 +17,7 @@ from pathlib import Path
 
 import pytest
 import redis
+from hypothesis import HealthCheck, settings
 
 from cli import valkey as embedded
 
@@ -28,6 +29,17 @@ NOT_OURS = re.compile(
 """What a machine says of vendors, proxies and its screen: neither our tests nor the processes they start see it."""
 for variable in [name for name in os.environ if NOT_OURS.match(name)]:
     del os.environ[variable]
+
+# An example takes as long as a busy machine needs. Nothing is written: what fails prints how to repeat it.
+settings.register_profile(
+    "trunkline",
+    settings(),  # in CI, Hypothesis's own: the same examples each time
+    deadline=None,
+    database=None,
+    print_blob=True,
+    suppress_health_check=[HealthCheck.too_slow],
+)
+settings.load_profile("trunkline")
 
 VALKEY_START_S = 10.0
 LAST_STEPS = 10
