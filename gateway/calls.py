@@ -20,6 +20,13 @@ KEEP_ENDED_S = 600
 
 _TOKEN = re.compile(r"[A-Za-z0-9_-]{20,100}")
 
+# Twilio asks again when it had no answer: a stream may begin a session between what was read and this.
+_RING = """
+if (redis.call('HGET', KEYS[1], 'session') or '') == ARGV[1] then redis.call('DEL', KEYS[1]) end
+redis.call('HSET', KEYS[1], 'tenant', ARGV[2])
+redis.call('EXPIRE', KEYS[1], ARGV[3])
+"""
+
 
 class Known(NamedTuple):
     """What is known of a call."""
@@ -34,13 +41,16 @@ class Known(NamedTuple):
 
 
 class Calls:
-    def __init__(self, redis: Redis) -> None:
+    def __init__(self, redis: Redis, token_s: float = TOKEN_S) -> None:
+        """`token_s`: how long a stream's token is good."""
         self._redis = redis
+        self._token_ms = round(token_s * 1000)
+        self._ring = redis.script(_RING)
 
-    async def ring(self, call_sid: str, tenant: str) -> None:
-        """A call begins. What was known of an earlier session of the same call is forgotten."""
-        key = keys.call(call_sid)
-        await self._redis.ask_all([("DEL", key), ("HSET", key, "tenant", tenant), ("EXPIRE", key, KEEP_S)])
+    async def ring(self, call_sid: str, tenant: str, earlier: str = "") -> None:
+        """A call begins. What was known of the same call with its `earlier` session is forgotten; if it has another by
+        now, that stays."""
+        await self._ring(keys.call(call_sid), earlier, tenant, KEEP_S)
 
     async def read(self, call_sid: str) -> Known | None:
         """None for a call that nobody knows (any more)."""
@@ -51,8 +61,12 @@ class Calls:
     async def grant(self, call_sid: str) -> tuple[str, int]:
         """A token for the call's next stream, and how many it has had since the last that came to something."""
         token, key = secrets.token_urlsafe(32), keys.call(call_sid)
-        _, tries = await self._redis.ask_all(
-            [("SET", keys.stream_token(token), call_sid, "EX", TOKEN_S), ("HINCRBY", key, "tries", 1)]
+        _, tries, _ = await self._redis.ask_all(
+            [
+                ("SET", keys.stream_token(token), call_sid, "PX", self._token_ms),
+                ("HINCRBY", key, "tries", 1),
+                _kept(key),
+            ]
         )
         return token, int(tries)
 
@@ -66,12 +80,15 @@ class Calls:
     async def claim(self, call_sid: str, session: str) -> str:
         """The session of the call, which is `session` if it had none."""
         key = keys.call(call_sid)
-        *_, owner = await self._redis.ask_all([("HSETNX", key, "session", session), ("HGET", key, "session")])
+        *_, owner = await self._redis.ask_all(
+            [("HSETNX", key, "session", session), _kept(key), ("HGET", key, "session")]
+        )
         return str(owner.decode())
 
     async def begun(self, call_sid: str, session: str) -> None:
         """A stream of the call came to something: it has this session now."""
-        await self._redis.ask("HSET", keys.call(call_sid), "session", session, "tries", 0)
+        key = keys.call(call_sid)
+        await self._redis.ask_all([("HSET", key, "session", session, "tries", 0), _kept(key)])
 
     async def renew(self, calls: Iterable[tuple[str, str, str]]) -> None:
         """Keep running calls (call, tenant, session) known, also to a Redis that came back empty."""
@@ -93,3 +110,8 @@ class Calls:
             ]
         )
         return bool(news)
+
+
+def _kept(key: str) -> tuple[str | int, ...]:
+    """For what may write to a call that was forgotten a moment ago: nothing stays for ever."""
+    return ("EXPIRE", key, KEEP_S, "NX")

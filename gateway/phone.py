@@ -165,7 +165,7 @@ class PhoneDoor:
                 log.warning("call %s rejected: %r is no tenant's number", call.sid, call.to[:40])
                 return twiml.reject()
             log.info("call %s rings: tenant %s", call.sid, tenant.id)
-            await self._calls.ring(call.sid, tenant.id)
+            await self._calls.ring(call.sid, tenant.id, known.session if known is not None else "")
         return await self._connect(call)
 
     async def _next(self, call: Ringing) -> str:

@@ -111,6 +111,7 @@ class TwilioLink:
                     if message is not None and not isinstance(message, Connected | Unknown):
                         what = type(message).__name__
                         raise ClientError("no_start", f"{what} before start", "connected, then start", fatal=True)
+                    await asyncio.sleep(max(0.0, self._messages_ahead_s()))
         except TimeoutError:
             raise ClientError("silent", f"no start within {timeout_s:g} s", "send start at once", fatal=True) from None
         self._stream_sid = message.stream_sid
