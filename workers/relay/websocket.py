@@ -8,6 +8,7 @@ session, which only the conversation's owner can bring to where the old one was.
 from __future__ import annotations
 
 import asyncio
+import importlib
 import json
 import logging
 import time
@@ -66,12 +67,17 @@ def make_client(environment: Mapping[str, str]) -> AsyncOpenAI:
     if not (key.isascii() and key.isprintable()):  # it would be refused as a header, and quoted in the error
         raise SettingsError(f"{KEY_VARIABLE} has characters that no key has: was it copied whole, and alone?")
     try:
-        return AsyncOpenAI(
+        client = AsyncOpenAI(
             api_key=key,
             base_url=_address(environment, "OPENAI_BASE_URL", "https", "http") or OPENAI_URL,
             websocket_base_url=_address(environment, URL_VARIABLE, "wss", "ws"),
             max_retries=0,
         )
+        # The SDK imports these when it first connects. In the first call that stopped the loop, on a cold and busy
+        # machine for longer than the watchdog allows.
+        _ = client.realtime
+        importlib.import_module("websockets.sync.client")
+        return client
     except ImportError as error:  # a proxy in the environment that needs a package
         raise SettingsError(f"the relay cannot use this proxy: {error}") from error
 

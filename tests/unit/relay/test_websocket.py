@@ -217,6 +217,7 @@ async def test_addresses_and_key_come_from_the_environment() -> None:
         assert str(client.base_url) == "https://proxy.example/v1/"
         assert client.websocket_base_url is None
         assert client.max_retries == 0
+        assert "realtime" in vars(client), "else it is imported in the first call"
     async with make_client({"OPENAI_API_KEY": "key", websocket.URL_VARIABLE: "wss://rt.example/v1"}) as client:
         assert str(client.base_url) == "https://api.openai.com/v1/"
         assert client.websocket_base_url == "wss://rt.example/v1"
