@@ -48,10 +48,11 @@ def script(answers: Mapping[str, Reply]) -> Callable[[Prompt], Reply]:
         if quoted := re.search(r'"([^"]+)"', own):
             said = quoted[1]
             if "then go on" in own and isinstance(whole, str):
-                said = f"{said} {_after(whole, said)}".strip()
+                said = f"{said} {_after(whole, said)}".rstrip()
             return Say(said, aloud=tones.known(said))
         if "cut your answer off" in own and isinstance(whole, str):
-            return Say(_after(whole, text_of(prompt.items[-1])) or UNKNOWN)
+            rest = _after(whole, text_of(prompt.items[-1]))
+            return Say(rest) if rest else []
         return Say(wanted) if isinstance(wanted, str) else wanted
 
     return reply

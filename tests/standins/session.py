@@ -79,7 +79,6 @@ class TurnAudio:
 
     audio: bytearray = field(default_factory=bytearray)
     played_ms: int = 0
-    paused: bool = False
     ended: bool = False
     cleared: bool = False
     done: bool = False
@@ -106,6 +105,7 @@ class Edge:
         self.session: StandInSession | None = None
         self.heard_at: list[tuple[int, int, str]] = []
         """(ms, turn, word) as words began to be heard, if the voice's words can be told apart while they are played."""
+        self.paused = False
         self.line = bytearray()
         """All that came out of the caller's ear piece, silence included, from 0 ms on."""
         self.closing: str | None = None
@@ -150,7 +150,7 @@ class Edge:
 
     def _play_frame(self, number: int, turn: TurnAudio, *, report: bool) -> bytes:
         frame = b""
-        if not turn.paused and turn.played_ms < turn.received_ms:
+        if not self.paused and turn.played_ms < turn.received_ms:
             before_ms, turn.played_ms = turn.played_ms, min(turn.played_ms + FRAME_MS, turn.received_ms)
             frame = bytes(turn.audio[before_ms * MS_BYTES : turn.played_ms * MS_BYTES])
             turn.moved.set()
@@ -178,6 +178,7 @@ class Edge:
 
     def clear(self, number: int) -> None:
         """Throw away a turn and all before it; only what was heard of `number` is told."""
+        self.paused = False
         self.turns.setdefault(number, TurnAudio())
         for cleared in [each for each in self.turns if each <= number]:
             turn = self.turns[cleared]
@@ -274,7 +275,7 @@ class StandInSession:
         while self.alive and not audio.cleared and audio.received_ms - audio.played_ms >= CREDIT_MS:
             audio.moved.clear()
             await audio.moved.wait()
-        if self.alive and not audio.cleared:
+        if self.alive and not audio.cleared and pcm:
             assert not audio.ended, "audio after the turn's end"
             assert turn == max(self._edge.turns), "audio of an old turn"
             audio.audio += pcm
@@ -285,11 +286,11 @@ class StandInSession:
 
     def pause(self, turn: int) -> None:
         if self.alive:
-            self._edge.turns[turn].paused = True
+            self._edge.paused = True
 
     def resume(self, turn: int) -> None:
-        if self.alive and turn in self._edge.turns:
-            self._edge.turns[turn].paused = False
+        if self.alive:
+            self._edge.paused = False
 
     def clear(self, turn: int) -> None:
         if self.alive:

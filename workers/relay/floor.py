@@ -46,7 +46,7 @@ class Floor:
         self.uplink = Uplink(session.snapshot.uplink_seq)
         self.uplink.model_hears_edges = self.tenant.relay.turn_detection is not None
         self.responses = Responses()
-        self.voice = Voice(session, self.format)
+        self.voice = Voice(session, self.format, lambda: self.keeper.commit())
         self.answers = Answers(session, self.voice, self, self.remember)
         self.interruptions = Interruptions(session, voice_activity)
         self.tools = Toolbox(self.tenant, session)

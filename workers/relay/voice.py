@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import deque
+from collections.abc import Awaitable, Callable
 
 from trunkline.audio.resample import Resampler
 from trunkline.errors import ProviderError
@@ -21,8 +22,9 @@ log = logging.getLogger(__name__)
 class Voice:
     """One session's. The model speaks faster than real time; what the edge has no room for waits here, as it came."""
 
-    def __init__(self, session: Session, audio_format: AudioFormat) -> None:
+    def __init__(self, session: Session, audio_format: AudioFormat, commit: Callable[[], Awaitable[None]]) -> None:
         self._session = session
+        self._commit = commit
         self._format = audio_format
         self._waiting: deque[tuple[Answering, str | None]] = deque()
         self._waiting_ms = 0.0
@@ -80,5 +82,6 @@ class Voice:
             rest = self._resampler.flush()
         self._resampler = self._speaking = None
         await self._session.speak(answering.turn, rest, sentence_end=True)
+        await self._commit()  # before the edge ends the turn: another worker could not go on with it then
         if not answering.cut:
             self._session.end_turn(answering.turn)
