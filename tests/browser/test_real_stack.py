@@ -191,7 +191,7 @@ def report(name: str, **figures: object) -> None:
 
 
 async def test_a_spoken_question_is_answered_aloud(open_console: OpenConsole) -> None:
-    async with open_console(6.0, "what is trunk line", tenant="demo") as console:
+    async with open_console(6.0, "how are you today", tenant="demo") as console:
         await console.start()
         assert (await console.event("response_done")).at < 6 * RATE_HZ, "the greeting was not over"
         await console.event("response_done", count=2)
@@ -202,10 +202,10 @@ async def test_a_spoken_question_is_answered_aloud(open_console: OpenConsole) ->
         bars = await console.page.locator("#latency-bar span").count()
         answering = await console.page.inner_text("#backend")
 
-    spoken = answer_to("what is trunkline")
+    spoken = answer_to("how are you today")
     assert words == [
         ("Trunkline", "Hello, this is Trunkline. What can I do for you?"),
-        ("You", "what is trunk line"),
+        ("You", "how are you today"),
         ("Trunkline", spoken),
     ]
     asked_from, asked_to = edges(recording.microphone)
