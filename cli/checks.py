@@ -303,6 +303,19 @@ def providers(all_tenants: list[Tenant]) -> Iterator[Finding]:
                 yield Finding("problem", "tenants", found, f"there are: {', '.join(known)}")
 
 
+def tools(all_tenants: list[Tenant]) -> Iterator[Finding]:
+    """Whether every tool that a tenant names exists, with these options."""
+    from workers.tools import registry
+
+    for tenant in all_tenants:
+        try:
+            registry.offers(tenant)
+        except SettingsError as error:
+            yield Finding(
+                "problem", "tenants", f"{tenant.id}: {error}", "docs/tenants.md lists them, and their options"
+            )
+
+
 # --- models, pages, limits
 
 

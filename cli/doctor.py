@@ -10,7 +10,7 @@ import typer
 from rich.console import Console
 from rich.text import Text
 
-from cli import checks
+from cli import checks, vendors
 from cli.checks import Finding, Level
 from cli.lines import plain_or_rich, show
 
@@ -46,7 +46,8 @@ def examine() -> Iterator[tuple[str, list[Finding]]]:
     yield "Redis", asyncio.run(checks.redis(settings))
     yield "Gateway", [*checks.port(settings), *checks.host_is_public(settings), checks.console()]
     tenants, findings = checks.tenants(settings)
-    yield "Tenants", [*findings, *checks.providers(tenants)]
+    yield "Tenants", [*findings, *checks.providers(tenants), *checks.tools(tenants)]
+    yield "Accounts", [vendors.relay(tenants, os.environ), *vendors.phone(tenants, settings, os.environ)]
     yield "Speech", [checks.voice_activity(), *checks.local_providers()]
 
 

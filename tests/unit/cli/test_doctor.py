@@ -12,10 +12,11 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
-from cli import checks
+from cli import checks, vendors
 from cli.checks import Finding
 from cli.doctor import doctor
 from trunkline.settings import Settings
+from trunkline.tenants import Tenant
 
 ROOT = Path(__file__).resolve().parents[3]
 
@@ -208,3 +209,59 @@ def test_the_report_is_plain_in_a_pipe_and_its_end_says_how_it_is(monkeypatch: p
     ill = CliRunner().invoke(app)
     assert ill.exit_code == 1
     assert "TRUNKLINE_PORT" in ill.stdout
+
+
+# --- accounts
+
+
+def clinic(**more: object) -> Tenant:
+    return Tenant.model_validate({"id": "clinic", "backend": "relay", **more})
+
+
+def test_a_relay_needs_a_key() -> None:
+    lacking = vendors.relay([clinic()], {})
+    assert lacking.level == "problem"
+    assert "OPENAI_API_KEY" in lacking.found
+    assert "clinic" in lacking.advice
+    assert vendors.relay([Tenant(id="demo")], {}).level == "ok"
+    assert vendors.relay([Tenant(id="demo")], {"OPENAI_API_KEY": "k", "OPENAI_BASE_URL": "x"}).level == "warning"
+
+
+def test_a_key_is_never_shown() -> None:
+    given = {"OPENAI_API_KEY": "sk-secret", "TRUNKLINE_OPENAI_REALTIME_URL": "wss://models.example.com/v1"}
+    finding = vendors.relay([clinic()], given)
+    assert finding.level == "ok"
+    assert "wss://models.example.com/v1; tenants: clinic" in finding.found
+    assert "secret" not in str(finding)
+
+
+def test_a_telephone_needs_an_account_and_an_address() -> None:
+    callable_ = [clinic(phone_numbers=["+15550100"])]
+    token = {"TWILIO_AUTH_TOKEN": "secret"}
+    (bare,) = vendors.phone(callable_, Settings(), {})
+    assert bare.level == "problem"
+    assert "TRUNKLINE_PUBLIC_URL and TWILIO_AUTH_TOKEN not set" in bare.found
+    assert levels([*vendors.phone(callable_, Settings(public_url="http://voice.example.com"), token)]) == ["problem"]
+    (right,) = vendors.phone(callable_, Settings(public_url="https://voice.example.com"), token)
+    assert right.level == "ok"
+    assert right.found == "+15550100 (clinic); Twilio's webhook is https://voice.example.com/twiml"
+    assert "TWILIO_ACCOUNT_SID" in right.advice
+    assert levels([*vendors.phone([clinic()], Settings(), {})]) == ["ok"]
+
+
+def test_a_number_has_one_tenant() -> None:
+    number = ["+15550100"]
+    both = [clinic(phone_numbers=number), Tenant.model_validate({"id": "bakery", "phone_numbers": number})]
+    (finding,) = vendors.phone(both, Settings(), {})
+    assert finding == Finding("problem", "telephone", "more than one tenant's: +15550100", "a number has one tenant")
+
+
+def test_unsigned_webhooks_are_warned_about() -> None:
+    assert levels([*vendors.phone([], Settings(twilio_signatures=False), {})]) == ["warning", "ok"]
+
+
+def test_a_tool_that_does_not_exist_is_a_problem() -> None:
+    assert list(checks.tools([clinic(tools=[{"name": "end_call"}])])) == []
+    (finding,) = checks.tools([clinic(tools=[{"name": "teleport"}])])
+    assert finding.level == "problem"
+    assert "clinic: no tool 'teleport'" in finding.found
