@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from trunkline.tenants import RelaySettings, Tenant, TurnSettings, parse, read_directory
+from workers.tools.registry import offers
 
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs" / "tenants.md").read_text(encoding="utf-8")
@@ -22,6 +23,13 @@ def test_each_has_a_backend_that_exists(tenant: Tenant) -> None:
 
 def test_there_is_one_to_talk_to_and_one_for_the_line() -> None:
     assert {"demo", "echo"} <= {tenant.id for tenant in TENANTS}
+
+
+def test_the_examples_can_be_copied_beside_them() -> None:
+    examples = read_directory(ROOT / "deploy" / "tenants" / "examples")
+    assert [tenant.id for tenant in examples] == ["phone"]
+    assert set(offers(examples[0])) == {"end_call", "transfer_call"}
+    assert not {tenant.id for tenant in examples} & {tenant.id for tenant in TENANTS}, "they need keys"
 
 
 def test_the_page_lists_every_key_and_no_other() -> None:
