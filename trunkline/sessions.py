@@ -93,7 +93,9 @@ class Records:
     async def attach(self, session: str, worker: str) -> int:
         """A worker takes the session: the new epoch."""
         key = keys.session(session)
-        epoch, _ = await self._redis.ask_all([("HINCRBY", key, "epoch", 1), ("HSET", key, "worker", worker)])
+        epoch, *_ = await self._redis.ask_all(
+            [("HINCRBY", key, "epoch", 1), ("HSET", key, "worker", worker), ("EXPIRE", key, KEEP_S, "NX")]
+        )
         return int(epoch)
 
     async def commit(self, record: Record) -> None:
@@ -115,7 +117,9 @@ class Records:
 
     async def blame(self, session: str) -> int:
         """A worker died with this session's code running. Returns how often that happened."""
-        return int(await self._redis.ask("HINCRBY", keys.session(session), "blamed", 1))
+        key = keys.session(session)
+        blamed, _ = await self._redis.ask_all([("HINCRBY", key, "blamed", 1), ("EXPIRE", key, KEEP_S, "NX")])
+        return int(blamed)
 
     async def close(self, session: str, reason: str) -> None:
         """The session is over: nobody will take it again, and its record goes soon."""

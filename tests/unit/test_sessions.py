@@ -129,3 +129,13 @@ async def test_blame_adds_up(records: Records) -> None:
 async def test_what_is_left_of_a_lost_record_is_no_record(records: Records) -> None:
     assert await records.attach("gone", "lane:w1") == 1
     assert await records.read("gone") is None
+
+
+async def test_what_is_left_of_a_lost_record_goes_too(redis: Redis, records: Records) -> None:
+    """A record may expire between a worker's question and its attach, or before a death is blamed on it."""
+    for session in ("attached", "blamed"):
+        await (records.attach(session, "lane:w1") if session == "attached" else records.blame(session))
+        assert 0 < await redis.ask("TTL", keys.session(session)) <= KEEP_S
+    await records.close("s", "over")
+    await records.blame("s")
+    assert 0 < await redis.ask("TTL", keys.session("s")) <= KEEP_CLOSED_S
