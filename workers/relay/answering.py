@@ -14,6 +14,9 @@ from workers.context import CHARACTER_MS, heard
 
 SEGMENT_MS = 400
 """Text that arrives within so much audio is one segment of it."""
+SEAM_MS = 80
+"""A word that seems to end so close before audio breaks off is said again: better that than a word that nobody hears.
+Of 245 seams in eSpeak's speech 4 % lost a word without this, and none with it; 38 % repeat one instead of 13 %."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +59,8 @@ class Answering:
     """Whether the edge was sent any of it."""
     cut: bool = False
     """Whether it was silenced: nothing more of it may be heard."""
+    kept_ms: int = 0
+    """How much of it the snapshot that was committed last has the text of."""
     played_ms: int = 0
     """How much of it was heard, as far as the edge said."""
     says: str = ""
@@ -65,6 +70,8 @@ class Answering:
     told_ms: int = 0
     _spans: list[_Span] = field(default_factory=list)
     _text_item: str = ""
+    _owes_audio: bool = False
+    """Whether the audio of its last words may still come."""
 
     @property
     def turn(self) -> int:
@@ -81,9 +88,18 @@ class Answering:
 
     def take_back(self) -> str:
         """The model's text is ahead of its audio, which will not come any more: return the text without audio, and
-        forget it, unless it is so little that the audio may well be there."""
-        ahead = len(self.answer.text.strip()) - len(heard(self.answer.spoken, self.received_ms))
-        return _cut_to_audio(self.answer, self.received_ms) if ahead * CHARACTER_MS >= SEGMENT_MS else ""
+        forget it. That is the last word at least, unless all that it was to say is there, or nearly so."""
+        if not self._owes_audio:
+            return ""
+        self._owes_audio = False
+        text = self.answer.text.strip()
+        said = heard(self.answer.spoken, self.received_ms)
+        if self.says == text and _is_little(text[len(said) :]):
+            return ""
+        without_last = " ".join(text.split()[:-1])
+        if _is_little(without_last[len(said) :]):
+            said = without_last
+        return _cut(self.answer, said, self.received_ms)
 
     @property
     def unsaid(self) -> str:
@@ -105,6 +121,7 @@ class Answering:
         if self._text_item not in ("", item_id) and not answer.text.endswith(" "):
             delta = " " + delta
         self._text_item = item_id
+        self._owes_audio = True
         answer.text += delta
         self._place(delta)
         return delta
@@ -120,6 +137,10 @@ class Answering:
                 last = answer.spoken[-1]
                 answer.spoken[-1] = Spoken(last.text, last.start_ms, start_ms)
         answer.spoken.append(Spoken(delta, start_ms, start_ms))
+
+    def audio_is_whole(self) -> None:
+        """The model sent all the audio of what it said until now."""
+        self._owes_audio = False
 
     def complete(self) -> None:
         """The model has said all of it."""
@@ -153,15 +174,21 @@ class Answering:
 def going_on(answer: Answer, received_ms: int) -> tuple[Answering, str]:
     """An answer that another worker began, of which the edge has `received_ms`. Returns it, and the text that is not at
     the edge: what the model had said already, and nobody will hear unless it is said again."""
-    rest = _cut_to_audio(answer, received_ms)
-    if answer.complete and len(rest) * CHARACTER_MS < SEGMENT_MS:
-        rest = ""  # the last syllable of what is at the edge: words are told apart only about so well
-    return Answering(answer, received_ms, sent=received_ms > 0), rest
+    said = heard(answer.spoken, received_ms if answer.complete else received_ms - SEAM_MS)
+    rest = _cut(answer, said, received_ms)
+    if answer.complete and _is_little(rest):
+        rest = ""  # the last syllable of what is at the edge
+    return Answering(answer, received_ms, sent=received_ms > 0, kept_ms=received_ms), rest
 
 
-def _cut_to_audio(answer: Answer, received_ms: int) -> str:
+def _is_little(text: str) -> bool:
+    """Whether its audio may well be there: words are told apart only about so well."""
+    return len(text) * CHARACTER_MS < SEGMENT_MS
+
+
+def _cut(answer: Answer, said: str, received_ms: int) -> str:
     """Leave of the text what the first `received_ms` of audio say. Returns the rest."""
-    said, text = heard(answer.spoken, received_ms), answer.text.strip()
+    text = answer.text.strip()
     rest = text[len(said) :].strip() if text.startswith(said) else ""
     answer.spoken = [Spoken(said + " ", 0, received_ms)] if said else []
     answer.text = said + " " if said else ""

@@ -16,6 +16,10 @@ from workers.relay.responses import Wish
 REPLAYED_ITEMS = 60
 """Items of the conversation that a new session with the model begins with."""
 
+_KNOWN = "known_answer"
+"""The snapshot's name for all that is known of an answer that was taken over, heard or not: as long as its rest is not
+said again, a worker that takes over from us must know it, too."""
+
 log = logging.getLogger(__name__)
 
 
@@ -54,11 +58,16 @@ def _go_on(floor: Floor) -> None:
     received_ms = playhead.received_ms if playhead.turn == answer.turn else 0
     complete = answer.complete
     answering, rest = floor.answers.take_over(answer, received_ms)
-    greeting = floor.tenant.greeting
-    if greeting and not snapshot.items and greeting.startswith(answer.text.strip()):
-        answering.says = greeting
-        rest, complete = answering.unsaid, True
+    greeting, known = floor.tenant.greeting, snapshot.flow.get(_KNOWN, {})
+    if greeting and not snapshot.items:
+        known = {"turn": answer.turn, "text": greeting, "complete": True}
+    if known.get("turn") == answer.turn and known["text"].startswith(answer.text.strip()):
+        rest, complete = known["text"][len(answer.text.strip()) :].strip(), known["complete"]
     if rest:
+        answer.complete = False
+        whole = f"{answer.text}{rest}"
+        snapshot.flow[_KNOWN] = {"turn": answer.turn, "text": whole, "complete": complete}
+        answering.says = whole if complete else ""
         floor.responses.want(prompting.say(rest, complete=complete))
     elif complete:
         floor.answers.finish(answering)
@@ -95,7 +104,7 @@ def _want_rest(floor: Floor, unfinished: Answering, rest: str, lost: Wish | None
         return
     if unfinished.says and unfinished.says == unfinished.answer.text.strip():
         floor.answers.finish(unfinished)
-    elif unfinished.answer.text and unfinished.unsaid:
+    elif unfinished.unsaid and unfinished.received_ms:
         floor.responses.want(prompting.say(unfinished.unsaid, complete=True))
     elif rest:
         floor.responses.want(prompting.say(rest, complete=False))

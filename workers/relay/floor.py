@@ -55,7 +55,9 @@ class Floor:
         """Items that the model was told of, and does not seem to know yet."""
         self._item_ids = itertools.count(1)
         self.keeper = Keeper(session, lambda: self.uplink.needed_seq, self.is_idle)
-        self.patience = Alarm(lambda: line.drop("it owes an answer, and is silent"))
+        self._patience = Alarm(self._doubt)
+        self._doubted = False
+        """The model was asked for a sign of life."""
         self._later = Alarm(self._ask_again)
         self._again: Wish | None = None
         """What the model is to try again, later."""
@@ -72,9 +74,25 @@ class Floor:
         wish = self.responses.next()
         if wish is not None:
             self.show("thinking")
-            self.patience.set(self.tenant.relay.answer_timeout_s)
+            self.be_patient()
             instructions = f"{self.tenant.prompt}\n\n{wish.instructions}" if wish.instructions else None
             await self.line.tell({**protocol.respond(instructions, metadata=OURS), "event_id": RESPOND_ID})
+
+    def be_patient(self) -> None:
+        """The model has time anew to say something."""
+        self._doubted = False
+        self._patience.set(self.tenant.relay.answer_timeout_s)
+
+    def _doubt(self) -> None:
+        """The model has been silent for long. If it need not say anything, it is asked whether it lives."""
+        if not self.line.up:
+            return  # there will be another
+        if self.responses.owed or self._doubted:
+            self.line.drop("it owes an answer, and is silent" if self.responses.owed else "it gives no sign of life")
+            return
+        self._doubted = True
+        self._patience.set(self.tenant.relay.answer_timeout_s)
+        self._group.create_task(self.line.tell(protocol.probe()))
 
     def ask_later(self, after_s: float, wish: Wish) -> None:
         """Have the model try again."""
@@ -93,7 +111,7 @@ class Floor:
 
     def forget_model(self) -> Wish | None:
         """The session with the model is over, and all that was asked of it. Returns what it was about to say."""
-        self.patience.stop()
+        self.be_patient()
         lost = self.responses.forget() or self._again
         self.ask_never()
         self.told.clear()
@@ -121,7 +139,7 @@ class Floor:
 
     def stop(self) -> None:
         """The session is over: nothing rings any more, and no tool runs."""
-        self.patience.stop()
+        self._patience.stop()
         self._later.stop()
         for task in self._using:
             task.cancel()

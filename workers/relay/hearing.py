@@ -20,9 +20,12 @@ from workers.relay.answering import Answering
 from workers.relay.floor import Floor
 from workers.relay.responses import OURS, RESPOND_ID, Wish
 from workers.relay.trouble import Kind, Trouble, classify
+from workers.session import CREDIT_MS
 
 KEEP_TEXT_S = 0.3
 """An answer that grows is committed so often."""
+KEEP_BEGINNING_S = 0.1
+"""And so often while the edge takes its audio as it comes: who takes over must know the words of what is there."""
 RETRIES = 2
 """Of an answer that failed for a reason that passes."""
 RETRY_S = 1.0
@@ -57,10 +60,8 @@ class Hearing:
                 await handler(self, event)
             except (KeyError, TypeError, AttributeError, ProviderError) as error:
                 log.warning("session %s: a strange %s: %r", self._floor.session.id, event["type"], error)
-        if self._floor.responses.owed:
-            self._floor.patience.set(self._floor.tenant.relay.answer_timeout_s)
-        else:
-            self._floor.patience.stop()
+        self._floor.uplink.alive()
+        self._floor.be_patient()
 
     def new_session(self) -> None:
         """Nothing of the last session with the model comes any more."""
@@ -171,7 +172,8 @@ class Hearing:
             return
         delta = answering.text(event["item_id"], event["delta"])
         self._floor.session.event("transcript_delta", role="assistant", turn=answering.turn, delta=delta)
-        if self._clock() - self._kept_s > KEEP_TEXT_S:
+        keep_s = KEEP_BEGINNING_S if answering.received_ms < CREDIT_MS else KEEP_TEXT_S
+        if self._clock() - self._kept_s > keep_s:
             self._kept_s = self._clock()
             self._floor.keeper.commit_soon()
 
@@ -199,6 +201,7 @@ class Hearing:
             self._settled(item_id)
 
     def _ended(self, answering: Answering, response: Event) -> None:
+        answering.audio_is_whole()
         calls = [
             ToolCall(item["call_id"], item["name"], item["arguments"])
             for item in response["output"]

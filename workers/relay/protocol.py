@@ -288,6 +288,11 @@ def commit() -> Event:
     return {"type": "input_audio_buffer.commit"}
 
 
+def probe() -> Event:
+    """Changes nothing, and is answered by `session.updated`: the model lives, and has read all that came before."""
+    return {"type": "session.update", "session": {"type": "realtime"}}
+
+
 def append(audio: str) -> str:
     """Base64 audio as the JSON of its event: a telephone's 50 a second are why this builds text, not a dict."""
     return f'{{"type":"input_audio_buffer.append","audio":"{audio}"}}'

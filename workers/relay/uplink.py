@@ -12,8 +12,9 @@ from dataclasses import dataclass
 from trunkline.audio.frame import FRAME_MS
 from trunkline.bus.messages import UplinkAudio
 
-SILENCE_KEPT_MS = 6000
-"""How much is kept while the model hears nobody speak: it may be deaf already, which takes 4 s of unanswered pings."""
+SILENCE_KEPT_MS = 1000
+"""How much is kept of what the model heard while nobody spoke: it notices speech late, and wants what came before it.
+What it was sent after its last sign of life is kept, too: it may be deaf already."""
 MOST_KEPT_MS = 30_000
 """Beyond this the oldest goes, needed or not."""
 
@@ -43,6 +44,8 @@ class Uplink:
         """Number of the oldest frame that is kept."""
         self._next = 0
         """Number of the frame that is sent next."""
+        self._alive_at = 0
+        """What came next when the model last said something."""
         self._seq = first_seq
         self._marks: deque[int] = deque()
         """Where the client ended an utterance, before the frame of this number, and the model was not told."""
@@ -116,10 +119,14 @@ class Uplink:
         marks = (*self._told_marks, *self._marks)
         self._marks = deque(mark - self._first for mark in marks if mark > self._first)
         self._told_marks.clear()
-        self._first = self._next = self._open_from = self._settled_to = self._unanswered = 0
+        self._first = self._next = self._alive_at = self._open_from = self._settled_to = self._unanswered = 0
         self._utterances.clear()
 
     # --- what the model says
+
+    def alive(self) -> None:
+        """It says anything at all."""
+        self._alive_at = self._next
 
     def speech_started(self, item_id: str, audio_start_ms: int) -> None:
         self._utterances[item_id] = _Utterance(max(self._first, audio_start_ms // FRAME_MS))
@@ -159,7 +166,7 @@ class Uplink:
         """Let go of what nothing can need."""
         keep_from = self._open_from
         if self.model_hears_edges:
-            keep_from = max(self._next - SILENCE_KEPT_MS // FRAME_MS, self._settled_to)
+            keep_from = max(self._alive_at - SILENCE_KEPT_MS // FRAME_MS, self._settled_to)
         for utterance in self._utterances.values():
             keep_from = min(keep_from, utterance.begin)
         while self._first < keep_from and self._kept:

@@ -13,6 +13,8 @@ from workers.backend import Session
 from workers.relay.answering import Answering
 from workers.relay.protocol import AudioFormat
 
+UNKEPT_MS = 200
+"""So much audio the edge may have of which another worker would not know the words: it would have them said again."""
 MOST_WAITING_MS = 10 * 60 * 1000
 """An answer that is longer ends there: nobody listens that long."""
 
@@ -26,7 +28,8 @@ class Voice:
         self._session = session
         self._commit = commit
         self._format = audio_format
-        self._waiting: deque[tuple[Answering, str | None]] = deque()
+        self._waiting: deque[tuple[Answering, str | None, int]] = deque()
+        """Answer, audio (none: that was all), and where in the answer it ends, in ms."""
         self._waiting_ms = 0.0
         self._wake = asyncio.Event()
         self._resampler: Resampler | None = None
@@ -38,12 +41,12 @@ class Voice:
             log.error("session %s: an answer is longer than %d minutes", self._session.id, MOST_WAITING_MS // 60_000)
             return
         self._waiting_ms += self._format.ms(delta)
-        self._waiting.append((answering, delta))
+        self._waiting.append((answering, delta, answering.received_ms))
         self._wake.set()
 
     def end(self, answering: Answering) -> None:
         """Nothing more comes of this answer."""
-        self._waiting.append((answering, None))
+        self._waiting.append((answering, None, answering.received_ms))
         self._wake.set()
 
     async def run(self) -> None:
@@ -51,9 +54,11 @@ class Voice:
         while True:
             await self._wake.wait()
             while self._waiting:
-                answering, delta = self._waiting.popleft()
+                answering, delta, end_ms = self._waiting.popleft()
                 if delta is not None:
                     self._waiting_ms -= self._format.ms(delta)
+                if not answering.cut and (delta is None or end_ms > answering.kept_ms + UNKEPT_MS):
+                    await self._keep(answering)
                 if answering.cut:
                     continue
                 if delta is None:
@@ -62,6 +67,11 @@ class Voice:
                     answering.sent = True
                     await self._session.speak(answering.turn, self._decode(answering, delta))
             self._wake.clear()
+
+    async def _keep(self, answering: Answering) -> None:
+        received_ms = answering.received_ms
+        await self._commit()
+        answering.kept_ms = received_ms
 
     def _decode(self, answering: Answering, delta: str) -> bytes:
         try:
@@ -82,6 +92,5 @@ class Voice:
             rest = self._resampler.flush()
         self._resampler = self._speaking = None
         await self._session.speak(answering.turn, rest, sentence_end=True)
-        await self._commit()  # before the edge ends the turn: another worker could not go on with it then
         if not answering.cut:
             self._session.end_turn(answering.turn)
