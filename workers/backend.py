@@ -6,7 +6,7 @@ names it. It knows nothing of transports, Redis or epochs: it reads what the cal
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
 
@@ -98,6 +98,11 @@ class Session(Protocol):
         After a takeover it begins at the snapshot's `uplink_seq`, faster than real time. Ends after `Hangup`. To be
         iterated once.
         """
+
+    def listen(self, hear: Callable[[UplinkAudio], None]) -> None:
+        """Have audio brought by a call from now on, as soon as it is in order, and not by `inbox`: for a backend that
+        only passes each frame on, a task that wakes for it costs more than all the rest. `hear` must not take long;
+        what it raises is raised by the inbox."""
 
     async def speak(self, turn: int, pcm: bytes, *, sentence_end: bool = False) -> None:
         """Send the next audio of `turn` (any even number of bytes). Waits while the edge has 2 s of it unheard. In a

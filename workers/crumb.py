@@ -15,6 +15,7 @@ from contextvars import Context, ContextVar
 from pathlib import Path
 from typing import Any, TypeVar
 
+A = TypeVar("A")
 T = TypeVar("T")
 
 SLOT_BYTES = 64
@@ -34,7 +35,9 @@ class Crumb:
             self._slots = mmap.mmap(file.fileno(), SIZE)
 
     def install(self, loop: asyncio.AbstractEventLoop) -> None:
-        """Mark every task and default-executor job that is started while `current` is set."""
+        """Mark every task and default-executor job that is started while `current` is set, and every `run`."""
+        global _installed
+        _installed = self
         loop.set_task_factory(self._make_task)
         loop.set_default_executor(_MarkingExecutor(self))
 
@@ -53,9 +56,23 @@ class Crumb:
 
 
 _NOBODY = bytes(32)
+_installed: Crumb | None = None
 
 
-def _name(session: str) -> bytes:
+def run(session: bytes, call: Callable[[A], None], argument: A) -> None:
+    """Run a session's code outside of its tasks. `session` is a `name_of`."""
+    if _installed is None:
+        call(argument)
+        return
+    _installed.write(0, session)
+    try:
+        call(argument)
+    finally:
+        _installed.write(0, _NOBODY)
+
+
+def name_of(session: str) -> bytes:
+    """A session's id as a slot holds it."""
     return session.encode()[:32].ljust(32, b"\0")
 
 
@@ -66,7 +83,7 @@ class _Marked(Coroutine[Any, Any, T]):
 
     def __init__(self, coro: Coroutine[Any, Any, T], session: str, crumb: Crumb) -> None:
         self._coro = coro
-        self._session = _name(session)
+        self._session = name_of(session)
         self._crumb = crumb
         self.__name__ = getattr(coro, "__name__", "coroutine")
         self.__qualname__ = getattr(coro, "__qualname__", "coroutine")
@@ -106,7 +123,7 @@ class _MarkingExecutor(ThreadPoolExecutor):
 
     def _marked(self, session: str, fn: Callable[..., T], *args: Any, **kwargs: Any) -> T:
         slot = self._free.pop()
-        self._crumb.write(slot, _name(session))
+        self._crumb.write(slot, name_of(session))
         try:
             return fn(*args, **kwargs)
         finally:

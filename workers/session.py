@@ -46,6 +46,7 @@ from trunkline.bus.sequence import Order, Sequence
 from trunkline.errors import BusError
 from trunkline.sessions import Record, Records
 from trunkline.tenants import Tenant
+from workers import crumb
 from workers.backend import Inbound, Playhead, Snapshot
 
 log = logging.getLogger(__name__)
@@ -99,6 +100,10 @@ class LiveSession:
         self._uplink = Sequence(self.snapshot.uplink_seq)
         self._media_ms: int | None = None
         self._inbox: deque[Inbound] = deque()
+        self._hear: Callable[[UplinkAudio], None] | None = None
+        self._fault: Exception | None = None
+        """What `_hear` raised."""
+        self._crumb = crumb.name_of(self.id)
         self._wake = asyncio.Event()
         self._seq = 0
         self._kept: deque[tuple[Downlink, float]] = deque()
@@ -180,7 +185,26 @@ class LiveSession:
         self._media_ms = message.media_ms + FRAME_MS
         self._deliver(message)
 
+    def listen(self, hear: Callable[[UplinkAudio], None]) -> None:
+        waiting = list(self._inbox)
+        self._inbox.clear()
+        self._hear = hear
+        for message in waiting:
+            self._deliver(message)
+
+    def _bring(self, frame: UplinkAudio) -> None:
+        """Here, in the task that reads the bus, where another session's fault would end all."""
+        assert self._hear is not None
+        try:
+            crumb.run(self._crumb, self._hear, frame)
+        except Exception as error:
+            self._hear, self._fault = None, error
+            self._wake.set()
+
     def _deliver(self, message: Inbound) -> None:
+        if self._hear is not None and isinstance(message, UplinkAudio):
+            self._bring(message)
+            return
         if len(self._inbox) >= INBOX_LIMIT:
             self._drop_oldest_audio()
         self._inbox.append(message)
@@ -201,6 +225,8 @@ class LiveSession:
                 yield message
                 if isinstance(message, Hangup):
                     return
+            if self._fault is not None:
+                raise self._fault
             self._wake.clear()
             await self._wake.wait()
 

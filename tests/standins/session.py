@@ -245,13 +245,20 @@ class StandInSession:
         """Why it was given up."""
         self._edge = edge
         self._inbox: asyncio.Queue[Inbound] = asyncio.Queue()
+        self._hear: Callable[[UplinkAudio], None] | None = None
         edge.session = self
 
     def deliver(self, message: Inbound) -> None:
         if isinstance(message, Played):
             turn = self._edge.turns[message.turn]
             self.playhead = Playhead(message.turn, turn.received_ms, message.ms, message.done)
-        self._inbox.put_nowait(message)
+        if self._hear is not None and isinstance(message, UplinkAudio):
+            self._hear(message)
+        else:
+            self._inbox.put_nowait(message)
+
+    def listen(self, hear: Callable[[UplinkAudio], None]) -> None:
+        self._hear = hear
 
     async def pump(self) -> None:
         """Bring the caller's messages, from the snapshot's position on: past ones quickly, others when they are due."""

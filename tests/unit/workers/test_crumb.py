@@ -119,3 +119,11 @@ def test_no_crumb_blames_nobody(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     assert made is not None
     made.write(0, b"a-session".ljust(32, b"\0"))
     assert crumb.read(tmp_path / "crumb") == "a-session"
+
+
+def test_a_call_for_a_session_names_it(tmp_path: Path) -> None:
+    functions = """
+async def crash():
+    crumb.run(crumb.name_of("guilty"), os._exit, 7)
+"""
+    assert blamed(tmp_path, f"{STOP}\n    await crash()", functions) == "guilty"

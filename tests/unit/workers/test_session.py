@@ -140,6 +140,31 @@ async def test_a_backend_that_falls_behind_loses_the_oldest_audio_only(live: Liv
     assert live.inbox_dropped == 11
 
 
+async def test_a_backend_that_listens_has_audio_by_call_and_the_rest_by_inbox(live: LiveSession) -> None:
+    heard: list[UplinkAudio] = []
+    live.receive(audio(0))
+    live.receive(Text("s", 1, "hi"))
+    live.listen(heard.append)
+    assert heard == [audio(0)], "what waited came first"
+    live.receive(audio(3, 20))
+    live.receive(audio(2, 20))
+    assert heard[1:] == [audio(2, 20)], "in order, and what comes too soon is asked for again"
+    live.receive(Hangup("s", 3, "bye"))
+    assert [message async for message in live.inbox()] == [Text("s", 1, "hi"), Hangup("s", 3, "bye")]
+
+
+async def test_what_a_listener_raises_ends_its_session_and_nobody_else_s(live: LiveSession) -> None:
+    def hear(frame: UplinkAudio) -> None:
+        raise ZeroDivisionError
+
+    live.listen(hear)
+    live.receive(audio(0))
+    live.receive(audio(1))
+    with pytest.raises(ZeroDivisionError):
+        async for _ in live.inbox():
+            pass
+
+
 async def test_a_hangup_ends_the_inbox(live: LiveSession) -> None:
     live.give_up_on_caller()
     live.receive(audio(0))
