@@ -60,11 +60,16 @@ export class Link {
     });
   }
 
+  /** Whether the server hears what is sent; a socket that is being closed is not lost yet. */
+  get #listens() {
+    return this.status === "ready" && this.#socket.readyState === WebSocket.OPEN;
+  }
+
   /** @param {Int16Array} frame captured audio; kept, and sent when there is a socket */
   sendAudio(frame) {
     if (this.status !== "ready" && this.status !== "reconnecting") return;
     this.#sent.push(frame);
-    if (this.status !== "ready") return;
+    if (!this.#listens) return;
     this.#socket.send(frame);
     this.stats.framesSent += 1;
     this.#noticeStall();
@@ -75,7 +80,7 @@ export class Link {
    * @returns {boolean} whether it was sent
    */
   send(message) {
-    if (this.status !== "ready") return false;
+    if (!this.#listens) return false;
     this.#socket.send(JSON.stringify(message));
     return true;
   }

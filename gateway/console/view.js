@@ -21,6 +21,10 @@ export class TranscriptView {
   #entries = new Map(); // "role turn" -> {item, text}
   #typed = []; // shown at once, adopted when the server repeats it
 
+  constructor() {
+    new ResizeObserver(() => this.#follow()).observe(this.#scroll); // a problem above takes room from it
+  }
+
   clear() {
     this.#list.replaceChildren();
     this.#entries.clear();

@@ -22,7 +22,7 @@ from benchmarks.stack import Stack
 from tests.browser.conftest import OpenPage, Samples, write_wav
 from tests.browser.test_real_stack import LISTEN, LOUD, RATE_HZ, Console, Recording, edges, ms, report, silence
 from tests.standins import tones
-from tests.standins.realtime import Drop, Prompt, Realtime, Reply, Say, echo, text_of
+from tests.standins.realtime import Drop, Prompt, Realtime, Refuse, Reply, Say, echo, text_of
 
 pytestmark = [pytest.mark.browser, pytest.mark.system, pytest.mark.asyncio(loop_scope="module")]
 
@@ -244,15 +244,16 @@ async def test_our_own_ear_pauses_an_answer_and_the_model_ends_it_or_lets_it_go_
 
     (sound_from, sound_to), (speech_from, _) = utterances(recording.microphone)
     held, silent_from = (start + silence(recording.output[start:]) for start in (sound_from, speech_from))
+    on_again, _ = edges(recording.output, held + RATE_HZ // 50)
     report(
         "relay, our own ear",
         paused_after_ms=ms(held - sound_from),
-        goes_on_after_ms=ms(resumed.at - sound_to),
+        goes_on_after_ms=ms(on_again - sound_to),
         silent_after_ms=ms(silent_from - speech_from),
         sure_after_ms=ms(cleared.at - speech_from),
     )
-    assert paused.at < resumed.at < speech_from, "the sound was no more than a pause"
-    assert speech_from < again.at < cleared.at, "the model was quicker: nothing is shown"
+    assert held < on_again < speech_from, "the sound was no more than a pause"
+    assert paused.at < resumed.at < again.at < cleared.at, "not our ear, but the model, silenced it"
     assert ms(held - sound_from) < STOPS_WITHIN_MS
     assert ms(silent_from - speech_from) < STOPS_WITHIN_MS
     assert f"{STORY} {STORY}".startswith(cut)
@@ -265,3 +266,14 @@ def without_pauses(output: Samples) -> Samples:
     sounding = np.flatnonzero(output)
     parts = np.split(sounding, np.flatnonzero(np.diff(sounding) > RATE_HZ // 10) + 1)
     return np.concatenate([output[part[0] : part[-1] + 1] for part in parts])
+
+
+async def test_a_key_that_is_refused_is_an_apology_and_a_reason(open_console: OpenConsole, realtime: Realtime) -> None:
+    realtime.inject(Refuse(401))
+    async with open_console("clinic", 60.0) as console:
+        await console.page.click("#start")  # without a recording: what is heard ends soon
+        await console.page.wait_for_selector("#problem[data-code=provider]")
+        assert await console.page.inner_text("#problem strong") == "The model cannot be reached"
+        await console.page.wait_for_selector("#transcript .note >> text=nobody could answer")
+        assert await console.page.inner_text("#state") == "Conversation ended"
+        assert (await console.page.evaluate("trunkline.stats"))["underruns"] == 0
