@@ -23,15 +23,13 @@ class Wire(Protocol):
         code (1005 or 1006 when there was none) once, at the end. Neither may raise. The WebSocket's `receive` must not
         be used any more; to accept it, to send by it and to close it is still right."""
 
-    def hold(self) -> None:
-        """Read no more, so that TCP slows the client down. What was read already waits: at most one read's messages."""
+    def hold(self, for_s: float) -> None:
+        """Read no more for so long, so that TCP slows the client down. What was read already (at most one read's
+        messages) is delivered after it, until `hold` is called again."""
 
-    def go_on(self) -> None:
-        """Read again; first, what waits is delivered, until it is all gone or `hold` is called again."""
-
-    def write(self, payload: str | bytes) -> bool:
-        """Send a message now. False, and nothing is sent, when the client has yet to take what it was sent before, or
-        is gone: then send by the WebSocket, which waits."""
+    def write(self, *payloads: str | bytes) -> bool:
+        """Send messages now, all by one system call. False, and nothing is sent, when the client has yet to take what
+        it was sent before, or is gone: then send by the WebSocket, which waits."""
 
 
 def wire_of(websocket: WebSocket) -> Wire:

@@ -84,8 +84,9 @@ class Cutter:
             self._fragments = not first & FINAL
 
 
-def frame_of(opcode: int, payload: bytes) -> bytes:
+def frame_of(message: str | bytes) -> bytes:
     """A server's frame: a whole message, not masked."""
+    opcode, payload = (TEXT, message.encode()) if isinstance(message, str) else (BINARY, message)
     length = len(payload)
     if length < 126:
         return bytes((FINAL | opcode, length)) + payload

@@ -124,7 +124,7 @@ class HttpProtocol(_Bounded, HttpToolsProtocol):
 
 
 class _Events(asyncio.Queue[ASGIReceiveEvent]):
-    """What uvicorn has for the application. Somebody may take it by call instead of by `get`."""
+    """What uvicorn has for the application. Who listens to a wire takes it by call instead of by `get`."""
 
     taker: Callable[[ASGIReceiveEvent], None] | None = None
 
@@ -140,9 +140,8 @@ class WebSocketProtocol(_Bounded, WebSocketsSansIOProtocol):
 
     queue: _Events
     _lingering: asyncio.TimerHandle | None = None
-    _on_message: Callable[[str | bytes], None]
     _on_close: Callable[[int], None] | None = None
-    _held = False
+    _held: asyncio.TimerHandle | None = None
 
     def __init__(
         self,
@@ -154,54 +153,71 @@ class WebSocketProtocol(_Bounded, WebSocketsSansIOProtocol):
         super().__init__(config, server_state, app_state, _loop)
         self.queue = _Events()
         self._cutter = Cutter(config.ws_max_size)
-        self._waiting: deque[ASGIReceiveEvent] = deque()
+        self._waiting: deque[str | bytes | int] = deque()
+        """While held: messages, and last the close code."""
+        self._on_message: Callable[[str | bytes], None] = self._queue_message
+        self._take: Callable[[str | bytes], None] = self._on_message
+        """Where a message goes now: to the listener, or what waits."""
 
     # --- adapters.wire.Wire
 
     def listen(self, on_message: Callable[[str | bytes], None], on_close: Callable[[int], None]) -> None:
         self._on_message, self._on_close = on_message, on_close
-        while not self.queue.empty():
-            self._waiting.append(self.queue.get_nowait())
-        self.queue.taker = self._hand_on
-        if not self._held:
-            self.go_on()
+        earlier = [_content(self.queue.get_nowait()) for _ in range(self.queue.qsize())]
+        self._waiting.extendleft(reversed(earlier))
+        self.queue.taker = self._take_event
+        if self._held is None:
+            self._go_on()
 
-    def hold(self) -> None:
-        self._held = True
+    def hold(self, for_s: float) -> None:
+        if self._held is not None:
+            self._held.cancel()
+        self._held = self.loop.call_later(for_s, self._go_on)
+        self._take = self._waiting.append
+        self._pause_reading()
+
+    def _go_on(self) -> None:
+        self._held = None
+        while self._waiting and self._held is None:
+            self._deliver(self._waiting.popleft())
+        if self._held is None:
+            self._take = self._on_message
+            if self.read_paused and not self.transport.is_closing():
+                self.read_paused = False
+                self.transport.resume_reading()
+
+    def write(self, *payloads: str | bytes) -> bool:
+        if not self.writable.is_set() or self.conn.state is not State.OPEN or self.transport.is_closing():
+            return False
+        self.transport.write(b"".join([frame_of(payload) for payload in payloads]))
+        return True
+
+    def _take_event(self, event: ASGIReceiveEvent) -> None:
+        """What uvicorn still has for a listener: the end."""
+        if self._held is not None:
+            self._waiting.append(_content(event))
+        else:
+            self._deliver(_content(event))
+
+    def _deliver(self, content: str | bytes | int) -> None:
+        if not isinstance(content, int):
+            self._on_message(content)
+        elif self._on_close is not None:
+            on_close, self._on_close = self._on_close, None
+            on_close(content)
+
+    def _pause_reading(self) -> None:
         if not self.read_paused:
             self.read_paused = True
             self.transport.pause_reading()
 
-    def go_on(self) -> None:
-        self._held = False
-        while self._waiting and not self._held:
-            self._deliver(self._waiting.popleft())
-        if self.read_paused and not self._held:
-            self.read_paused = False
-            self.transport.resume_reading()
-
-    def write(self, payload: str | bytes) -> bool:
-        if not self.writable.is_set() or self.conn.state is not State.OPEN or self.transport.is_closing():
-            return False
-        if isinstance(payload, str):
-            self.transport.write(frame_of(TEXT, payload.encode()))
+    def _queue_message(self, message: str | bytes) -> None:
+        """For `receive`, while nobody listens. No more is read than what is asked for."""
+        if isinstance(message, str):
+            self.queue.put_nowait({"type": "websocket.receive", "text": message})
         else:
-            self.transport.write(frame_of(BINARY, payload))
-        return True
-
-    def _hand_on(self, event: ASGIReceiveEvent) -> None:
-        if self._held or self._waiting:
-            self._waiting.append(event)
-        else:
-            self._deliver(event)
-
-    def _deliver(self, event: ASGIReceiveEvent) -> None:
-        if event["type"] == "websocket.receive":
-            text = event.get("text")
-            self._on_message((event.get("bytes") or b"") if text is None else text)
-        elif event["type"] == "websocket.disconnect" and self._on_close is not None:
-            on_close, self._on_close = self._on_close, None
-            on_close(event["code"])
+            self.queue.put_nowait({"type": "websocket.receive", "bytes": message})
+        self._pause_reading()
 
     # --- from the client
 
@@ -244,18 +260,15 @@ class WebSocketProtocol(_Bounded, WebSocketsSansIOProtocol):
         if self.close_sent:
             return
         if opcode == BINARY:
-            self.queue.put_nowait({"type": "websocket.receive", "bytes": data})
+            self._take(data)
+            return
+        try:
+            text = data.decode()
+        except UnicodeDecodeError:
+            self.conn.fail(CloseCode.INVALID_DATA, "text that is no UTF-8")
+            self.handle_parser_exception()
         else:
-            try:
-                text = data.decode()
-            except UnicodeDecodeError:
-                self.conn.fail(CloseCode.INVALID_DATA, "text that is no UTF-8")
-                self.handle_parser_exception()
-                return
-            self.queue.put_nowait({"type": "websocket.receive", "text": text})
-        if self.queue.taker is None and not self.read_paused:  # read no more than what is asked for
-            self.read_paused = True
-            self.transport.pause_reading()
+            self._take(text)
 
     def handle_parser_exception(self) -> None:
         """Close with its code, and read on for a moment: the reset of a socket closed with data unread may hide it."""
@@ -304,3 +317,11 @@ class WebSocketProtocol(_Bounded, WebSocketsSansIOProtocol):
     def _linger(self) -> None:
         if self._lingering is None and not self.disconnected:
             self._lingering = self.loop.call_later(LINGER_S, self.transport.abort)
+
+
+def _content(event: ASGIReceiveEvent) -> str | bytes | int:
+    """A message, or a close code."""
+    if event["type"] != "websocket.receive":
+        return cast(int, event.get("code", CloseCode.ABNORMAL_CLOSURE))
+    text = event.get("text")
+    return (event.get("bytes") or b"") if text is None else text

@@ -8,6 +8,7 @@ import contextlib
 import logging
 import time
 from collections import Counter, deque
+from collections.abc import Iterable
 from typing import Any, NamedTuple
 
 from starlette.websockets import WebSocket, WebSocketDisconnect, WebSocketState
@@ -81,7 +82,6 @@ class TwilioLink:
     def __init__(self, websocket: WebSocket, wire: Wire) -> None:
         self._websocket = websocket
         self._wire = wire
-        self._going_on: asyncio.TimerHandle | None = None
         self._queueing = True
         """Whether a message must queue: `run` has not begun, or earlier ones wait for Twilio."""
         self._stream_sid = ""
@@ -111,7 +111,7 @@ class TwilioLink:
                     if message is not None and not isinstance(message, Connected | Unknown):
                         what = type(message).__name__
                         raise ClientError("no_start", f"{what} before start", "connected, then start", fatal=True)
-                    await asyncio.sleep(max(0.0, self._messages_ahead_s()))
+                    await asyncio.sleep(max(0.0, self._messages_ahead_s(time.monotonic())))
         except TimeoutError:
             raise ClientError("silent", f"no start within {timeout_s:g} s", "send start at once", fatal=True) from None
         self._stream_sid = message.stream_sid
@@ -178,10 +178,11 @@ class TwilioLink:
 
     def _take(self, message: Message) -> None:
         """Deal with a message, and read no more for a while if that is too much too soon."""
-        ahead_s = self._messages_ahead_s()
+        now_s = time.monotonic()
+        ahead_s = self._messages_ahead_s(now_s)
         match message:
             case Media():
-                ahead_s = max(ahead_s, self._media(message))
+                ahead_s = max(ahead_s, self._media(message, now_s))
             case Mark():
                 self._marked(self._bridge, message)
             case Dtmf():
@@ -190,15 +191,10 @@ class TwilioLink:
                 raise ClientError("late_start", "a second start", "one start a stream")
             case Stop():
                 self._read.set_result("hung_up")
-        if ahead_s > 0 and self._going_on is None:
-            self._wire.hold()
-            self._going_on = asyncio.get_running_loop().call_later(ahead_s, self._go_on)
+        if ahead_s > 0:
+            self._wire.hold(ahead_s)
 
-    def _go_on(self) -> None:
-        self._going_on = None
-        self._wire.go_on()
-
-    def _media(self, media: Media) -> float:
+    def _media(self, media: Media, now_s: float) -> float:
         """Pass on what was said. Returns by how many seconds too much it is ahead of its time."""
         hole_ms = self._timeline.place(media)
         if hole_ms is None:
@@ -206,14 +202,12 @@ class TwilioLink:
         if hole_ms:
             self._bridge.audio(silence(hole_ms, RATE_HZ))
         self._bridge.audio(ulaw_to_pcm(media.ulaw))
-        now_s = time.monotonic()
         length_s = hole_ms / 1000 + len(media.ulaw) / RATE_HZ
         self._audio_until_s = max(self._audio_until_s, now_s) + length_s
         return self._audio_until_s - now_s - AHEAD_S
 
-    def _messages_ahead_s(self) -> float:
+    def _messages_ahead_s(self, now_s: float) -> float:
         """By how much messages come too fast; a message counts as `1 / MESSAGES_PER_S` of time."""
-        now_s = time.monotonic()
         self._messages_until_s = max(self._messages_until_s, now_s) + 1 / MESSAGES_PER_S
         return self._messages_until_s - now_s - MESSAGES_AT_ONCE / MESSAGES_PER_S
 
@@ -232,21 +226,26 @@ class TwilioLink:
 
     def play(self, turn: int, offset_ms: int, pcm: bytes, sentence_end: bool) -> None:
         ulaw = pcm_to_ulaw(pcm)
+        pieces = []
         for start in range(0, len(ulaw), PIECE_MS * SAMPLES_PER_MS):
             part = ulaw[start : start + PIECE_MS * SAMPLES_PER_MS]
-            self._send(_Piece(turn, offset_ms + (start + len(part)) // SAMPLES_PER_MS, part))
+            pieces.append(_Piece(turn, offset_ms + (start + len(part)) // SAMPLES_PER_MS, part))
+        self._send(pieces)
 
-    def _send(self, piece: _Piece) -> None:
-        self._unheard.append(piece)
-        mark = Heard(self._generation, piece.turn, piece.end_ms).name
-        self._put(compose_media(self._stream_sid, piece.ulaw))
-        self._put(compose_mark(self._stream_sid, mark))
+    def _send(self, pieces: Iterable[_Piece]) -> None:
+        messages = []
+        for piece in pieces:
+            self._unheard.append(piece)
+            messages.append(compose_media(self._stream_sid, piece.ulaw))
+            mark = Heard(self._generation, piece.turn, piece.end_ms).name
+            messages.append(compose_mark(self._stream_sid, mark))
+        self._put(*messages)
 
-    def _put(self, message: str) -> None:
-        if not self._queueing and self._wire.write(message):
+    def _put(self, *messages: str) -> None:
+        if not self._queueing and self._wire.write(*messages):
             return
         self._queueing = True
-        self._queue.append(message)
+        self._queue.extend(messages)
         self._wake.set()
 
     def event(self, seq: int, name: str, data: dict[str, Any]) -> None:
@@ -255,8 +254,8 @@ class TwilioLink:
     def clear(self, turn: int) -> None:
         later = [piece for piece in self._unheard if piece.turn > turn]
         self._forget()
-        for piece in later:
-            self._send(piece)
+        if later:
+            self._send(later)
 
     def pause(self, turn: int) -> bool:
         self._forget()
@@ -303,8 +302,6 @@ class TwilioLink:
         finally:
             self._read.cancel()
             self._queueing = True
-            if self._going_on is not None:
-                self._going_on.cancel()
 
     def _summarise(self) -> None:
         timeline = self._timeline

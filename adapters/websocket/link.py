@@ -75,7 +75,6 @@ class WebSocketLink:
     def __init__(self, websocket: WebSocket, wire: Wire) -> None:
         self._websocket = websocket
         self._wire = wire
-        self._going_on: asyncio.TimerHandle | None = None
         self._queueing = True
         """Whether a message must queue: `run` has not begun, or earlier ones wait for the client."""
         self._start = Start()
@@ -177,13 +176,8 @@ class WebSocketLink:
         else:
             self._handle(message)
             ahead_s = self._messages_ahead_s(_weight(message))
-        if ahead_s > 0 and self._going_on is None:
-            self._wire.hold()
-            self._going_on = asyncio.get_running_loop().call_later(ahead_s, self._go_on)
-
-    def _go_on(self) -> None:
-        self._going_on = None
-        self._wire.go_on()
+        if ahead_s > 0:
+            self._wire.hold(ahead_s)
 
     def _handle(self, message: ClientMessage) -> None:
         match message:
@@ -310,8 +304,6 @@ class WebSocketLink:
         finally:
             self._read.cancel()
             self._queueing = True
-            if self._going_on is not None:
-                self._going_on.cancel()
 
     async def _write(self) -> str:
         while True:

@@ -30,6 +30,7 @@ class Socket:
     def __init__(self) -> None:
         self.incoming: asyncio.Queue[dict[str, Any]] = asyncio.Queue()
         self.sent: list[dict[str, Any]] = []
+        self.writes = 0
         self.closed: int | None = None
         self.application_state = WebSocketState.CONNECTED
         self.reads = asyncio.Event()
@@ -42,16 +43,18 @@ class Socket:
         self._on_message, self._on_close = on_message, on_close
         self._deliver()
 
-    def hold(self) -> None:
+    def hold(self, for_s: float) -> None:
         self._held = True
+        asyncio.get_running_loop().call_later(for_s, self._go_on)
 
-    def go_on(self) -> None:
+    def _go_on(self) -> None:
         self._held = False
         self._deliver()
 
-    def write(self, payload: str | bytes) -> bool:
+    def write(self, *payloads: str | bytes) -> bool:
         if self.reads.is_set():
-            self.sent.append(json.loads(payload))
+            self.sent += map(json.loads, payloads)
+            self.writes += 1
         return self.reads.is_set()
 
     def _deliver(self) -> None:
@@ -286,9 +289,12 @@ async def test_an_answer_goes_out_in_pieces_each_with_its_mark(
     link: TwilioLink, socket: Socket, bridge: Bridge
 ) -> None:
     async with Served(link, bridge):
+        link.play(3, 0, PCM * 10, sentence_end=False)
+        await settled(socket)
+        socket.sent.clear()
         link.play(3, 200, PCM * 12, sentence_end=True)
         link.event(1, "transcript", {"text": "not for a telephone"})
-        await settled(socket)
+        assert socket.writes == 1, "all at once, and at once"
     assert socket.heard == ["100ms", "0:3:300", "100ms", "0:3:400", "40ms", "0:3:440"]
     sent = b"".join(
         base64.b64decode(message["media"]["payload"]) for message in socket.sent if message["event"] == "media"

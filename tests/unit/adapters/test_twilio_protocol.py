@@ -85,6 +85,7 @@ def test_what_twilio_says(text: str, meant: object) -> None:
         ("[" * 100_000, "bad_json"),
         ("[]", "bad_json"),
         ('{"event":NaN}', "bad_json"),
+        ('{"event":"\\ud800"}', "bad_json"),
         (media(payload="/" * 10), "bad_media"),
         (media(payload="Grüezi"), "bad_media"),
         (media(payload=7), "bad_media"),

@@ -94,4 +94,5 @@ def test_what_is_too_large_is_refused_by_its_header_alone() -> None:
 @pytest.mark.parametrize("size", [0, 125, 126, 65535, 65536])
 def test_our_own_frames(size: int) -> None:
     payload = bytes(size)
-    assert frame_of(BINARY, payload) == Frame(Opcode.BINARY, payload).serialize(mask=False)
+    assert frame_of(payload) == Frame(Opcode.BINARY, payload).serialize(mask=False)
+    assert frame_of(payload.decode()) == Frame(Opcode.TEXT, payload).serialize(mask=False)

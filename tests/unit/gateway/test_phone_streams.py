@@ -63,7 +63,7 @@ async def test_a_stream_signed_with_the_port_it_was_given(gateways: Start) -> No
 
 
 async def test_a_stream_without_a_webhook_is_refused(gateway: Gateway, caplog: pytest.LogCaptureFixture) -> None:
-    for token in ("", "x" * 43, "x" * 1000, "stream-token:x", "\ud800" * 30):
+    for token in ("", "x" * 43, "x" * 1000, "stream-token:x", "\u00e9" * 30):
         async with gateway.stream() as stream:
             await stream.send(start(new_sid(), token))
             assert await closed(stream) == 4401

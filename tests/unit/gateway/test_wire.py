@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 import pytest
@@ -19,6 +19,9 @@ REQUEST = (
     b"GET /ws HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
     b"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: MDEyMzQ1Njc4OWFiY2RlZg==\r\n\r\n"
 )
+
+
+SOON_S, LATER_S = 0.001, 60.0
 
 
 class Transport(asyncio.Transport):
@@ -83,6 +86,11 @@ class Accepted:
     def listen(self) -> None:
         self.wire.listen(self.messages.append, self.closes.append)
 
+    async def until(self, done: Callable[[], bool]) -> None:
+        async with asyncio.timeout(5):
+            while not done():  # noqa: ASYNC110
+                await asyncio.sleep(0.001)
+
     def says(self, *messages: str | bytes) -> None:
         """All in one read."""
         frames = [Frame(Opcode.TEXT, m.encode()) if isinstance(m, str) else Frame(Opcode.BINARY, m) for m in messages]
@@ -123,37 +131,48 @@ async def test_fragments_are_one_message(accepted: Accepted) -> None:
 
 async def test_held_messages_wait_in_order_and_reading_stops(accepted: Accepted) -> None:
     accepted.listen()
-    accepted.wire.hold()
+    accepted.wire.hold(SOON_S)
     accepted.says("one", "two")
     assert accepted.messages == []
     assert not accepted.transport.reading
-    accepted.wire.go_on()
+    await accepted.until(lambda: accepted.transport.reading)
     assert accepted.messages == ["one", "two"]
-    assert accepted.transport.reading
+    accepted.says("three")
+    assert accepted.messages == ["one", "two", "three"]
+
+
+async def test_what_was_not_asked_for_comes_before_what_is_held(accepted: Accepted) -> None:
+    accepted.says("one", "two")
+    accepted.wire.hold(SOON_S)
+    accepted.listen()
+    accepted.says("three")
+    assert accepted.messages == []
+    await accepted.until(lambda: accepted.transport.reading)
+    assert accepted.messages == ["one", "two", "three"]
 
 
 async def test_who_holds_again_gets_no_more(accepted: Accepted) -> None:
     def take(message: str | bytes) -> None:
         accepted.messages.append(message)
-        accepted.wire.hold()
+        accepted.wire.hold(SOON_S if len(accepted.messages) == 1 else LATER_S)
 
     accepted.wire.listen(take, accepted.closes.append)
     accepted.says("one", "two", "three")
     assert accepted.messages == ["one"]
-    accepted.wire.go_on()
+    await accepted.until(lambda: len(accepted.messages) > 1)
     assert accepted.messages == ["one", "two"]
     assert not accepted.transport.reading
 
 
 async def test_the_close_comes_once_and_after_what_waits(accepted: Accepted) -> None:
     accepted.listen()
-    accepted.wire.hold()
+    accepted.wire.hold(SOON_S)
     accepted.says("last words")
     goodbye = Frame(Opcode.CLOSE, Close(CloseCode.NORMAL_CLOSURE, "").serialize())
     accepted.protocol.data_received(goodbye.serialize(mask=True))
-    assert accepted.closes == []
-    accepted.wire.go_on()
     accepted.protocol.connection_lost(None)
+    assert accepted.closes == []
+    await accepted.until(lambda: bool(accepted.closes))
     assert (accepted.messages, accepted.closes) == (["last words"], [1000])
 
 

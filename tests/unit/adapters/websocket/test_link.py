@@ -41,16 +41,17 @@ class Socket:
         self._on_message, self._on_close = on_message, on_close
         self._deliver()
 
-    def hold(self) -> None:
+    def hold(self, for_s: float) -> None:
         self.held = True
+        asyncio.get_running_loop().call_later(for_s, self._go_on)
 
-    def go_on(self) -> None:
+    def _go_on(self) -> None:
         self.held = False
         self._deliver()
 
-    def write(self, payload: str | bytes) -> bool:
+    def write(self, *payloads: str | bytes) -> bool:
         if self.stalled.is_set():
-            self.sent.append(json.loads(payload) if isinstance(payload, str) else payload)
+            self.sent += [json.loads(payload) if isinstance(payload, str) else payload for payload in payloads]
         return self.stalled.is_set()
 
     def _deliver(self) -> None:
