@@ -20,12 +20,9 @@ from workers.relay.answering import Answering
 from workers.relay.floor import Floor
 from workers.relay.responses import OURS, RESPOND_ID, Wish
 from workers.relay.trouble import Kind, Trouble, classify
-from workers.session import CREDIT_MS
 
 KEEP_TEXT_S = 0.3
 """An answer that grows is committed so often."""
-KEEP_BEGINNING_S = 0.1
-"""And so often while the edge takes its audio as it comes: who takes over must know the words of what is there."""
 RETRIES = 2
 """Of an answer that failed for a reason that passes."""
 RETRY_S = 1.0
@@ -172,8 +169,7 @@ class Hearing:
             return
         delta = answering.text(event["item_id"], event["delta"])
         self._floor.session.event("transcript_delta", role="assistant", turn=answering.turn, delta=delta)
-        keep_s = KEEP_BEGINNING_S if answering.received_ms < CREDIT_MS else KEEP_TEXT_S
-        if self._clock() - self._kept_s > keep_s:
+        if self._clock() - self._kept_s > KEEP_TEXT_S:
             self._kept_s = self._clock()
             self._floor.keeper.commit_soon()
 
