@@ -43,12 +43,16 @@ PLAN = ((True, HOUR_S, SUPERVISED), (False, HOUR_S, ALONE), (True, RENEWED_S, RE
 """Whether deaths are announced, how long a session with the model lasts, and what is done then."""
 
 
-async def measure(count: int, only: str, return_ms: float) -> list[Outcome]:
-    """Run what has `only` in its name, `count` faults of each kind."""
+async def measure(count: int, only: Sequence[str], return_ms: float) -> list[Outcome]:
+    """Run what has one of `only` in its name (none: all), `count` faults of each kind."""
     outcomes: list[Outcome] = []
     for supervised, lifetime_s, kinds in PLAN:
         planned = [(kind, where) for kind in kinds for where in (ANSWER, QUESTION)[: 1 + kind.asks]]
-        chosen = [(kind, where) for kind, where in planned if only in f"{kind.name}, {where}"]
+        chosen = [
+            (kind, where)
+            for kind, where in planned
+            if not only or any(part in f"{kind.name}, {where}" for part in only)
+        ]
         if not chosen:
             continue
         async with deployed(supervised=supervised, lifetime_s=lifetime_s, return_ms=return_ms) as deployment:
@@ -73,7 +77,13 @@ def row(outcome: Outcome) -> list[object]:
 def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.phone_faults", description=__doc__)
     parser.add_argument("--kills", type=int, default=20, help="faults of each kind (default: 20)")
-    parser.add_argument("--only", default="", help="what has this in its name: a fault, in mid-answer, in mid-question")
+    parser.add_argument(
+        "--only",
+        action="append",
+        default=[],
+        metavar="PART",
+        help='e.g. "gateway" or "SIGTERM, in mid-answer"; repeatable',
+    )
     parser.add_argument("--return-ms", type=float, default=100.0, help="Twilio's time to come back (default: 100)")
     figures.json_option(parser)
     chosen = parser.parse_args(arguments)
