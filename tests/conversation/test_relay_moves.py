@@ -21,6 +21,7 @@ from tests.conversation.relay_talk import (
 )
 from tests.standins.realtime import Drop, Fail, FailResponse, Incomplete, Reply
 from tests.standins.realtime import Say as Words
+from tests.standins.realtime.faults import SessionFault
 from tests.standins.session import Ask, Dial, Say
 
 STOP = "no stop that"
@@ -161,7 +162,7 @@ def test_a_caller_who_goes_on_meanwhile_is_answered_once() -> None:
 
 
 def test_an_answer_that_keeps_failing_is_said_to_be_lost() -> None:
-    failures = {at_ms: FailResponse("server_error", "no") for at_ms in (500, 501, 502)}
+    failures: dict[float, SessionFault] = {at_ms: FailResponse("server_error", "no") for at_ms in (500, 501, 502)}
     outcome = talk([Say(1000, QUESTION), Say(7000, SECOND)], faults=failures)
     assert outcome.responses == ["failed"] * 3 + ["completed"]
     assert [(told.data["code"], told.data["fatal"]) for told in outcome.events("error")] == [("provider", False)]

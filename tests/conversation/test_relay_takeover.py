@@ -101,7 +101,7 @@ def test_a_death_after_typed_text(kill_ms: int) -> None:
 
 @pytest.mark.parametrize("kill_ms", range(1500, 3400, 130))
 def test_a_commit_outlives_its_worker(kill_ms: int) -> None:
-    script = [Say(1000, QUESTION), Ask(2000, "commit")]
+    script: list[Action] = [Say(1000, QUESTION), Ask(2000, "commit")]
     outcome = talk(script, Cast(tenant(turn_detection=None)), kills_ms=[kill_ms])
     assert_once(outcome.heard, ANSWER, 2)
     assert [text for role, text in outcome.items if role == "user"] == [QUESTION]

@@ -71,6 +71,8 @@ CLIENT_TOOLS = ({"name": "page", "description": "Show a page.", "timeout_s": 2.0
 
 def assert_one_output_a_call(outcome: Outcome) -> None:
     """In each session with the model: an output for every call, once; never a response while one was active."""
+    outputs: list[str] = []
+    calls: list[str] = []
     for session in outcome.model.sessions:
         calls = [item["call_id"] for item in session.items if item["type"] == "function_call"]
         outputs = [item["call_id"] for item in session.items if item["type"] == "function_call_output"]

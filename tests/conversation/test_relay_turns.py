@@ -20,7 +20,7 @@ from tests.conversation.relay_talk import (
 )
 from tests.standins.realtime import FailTranscription
 from tests.standins.realtime import Say as Reply
-from tests.standins.session import Ask, Say, Type
+from tests.standins.session import Action, Ask, Say, Type
 from workers.backend import Item, Snapshot
 
 STOP = "no stop that"
@@ -146,7 +146,7 @@ def test_no_barge_in_while_a_finished_answer_is_played() -> None:
 
 def test_two_answers_are_queued_and_a_cancel_says_how_far_the_first_was() -> None:
     """The edge tells of the last turn that was cleared only."""
-    script = [Say(1000, QUESTION), Say(3000, SECOND), Ask(4900, "cancel")]
+    script: list[Action] = [Say(1000, QUESTION), Say(3000, SECOND), Ask(4900, "cancel")]
     outcome = talk(script, Cast(tenant(turn={"barge_in": False})))
     heard = outcome.heard.split()
     assert 10 < len(heard) < 16
@@ -165,7 +165,7 @@ def test_semantic_vad() -> None:
 
 
 def test_without_turn_detection_the_client_says_when_an_utterance_is_over() -> None:
-    script = [Say(1000, QUESTION), Ask(2000, "commit"), Say(7000, SECOND), Ask(8000, "commit")]
+    script: list[Action] = [Say(1000, QUESTION), Ask(2000, "commit"), Say(7000, SECOND), Ask(8000, "commit")]
     outcome = talk(script, Cast(tenant(turn_detection=None)))
     assert outcome.heard == f"{ANSWER} {SECOND_ANSWER}"
     expected = [("user", QUESTION), ("assistant", ANSWER), ("user", SECOND), ("assistant", SECOND_ANSWER)]
