@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 import pytest
@@ -291,3 +292,22 @@ def _uplink_of(outcome: Outcome) -> list[str]:
 def test_nothing_that_is_known_is_heard_twice_by_a_model() -> None:
     outcome = talk(SCRIPT, faults={7000: Drop()}, end_ms=13_000)
     assert _uplink_of(outcome) == [QUESTION, SECOND]
+
+
+def test_an_uplink_without_a_model_is_bounded_and_what_is_lost_is_said() -> None:
+    """It cannot be reached for longer than is kept: 40 s, of which the oldest go."""
+
+    def prepare(model: Model) -> None:
+        dial = model.dial
+
+        async def slow() -> Any:
+            await asyncio.sleep(40)
+            return await dial()
+
+        model.dial = slow  # type: ignore[method-assign]
+
+    outcome = talk([Say(1000, SECOND), Say(35_000, QUESTION)], Cast(prepare=prepare), end_ms=48_000)
+    assert outcome.heard == ANSWER
+    assert outcome.items == [("user", QUESTION), ("assistant", ANSWER)]
+    [lost] = [record.getMessage() for record in outcome.log if "of the caller's are lost" in record.getMessage()]
+    assert int(lost.split()[2]) == pytest.approx(500, abs=10), "10 s"

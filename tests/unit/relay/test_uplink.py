@@ -167,6 +167,8 @@ class Story(Rig):
 
     def new_session(self) -> None:
         self.rewind()
+        for begin, _ in self.spoken.values():  # is heard again, with what is after it, known or not
+            self.settled_to = min(self.settled_to, begin)
         self.spoken.clear()
 
     def check(self) -> None:
