@@ -112,6 +112,8 @@ class LiveSession:
         self._sent_ms = 0
         self._rest_of_frame = b""
         self._dead_turn = 0
+        self._gone = False
+        """The caller is: `speak` has nobody to speak to."""
 
     # --- what the host does
 
@@ -209,6 +211,9 @@ class LiveSession:
             self._drop_oldest_audio()
         self._inbox.append(message)
         self._wake.set()
+        if isinstance(message, Hangup):  # who waits to speak would wait for ever: nobody hears any more
+            self._gone = True
+            self._credit.set()
 
     def _drop_oldest_audio(self) -> None:
         self.inbox_dropped += 1
@@ -248,7 +253,7 @@ class LiveSession:
         for start in range(0, whole, piece_bytes):
             piece = pcm[start : min(start + piece_bytes, whole)]
             await self._credited(turn)
-            if turn <= self._dead_turn:
+            if turn <= self._dead_turn or self._gone:
                 return
             self._send_audio(turn, piece, sentence_end and start + piece_bytes >= whole)
 
@@ -258,7 +263,7 @@ class LiveSession:
         self._down(message)
 
     async def _credited(self, turn: int) -> None:
-        while turn > self._dead_turn:
+        while turn > self._dead_turn and not self._gone:
             heard_ms = self.playhead.played_ms if self.playhead.turn == turn else 0
             if self._sent_ms - heard_ms < CREDIT_MS:
                 return

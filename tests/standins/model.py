@@ -92,8 +92,9 @@ class Link:
             self.sent.append((round(self._loop.time() * 1000), event))
         self._put(json.dumps(event))
 
-    async def append(self, pcm_base64: str) -> None:
-        self._put(json.dumps({"type": "input_audio_buffer.append", "audio": pcm_base64}))
+    def append(self, pcm_base64: str) -> None:
+        if not self._gone:
+            self._put(json.dumps({"type": "input_audio_buffer.append", "audio": pcm_base64}))
 
     @property
     def _gone(self) -> bool:

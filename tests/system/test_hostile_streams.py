@@ -311,7 +311,6 @@ async def test_audio_without_end_is_read_in_its_time(target: Target) -> None:
     assert target.rss - before < 10 * MB
 
 
-@pytest.mark.xfail(reason="an echo that waits for credit never learns that its caller has gone")
 async def test_a_worker_lets_go_of_a_caller_who_hurried_away(target: Target) -> None:
     form = ringing()
     async with _hurrying(target, form["CallSid"]) as stream:

@@ -63,6 +63,7 @@ class Conversation:
                     for task in (self._call(), self._floor.voice.run(), self._floor.keeper.run())
                 ]
                 beginning.take_up(self._floor)
+                self._session.listen(self._listen)
                 if self._floor.digits:
                     self._digits_alarm.set(DIGITS_S)
                 async for message in self._session.inbox():
@@ -100,9 +101,6 @@ class Conversation:
 
     async def _take(self, message: Inbound) -> None:
         match message:
-            case UplinkAudio():
-                await self._listen(message)
-                return
             case Played():
                 self._floor.answers.played(message)
                 return
@@ -127,9 +125,10 @@ class Conversation:
             case ClientEvent(name="tool_output"):
                 self._floor.tools.answered(message.data["call_id"], message.data["output"])
 
-    async def _listen(self, frame: UplinkAudio) -> None:
+    def _listen(self, frame: UplinkAudio) -> None:
         self._floor.uplink.push(frame)
-        await self._pump()
+        if not self._pumping and not self._floor.uplink.marked:
+            self._pass_on()
         if (spoken := self._floor.answers.spoken) is not None:
             self._floor.interruptions.hear(frame, spoken.turn)
         if frame.media_ms - self._kept_ms >= KEEP_MS and not self._floor.uplink.unsettled:
@@ -137,7 +136,7 @@ class Conversation:
             self._floor.keeper.commit_soon()
 
     async def _pump(self) -> None:
-        """Send the model what it has not heard. One at a time: whoever pumps takes what comes meanwhile."""
+        """Send the model what it has not heard, and tell it where utterances end. One at a time."""
         if self._pumping:
             return
         self._pumping = True
@@ -145,14 +144,23 @@ class Conversation:
             while self._line.up:
                 if self._floor.uplink.take_mark():
                     await self._line.tell(protocol.commit())
-                    continue
-                if (pcm := self._floor.uplink.take()) is None:
+                elif not self._pass_one_on():
                     return
-                if self._to_model is not None:
-                    pcm = self._to_model.push(pcm)
-                await self._line.hear(self._floor.format.encode(pcm))
         finally:
             self._pumping = False
+
+    def _pass_on(self) -> None:
+        while self._line.up and self._pass_one_on():
+            """Usually one frame."""
+
+    def _pass_one_on(self) -> bool:
+        pcm = self._floor.uplink.take()
+        if pcm is None:
+            return False
+        if self._to_model is not None:
+            pcm = self._to_model.push(pcm)
+        self._line.hear(self._floor.format.encode(pcm))
+        return True
 
     async def _typed(self, text: str) -> None:
         turn = context.new_turn(self._session.snapshot)

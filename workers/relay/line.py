@@ -79,16 +79,10 @@ class Line:
             return False
         return True
 
-    async def hear(self, audio: str) -> bool:
+    def hear(self, audio: str) -> None:
         """Send the caller's audio (base64)."""
-        if self._link is None:
-            return False
-        try:
-            await self._link.append(audio)
-        except ModelLost as lost:
-            log.debug("session %s: not heard: %s", self._name, lost)
-            return False
-        return True
+        if self._link is not None:
+            self._link.append(audio)
 
     # --- keeping it up
 

@@ -41,8 +41,9 @@ class ModelLink(Protocol):
     async def send(self, event: dict[str, Any]) -> None:
         """Send a client event. Raises ModelLost, also when the model takes nothing for too long."""
 
-    async def append(self, pcm_base64: str) -> None:
-        """Send the next of the caller's audio, base64 in the session's format: `send`, at a fraction of its cost."""
+    def append(self, pcm_base64: str) -> None:
+        """Send the next of the caller's audio, base64 in the session's format. Neither waits nor fails: a link that is
+        lost says so by `events`."""
 
     def events(self) -> AsyncIterator[dict[str, Any]]:
         """The model's events, after `session.created`. Raises ModelLost when the wire ends, for whatever reason, and

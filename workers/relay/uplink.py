@@ -94,9 +94,17 @@ class Uplink:
     def mark(self, seq: int) -> None:
         """The client says, by the uplink message `seq`, that the utterance is over here."""
         self._seq = max(self._seq, seq + 1)
-        self._marks.append(self._first + len(self._kept))
+        at = len(self._kept)
+        while at and self._kept[at - 1].seq > seq:  # audio comes by another way, and may be ahead
+            at -= 1
+        self._marks.append(self._first + at)
 
     # --- to the model
+
+    @property
+    def marked(self) -> bool:
+        """Whether the model is to be told of a mark."""
+        return bool(self._marks)
 
     def take_mark(self) -> bool:
         """Whether the model is to be told now, before the next frame, that the utterance is over."""

@@ -45,7 +45,7 @@ async def test_a_session_with_text_and_audio_both_ways() -> None:
         assert response.wire()["status"] == "completed"
         frame = audio.encode(bytes(320))
         for _ in range(50):
-            await link.append(frame)
+            link.append(frame)
         await standin.wait_for(lambda it: it.session.appends == 50)
         assert standin.session.appended_ms == 1000
 
