@@ -13,7 +13,7 @@ from collections.abc import Callable
 from typing import Any, Protocol
 
 from adapters.link import Link
-from adapters.playout import Chunk, Heard, Playout
+from adapters.playout import KEEP_MS, Chunk, Heard, Playout
 from trunkline.audio.frame import FRAME_MS, Framer, bytes_in
 from trunkline.bus.messages import (
     Attached,
@@ -63,8 +63,15 @@ class Bridge:
     """One session at the edge. Its link may go and come back; its worker may change."""
 
     def __init__(
-        self, session: str, rate_hz: int, lanes: Lanes, clock_ms: Callable[[], float], whole_sentences: bool
+        self,
+        session: str,
+        rate_hz: int,
+        lanes: Lanes,
+        clock_ms: Callable[[], float],
+        whole_sentences: bool,
+        keep_ms: int = KEEP_MS,
     ) -> None:
+        """`whole_sentences` and `keep_ms` are those of its `Playout`."""
         self.session = session
         self.rate_hz = rate_hz
         self.link: Link | None = None
@@ -84,7 +91,7 @@ class Bridge:
         self._next_seq = 0
         self._media_ms = 0
         self._received: Sequence | None = Sequence()
-        self._playout = Playout(rate_hz, whole_sentences=whole_sentences)
+        self._playout = Playout(rate_hz, whole_sentences=whole_sentences, keep_ms=keep_ms)
         self._acked: Heard | None = None
         self._acked_at_ms = 0.0
         self._paused = False

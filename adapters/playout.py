@@ -17,7 +17,7 @@ LEAD_MS = 400
 CUT_MS = 100
 """A piece too long for the lead is cut to a multiple of this, to keep what goes out from becoming crumbs."""
 KEEP_MS = 10_000
-"""Audio is kept this long after it was heard: so long may a dead wire go unnoticed."""
+"""Audio is kept this long after it was heard: so long may a dead wire go unnoticed. (160 KB at 8 kHz.)"""
 ACK_AGE_MS = 250
 """A client is taken to have played on for this long after its last word: that came late, and the next is on its way."""
 ACK_PATIENCE_MS = 2000
@@ -58,11 +58,16 @@ class _Turn:
 class Playout:
     """The answers of one session on their way to one wire."""
 
-    def __init__(self, rate_hz: int, lead_ms: int = LEAD_MS, whole_sentences: bool = False) -> None:
-        """`whole_sentences` feeds a sentence at once when its start is due: for clients that take files."""
+    def __init__(
+        self, rate_hz: int, lead_ms: int = LEAD_MS, whole_sentences: bool = False, keep_ms: int = KEEP_MS
+    ) -> None:
+        """`whole_sentences` feeds a sentence at once when its start is due: for clients that take files. `keep_ms` of
+        what the clock or the client says was heard can be fed again: 0 for clients that do not say what they received.
+        """
         self._bytes_per_ms = rate_hz * 2 // 1000
         self._lead_ms = lead_ms
         self._whole_sentences = whole_sentences
+        self._keep_ms = keep_ms
         self._waiting: deque[Chunk] = deque()
         self._fed: deque[Chunk] = deque()
         self._turns: deque[_Turn] = deque()
@@ -219,7 +224,7 @@ class Playout:
             if chunk.turn > self._over:
                 head = self._turns[0]
                 end_ms = chunk.offset_ms + len(chunk.pcm) // self._bytes_per_ms
-                if head.number != chunk.turn or end_ms > head.played_ms - KEEP_MS:
+                if head.number != chunk.turn or end_ms > head.played_ms - self._keep_ms:
                     return
             self._fed.popleft()
 

@@ -178,9 +178,21 @@ def parse(text: str, source: str) -> Tenant:
     try:
         return Tenant.model_validate(data)
     except ValidationError as error:
-        wrong = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors())
-        known = ", ".join(Tenant.model_fields)
-        raise SettingsError(f"{source}: {wrong} (a tenant has: {known})") from error
+        raise _refusal(error, source) from error
+
+
+def _from_json(raw: bytes, source: str) -> Tenant:
+    """As `parse`, of what `Directory.put` wrote. Every call asks: this takes 0.01 ms, YAML takes 2."""
+    try:
+        return Tenant.model_validate_json(raw)
+    except ValidationError as error:
+        raise _refusal(error, source) from error
+
+
+def _refusal(error: ValidationError, source: str) -> SettingsError:
+    wrong = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors())
+    known = ", ".join(Tenant.model_fields)
+    return SettingsError(f"{source}: {wrong} (a tenant has: {known})")
 
 
 def read_directory(directory: Path) -> list[Tenant]:
@@ -228,7 +240,7 @@ class Directory:
         raw = await self._redis.ask("HGET", keys.TENANTS, tenant_id)
         if raw is None:
             return None
-        tenant = parse(raw.decode(), f"tenant {tenant_id} in Redis")
+        tenant = _from_json(raw, f"tenant {tenant_id} in Redis")
         self._known[tenant_id] = tenant
         return tenant
 
@@ -238,7 +250,7 @@ class Directory:
         tenants = []
         for value in raw:
             try:
-                tenants.append(parse(value.decode(), "a tenant in Redis"))
+                tenants.append(_from_json(value, "a tenant in Redis"))
             except SettingsError as error:
                 log.error("%s", error)
         self._known |= {tenant.id: tenant for tenant in tenants}

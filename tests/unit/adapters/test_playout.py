@@ -336,6 +336,21 @@ def test_an_unfinished_sentence_ends_with_its_turn() -> None:
     assert heard_as(playout.due(0)[0]) == audio(2, 0, 100)
 
 
+def test_of_a_client_that_does_not_say_what_it_received_only_the_unheard_is_kept() -> None:
+    playout = Playout(RATE_HZ, keep_ms=0)
+    for start in range(0, 2000, 200):
+        playout.receive(chunk(1, start, 200), 0)
+    run(playout, 0, 1000)
+    heard_ms = playout.heard.played_ms
+    playout.rewind(1, heard_ms)
+    again = heard_as(playout.due(1000)[0])
+    assert len(again) > 200 * BYTES_PER_MS
+    assert again == audio(1, heard_ms, len(again) // BYTES_PER_MS)
+    playout.rewind(1, 0)
+    (first, *_), _ = playout.due(1000)
+    assert heard_ms - first.offset_ms <= 200, "all but the piece that is being heard is forgotten"
+
+
 class Conversation(RuleBasedStateMachine):
     """Anything may happen in any order: what comes out is what went in, in order, at most the lead ahead."""
 
