@@ -366,6 +366,8 @@ class LiveSession:
         if message.turn < 0:
             message = replace(message, turn=self.playhead.turn, received_ms=self.playhead.played_ms)
         self._keep_unreceived(message)
+        if self.unjoined.is_set():
+            self.attach()  # somebody waits for the old gateway's answer, and would ask this one a retry later
         self.unjoin()
 
     def _keep_unreceived(self, message: LinkResumed) -> None:

@@ -294,6 +294,12 @@ async def test_an_old_gateway_cannot_take_the_caller_back(live: LiveSession) -> 
     assert (live.record.gateway, live.record.link) == ("lane:g3", 5)
 
 
+async def test_who_takes_a_dead_gateways_caller_is_told_at_once(live: LiveSession, bus: Bus) -> None:
+    live.unjoin()  # its lane is gone; the host asks it every 0.25 s
+    live.receive(LinkResumed("s", "lane:g2", 2, 0, 0))
+    assert [lane for lane, message in bus.sent if isinstance(message, Attached)] == ["lane:g2"]
+
+
 async def test_the_gateway_that_lost_the_caller_is_told_that_it_moved(live: LiveSession, bus: Bus) -> None:
     live.receive(LinkResumed("s", "lane:g2", 2, 0, 0))
     live.receive(LinkResumed("s", "lane:g2", 2, 0, 0))
