@@ -6,6 +6,7 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable
 
 import pytest
@@ -34,8 +35,9 @@ tools:
 """
 STORY = "once upon a time there was a king who had three ships and then the sea the sun the star"
 PATIENCE_S = 20.0
-REPEATED_WORDS = 3
-"""At the seam of a takeover: where a word ends inside an answer is known to about a word."""
+REPEATED_WORDS = 2
+"""At the seam: the word that was cut is said again, and one whose text another worker did not know yet. A loaded
+machine adds silence there, and no words."""
 
 
 def model(prompt: Prompt) -> Reply:
@@ -130,7 +132,9 @@ async def test_a_call_from_its_first_ring_to_its_end(stack: Stack, realtime: Rea
     assert call.documents[-1].count("<Hangup") == 1
     heard_ms = (len(story) + 2) * tones.WORD_MS
     cuts_ms = [truncated["audio_end_ms"] for truncated in realtime.session.truncations]
-    assert any(abs(cut_ms - heard_ms) <= 2 * tones.WORD_MS for cut_ms in cuts_ms), (heard_ms, cuts_ms, call.late_s)
+    # To a word at both ends, and to what this process was late: Twilio's clock then stood still while ours ran.
+    tolerance_ms = 2 * tones.WORD_MS + call.late_s * 1000
+    assert any(abs(cut_ms - heard_ms) <= tolerance_ms for cut_ms in cuts_ms), (heard_ms, cuts_ms, call.late_s)
     log = stack.log_text()
     for told in (
         call.sid,
@@ -148,7 +152,8 @@ async def test_a_caller_who_hangs_up(stack: Stack, realtime: Realtime) -> None:
         session = realtime.session
         await call.hang_up()
     await realtime.wait_for(lambda _: session.closed is not None)
-    assert [request.status for request in call.requests if request.kind == "status"] == [204] or call.errors == []
+    assert [request.status for request in call.requests if request.kind == "call-status"] == [204]
+    assert call.errors == []
 
 
 async def test_a_caller_who_is_put_through(stack: Stack) -> None:
@@ -196,7 +201,7 @@ async def test_a_call_goes_on(stack: Stack, realtime: Realtime, fault: Fault) ->
         await until_heard(call, "the star")
         story = heard(call).split("once upon")[1].split()
         expected = STORY.split()[2:]
-        assert_told(story, expected)
+        assert_told(story, expected, cut_words=int(fault in (kill_gateway, drop_stream)))
         say(call, "what is the time")
         await until_heard(call, "you said what is the time")
         assert not call.ended
@@ -206,8 +211,10 @@ async def test_a_call_goes_on(stack: Stack, realtime: Realtime, fault: Fault) ->
     assert call.errors == (["31903: the gateway's connection broke"] if fault is kill_gateway else [])
 
 
-def assert_told(story: list[str], expected: list[str]) -> None:
-    """Every word in order; at one seam a few may come twice, and a word cut in two may be none."""
-    missing = [word for word in expected if word not in story]
-    assert len(missing) <= 1, (missing, story)
-    assert len(story) <= len(expected) + REPEATED_WORDS, story
+def assert_told(story: list[str], expected: list[str], cut_words: int) -> None:
+    """Every word in order; a word that was cut may come twice, or, where the line itself was cut, in two halves."""
+    missing = Counter(expected) - Counter(story)
+    again = Counter(story) - Counter(expected)
+    assert missing.total() <= cut_words, (missing, story)
+    assert again.total() <= REPEATED_WORDS, (again, story)
+    assert list(dict.fromkeys(story)) == [word for word in dict.fromkeys(expected) if word in story]
