@@ -56,7 +56,7 @@ NOBODYS_EPOCH = 1 << 20
 class Lanes(Protocol):
     """The bus, as far as a bridge needs it."""
 
-    def send(self, lane: str, message: Message) -> None: ...
+    def send(self, lane: str, message: Message, *, patient: bool = False) -> None: ...
 
 
 class Bridge:
@@ -325,7 +325,8 @@ class Bridge:
     def _report(self, heard: Heard) -> None:
         self._acked, self._acked_at_ms = heard, self._clock_ms()
         if self.worker:
-            self._lanes.send(self.worker, Played(self.session, self.epoch, heard.turn, heard.played_ms, heard.done))
+            played = Played(self.session, self.epoch, heard.turn, heard.played_ms, heard.done)
+            self._lanes.send(self.worker, played, patient=not heard.done)
 
     def say(self, pcm: bytes, then_close: str) -> None:
         """Say something of our own (s16le mono at the session's rate), and end the session after it."""

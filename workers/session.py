@@ -55,6 +55,8 @@ transcripts = logging.getLogger("transcripts")
 
 CREDIT_MS = 2000
 """How much the edge may hold unheard: it hides a takeover from the caller, and bounds the edge's memory."""
+EDGE_HAS_MS = 400
+"""Audio may take its time when the edge has so much that is not heard yet."""
 PIECE_MS = 200
 """Audio crosses the bus in pieces of at most this."""
 INBOX_LIMIT = 2000
@@ -68,7 +70,7 @@ _SNAPSHOT = TypeAdapter(Snapshot)
 class Lanes(Protocol):
     """The bus, as far as a session needs it."""
 
-    def send(self, lane: str, message: Message) -> None: ...
+    def send(self, lane: str, message: Message, *, patient: bool = False) -> None: ...
 
 
 class LiveSession:
@@ -304,8 +306,14 @@ class LiveSession:
         self._seq += 1
         self._kept.append((message, time.monotonic()))
         if self.joined.is_set():
-            self._lanes.send(self.record.gateway, message)
+            self._lanes.send(self.record.gateway, message, patient=self._may_wait(message))
             self._forget_heard()
+
+    def _may_wait(self, message: Downlink) -> bool:
+        if isinstance(message, DownlinkAudio):
+            heard_ms = self.playhead.played_ms if self.playhead.turn == message.turn else 0
+            return message.offset_ms - heard_ms >= EDGE_HAS_MS
+        return isinstance(message, Event)
 
     # --- what the gateway says
 
@@ -395,7 +403,8 @@ class LiveSession:
         except BusError as error:
             log.warning("session %s: not committed, will be with the next: %s", self.id, error)
             return
-        self._lanes.send(self.record.gateway, Committed(self.id, self.record.epoch, self.snapshot.uplink_seq))
+        committed = Committed(self.id, self.record.epoch, self.snapshot.uplink_seq)
+        self._lanes.send(self.record.gateway, committed, patient=True)
 
     def rest(self, at_rest: bool) -> None:
         self.at_rest = at_rest

@@ -74,7 +74,7 @@ class DirectLanes:
         self.bridge: Bridge | None = None
         self.sessions: dict[str, LiveSession] = {}
 
-    def send(self, lane: str, message: Message) -> None:
+    def send(self, lane: str, message: Message, *, patient: bool = False) -> None:
         loop = asyncio.get_running_loop()
         if lane == "gateway":
             assert self.bridge is not None

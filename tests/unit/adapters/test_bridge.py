@@ -75,7 +75,7 @@ class Edge:
         self.bridge = Bridge("s", RATE_HZ, self, lambda: self.now_ms, whole_sentences=False)
         self.bridge.connect(self.wire)
 
-    def send(self, lane: str, message: Message) -> None:
+    def send(self, lane: str, message: Message, *, patient: bool = False) -> None:
         self.sent.append((lane, message))
 
     def take(self, *kinds: type[Any]) -> list[Message]:

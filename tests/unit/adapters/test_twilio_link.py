@@ -126,7 +126,7 @@ class Bus:
     def __init__(self) -> None:
         self.sent: list[Message] = []
 
-    def send(self, lane: str, message: Message) -> None:
+    def send(self, lane: str, message: Message, *, patient: bool = False) -> None:
         self.sent.append(message)
 
     def pcm(self) -> bytes:

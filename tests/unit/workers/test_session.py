@@ -44,7 +44,7 @@ class Bus:
         self.committed: list[Record] = []
         self.refusal: Exception | None = None
 
-    def send(self, lane: str, message: Message) -> None:
+    def send(self, lane: str, message: Message, *, patient: bool = False) -> None:
         self.sent.append((lane, message))
 
     async def commit(self, record: Record) -> None:
