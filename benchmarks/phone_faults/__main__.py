@@ -35,7 +35,7 @@ SUPERVISED = (
     Kind("stream dropped", faults.drop_stream, goal_ms=300, leaves=True),
     Kind("model's socket dropped", faults.drop_model, goal_ms=800),
     Kind("model's session ends unannounced", faults.expire_model, goal_ms=800),
-    Kind("model mute", faults.mute_model, in_call=2),
+    Kind("model mute", faults.mute_model, in_call=1),
 )
 ALONE = (Kind("worker kill -9, by lease", faults.kill_unwatched_worker),)
 RENEWED = (Kind("model's session renewed", faults.nothing, goal_ms=0, in_call=1, asks=False),)
