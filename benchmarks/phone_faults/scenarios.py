@@ -23,6 +23,8 @@ QUIET_S = 0.5
 """So long after the last sound an answer is over; longer than any silence we want to measure would be too long."""
 BETWEEN_S = 3.0
 """From one fault in a story to the next."""
+LAST_WORDS = 10
+"""2 s: in these there is no fault any more."""
 
 
 @dataclass(frozen=True)
@@ -55,11 +57,17 @@ class Line:
     async def until_heard(self, words: str, since_s: float, within_s: float = PATIENCE_S) -> None:
         """Wait for words that were not there before. Raises TimeoutError."""
         async with asyncio.timeout(within_s):
-            while True:
-                recent = tones.hear(self.call.heard_pcm(max(since_s, self.call.heard.ended_s - RECENT_S)), RATE_HZ)
-                if words in recent:
-                    return
+            from_s = since_s
+            while words not in tones.hear(self.call.heard_pcm(from_s), RATE_HZ):
                 await self._pass(0.1)
+                from_s = max(since_s, self.call.heard.ended_s - RECENT_S)
+
+    async def until_answered(self, spoken: Spoken) -> float:
+        """Wait for any sound after what was spoken. Returns how long after its end that came, in ms."""
+        async with asyncio.timeout(PATIENCE_S):
+            while (began_ms := hearing.begins_ms(self.call.heard_pcm(spoken.ended_s))) is None:
+                await self._pass(0.1)
+            return began_ms
 
     async def until_quiet(self) -> None:
         """Wait for an answer to be over."""
@@ -124,6 +132,8 @@ async def _story(line: Line, kind: Kind, outcome: Outcome, faults: int, dice: ra
         if number:
             await asyncio.sleep(BETWEEN_S - 1.0)
             await line.deployment.whole()
+            if story[-LAST_WORDS] in line.words(asked.ended_s):
+                break  # what was broken took long to be whole again
         await asyncio.sleep(dice.uniform(0.1, 1.0))
         struck_s.append(line.call.heard.ended_s)
         await kind.fault(line.deployment, line.call)
@@ -167,13 +177,11 @@ async def _question(line: Line, kind: Kind, outcome: Outcome, dice: random.Rando
     await asyncio.sleep(dice.uniform(0.1, last_s))
     striking = asyncio.create_task(kind.fault(line.deployment, line.call))
     try:
-        await line.until_heard(model.QUESTION.split()[-1], spoken.ended_s)
+        began_ms = await line.until_answered(spoken)
         await line.until_quiet()
     finally:
         await striking
     pcm = line.call.heard_pcm(spoken.ended_s)
-    began_ms = hearing.begins_ms(pcm)
-    assert began_ms is not None  # words of it were heard
     outcome.times_ms.append(began_ms)
     heard = tones.hear(pcm, RATE_HZ).split()
     lost = line.unheard(spoken, model.QUESTION)
