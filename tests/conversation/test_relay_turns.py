@@ -20,6 +20,7 @@ from tests.conversation.relay_talk import (
 )
 from tests.standins.realtime import FailTranscription
 from tests.standins.realtime import Say as Reply
+from tests.standins.realtime.listening import Listening
 from tests.standins.session import Action, Ask, Say, Type
 from workers.backend import Item, Snapshot
 
@@ -266,6 +267,13 @@ def test_a_transcript_that_fails_costs_only_itself() -> None:
     assert outcome.heard == f"{ANSWER} {SECOND_ANSWER}"
     assert outcome.items == [("assistant", ANSWER), ("user", SECOND), ("assistant", SECOND_ANSWER)]
     assert outcome.last.rests[-1] is True
+
+
+def test_a_transcript_that_never_comes_does_not_keep_the_session_from_rest(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Listening, "_transcribe", lambda *_: None)
+    outcome = talk([Say(1000, QUESTION)], end_ms=40_000)
+    assert outcome.heard == ANSWER
+    assert outcome.last.rests == [True, False, True]
 
 
 def test_without_transcription_the_model_s_words_are_kept() -> None:

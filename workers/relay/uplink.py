@@ -89,6 +89,7 @@ class Uplink:
         if len(self._kept) > MOST_KEPT_MS // FRAME_MS:
             self._drop_one()
             self.dropped += 1
+            self._give_up_on_dropped()
         self._trim()
 
     def mark(self, seq: int) -> None:
@@ -181,6 +182,13 @@ class Uplink:
             self._drop_one()
         while len(self._told_marks) > self._unanswered and self._told_marks[0] <= self._first:
             self._told_marks.popleft()
+
+    def _give_up_on_dropped(self) -> None:
+        """An utterance of which nothing is left cannot be heard again. Should the model never write it down, the
+        session would otherwise never be at rest any more, and keep and replay all that was said after it."""
+        gone = [name for name, of in self._utterances.items() if of.end is not None and of.end <= self._first]
+        for item_id in gone:
+            del self._utterances[item_id]
 
     def _drop_one(self) -> None:
         self._kept.popleft()

@@ -92,6 +92,25 @@ def test_the_bound() -> None:
     assert rig.rewind() == list(range(70, MOST_FRAMES + 70))
 
 
+def test_an_utterance_that_is_never_written_down_is_given_up_when_nothing_is_left_of_it() -> None:
+    rig = Rig()
+    rig.push(200)
+    rig.pump()
+    rig.uplink.speech_started("a", rig.ms(100))
+    rig.uplink.speech_stopped("a", rig.ms(150))
+    rig.uplink.committed("a")
+    rig.push(MOST_FRAMES - 100)
+    rig.pump()
+    assert rig.uplink.unsettled
+    assert rig.uplink.needed_seq == 100
+    rig.push(100)
+    rig.pump()
+    rig.uplink.alive()
+    rig.push()
+    assert not rig.uplink.unsettled
+    assert rig.uplink.needed_seq == rig.pushed - 1 - SILENCE_KEPT_MS // FRAME_MS, "and what came after it is free"
+
+
 def test_a_mark_is_told_again_until_its_utterance_is_known() -> None:
     rig = Rig()
     rig.uplink.model_hears_edges = False
@@ -135,12 +154,18 @@ class Story(Rig):
 
     def silence_and_speech(self) -> None:
         self.push(37)
+        self._give_up_on_dropped()
 
     def long_speech(self) -> None:
         self.push(700)
+        self._give_up_on_dropped()
 
     def sent(self) -> None:
-        self.pump()
+        unheard_from = self.heard[-1] + 1 if self.heard else 0
+        if self.uplink.needed_seq > unheard_from:  # gone unheard: that takes a time without a line
+            self.new_session()
+        else:
+            self.pump()
 
     def alive(self) -> None:
         self.uplink.alive()
@@ -170,6 +195,12 @@ class Story(Rig):
         for begin, _ in self.spoken.values():  # is heard again, with what is after it, known or not
             self.settled_to = min(self.settled_to, begin)
         self.spoken.clear()
+
+    def _give_up_on_dropped(self) -> None:
+        for item, (_, end) in list(self.spoken.items()):
+            if end is not None and end <= self.pushed - MOST_FRAMES:
+                self.settled_to = max(self.settled_to, end)
+                del self.spoken[item]
 
     def check(self) -> None:
         oldest_kept = self.uplink.needed_seq
