@@ -87,10 +87,12 @@ WRONG: dict[str, tuple[str | bytes, str]] = {
     "no JSON": ("hello", "not JSON"),
     "nothing": ("", "not JSON"),
     "half of it": ('{"event":"media"', "not JSON"),
-    "deep JSON": (DEEP, "JSON nested too deeply"),
-    "deep JSON in a message": (f'{{"event":"media","media":{DEEP}', "JSON nested too deeply"),
+    "deep JSON": (DEEP, "not JSON"),
+    "deep JSON in a message": (f'{{"event":"media","media":{DEEP}', "not JSON"),
     "NaN": ('{"event":"media","streamSid":"MZ0a","media":NaN}', "not JSON"),
     "a number of 100,000 digits": ('{"event":' + "9" * 100_000 + "}", "not JSON"),
+    "half a surrogate pair": ('{"event":"\\ud800"}', "not JSON"),
+    "a mark of half a surrogate pair": (message("mark", {"name": "\ud800"}), "not JSON"),
     "an array": ("[1]", "JSON, but a list"),
     "binary": (FRAME, "a binary frame"),
     "binary JSON": (media().encode(), "a binary frame"),
@@ -145,7 +147,6 @@ STRANGE = [
     '{"event":null}',
     '{"event":{"event":"media"}}',
     "{}",
-    '{"event":"\\ud800"}',
     media(track="outbound"),
     media(track=5),
     media(b""),
@@ -153,7 +154,6 @@ STRANGE = [
     message("mark", {"name": "0:1:20"}),
     message("mark", {"name": "0:999999999999999:999999999999999"}),
     message("mark", {"name": "somebody's"}),
-    message("mark", {"name": "\ud800"}),
     message("mark", {"name": "1:1:1"}),
     *(message("dtmf", {"track": "inbound_track", "digit": digit}) for digit in "0123456789*#ABCD"),
 ]
@@ -166,7 +166,7 @@ async def test_what_is_strange_but_not_wrong_is_ignored(target: Target) -> None:
         await stream.send(media(FRAME * 3, chunk="3", timestamp="0"))
         await echoed(stream)
         await over(stream)
-    await target.logged("event 'weather' is not for us", "0 wrong messages, 35 not for us")
+    await target.logged("event 'weather' is not for us", "0 wrong messages, 30 not for us")
 
 
 JUMPS = [0, 20, 3 * 3_600_000, 3 * 3_600_000 + 20, 40, 60, 999_999_999_999_999, 0, 86_400_000, 80, 100]
