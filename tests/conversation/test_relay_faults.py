@@ -22,6 +22,9 @@ from tests.standins.model import Model
 from tests.standins.realtime import Close, Drop, Expire, Garbage, Mute, Refuse, Stall
 from tests.standins.realtime import Say as Words
 from tests.standins.session import Action, Ask, Say, Type
+from workers.relay.link import ModelLost
+from workers.relay.runner import DIAL_S
+from workers.relay.trouble import Kind
 
 CONVERSATION = [("user", QUESTION), ("assistant", ANSWER), ("user", SECOND), ("assistant", SECOND_ANSWER)]
 SCRIPT: list[Action] = [Say(1000, QUESTION), Say(8000, SECOND)]
@@ -208,6 +211,15 @@ def test_a_key_that_is_refused_is_given_up_at_once(status: int) -> None:
     assert [(told.data["code"], told.data["fatal"]) for told in outcome.events("error")] == [("provider", True)]
 
 
+def test_settings_that_are_refused_are_an_apology_and_not_another_assistant() -> None:
+    outcome = talk([Say(1000, QUESTION)], Cast(tenant(GREETING, voice="nobody")))
+    assert outcome.last.gave_up == "provider"
+    assert outcome.heard == ""
+    assert outcome.told("error", "fatal") == [True]
+    assert len(outcome.model.sessions) == 1, "to call again would not help"
+    assert outcome.warned("it does not take its settings: invalid_value")
+
+
 def test_a_model_that_comes_in_the_end() -> None:
     outcome = talk([Say(1000, QUESTION), Say(11_000, SECOND)], refusing(*[Refuse(503)] * 5), end_ms=15_000)
     assert outcome.heard == f"{ANSWER} {SECOND_ANSWER}"
@@ -220,6 +232,19 @@ def test_a_model_that_never_comes_is_given_up_after_five_seconds() -> None:
     [told] = outcome.events("error")
     assert 4500 <= told.at_ms <= 5500
     assert outcome.last.gave_up == "provider"
+
+
+def test_a_model_that_answers_no_call_is_given_up_after_eight_seconds(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def dial(_: Model) -> None:
+        await asyncio.sleep(DIAL_S)
+        raise ModelLost(f"no session within {DIAL_S:g} s", Kind.UNAVAILABLE)
+
+    monkeypatch.setattr(Model, "dial", dial)
+    outcome = talk([Say(1000, QUESTION)])
+    [told] = outcome.events("error")
+    assert 8000 <= told.at_ms <= 8500
+    assert outcome.last.gave_up == "provider"
+    assert [record.levelname for record in outcome.log].count("ERROR") == 1
 
 
 def test_a_model_that_does_not_come_back_is_given_up() -> None:

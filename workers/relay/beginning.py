@@ -75,8 +75,9 @@ def _go_on(floor: Floor) -> None:
 
 async def begin(floor: Floor, link: ModelLink) -> None:
     """A new session with the model: bring it to where the conversation is, and use it."""
-    log.info("session %s: model session %s, the %d.", floor.session.id, link.session_id, floor.line.generation)
-    await link.send(protocol.session_update(floor.tenant, floor.format, floor.tools.definitions()))
+    log.info("session %s: model session %s (%d)", floor.session.id, link.session_id, floor.line.generation)
+    settings = protocol.session_update(floor.tenant, floor.format, floor.tools.definitions())
+    await link.send({**settings, "event_id": protocol.SETTINGS_ID})
     lost = floor.forget_model()
     broken_off = floor.answers.going_on
     rest = broken_off.take_back() if broken_off is not None else ""

@@ -85,7 +85,7 @@ class Conversation:
             await self._line.run()
         except* ModelLost as group:
             lost = _first(group)
-            log.error("session %s: nobody can answer: %s", self._session.id, lost)
+            log.error("session %s: the model cannot be reached: %s", self._session.id, lost)
             hint = "call again later; the operator finds the reason in the log"
             self._session.event("error", code="provider", message="the model cannot be reached", hint=hint, fatal=True)
             self._session.give_up("provider")

@@ -234,9 +234,14 @@ class Hearing:
 
     async def _error(self, event: Event) -> None:
         floor, trouble = self._floor, classify(event["error"])
-        ours = event["error"].get("event_id") == RESPOND_ID
+        about = event["error"].get("event_id")
+        ours = about == RESPOND_ID
         log.log(_LEVELS.get(trouble.kind, logging.WARNING), "session %s: %s", floor.session.id, trouble.text)
         match trouble.kind:
+            case kind if (
+                about == protocol.SETTINGS_ID
+            ):  # it would answer as whoever it is by default, in another format
+                floor.line.drop(f"it does not take its settings: {trouble.text}", kind)
             case Kind.BUSY:
                 floor.responses.refused(ours=ours, busy=True)
             case Kind.NOTHING_HEARD:

@@ -12,6 +12,8 @@ from workers.relay.trouble import Kind
 
 WAITS_S = (0.0, 0.1, 0.3, 0.7, 1.4, 2.0)
 """Before each attempt to reach the model; after the last, the caller is told that nobody can answer."""
+OPEN_S = 8.0
+"""A caller hears nothing meanwhile: after this no further attempt is made, if each takes long."""
 LONGEST_WAIT_S = 5.0
 """However long the model asks us to wait."""
 STEADY_S = 10.0
@@ -51,6 +53,8 @@ class Line:
         self._open_links: set[ModelLink] = set()
         """All that were dialled and not hung up; `run` leaves none."""
         self._dropped = asyncio.Event()
+        self._why = ModelLost("it was silent", Kind.UNAVAILABLE)
+        """Of the last drop."""
         self._failures = 0
         self._group = asyncio.TaskGroup()
         self._clock = asyncio.get_running_loop().time
@@ -86,9 +90,9 @@ class Line:
 
     # --- keeping it up
 
-    def drop(self, reason: str) -> None:
-        """This link is of no use: call again."""
-        log.warning("session %s: the line to the model is dropped: %s", self._name, reason)
+    def drop(self, reason: str, kind: Kind = Kind.UNAVAILABLE) -> None:
+        """This link is of no use: call again, unless its `kind` says that this is of no use either."""
+        self._why = ModelLost(reason, kind)
         self._dropped.set()
 
     def paused(self) -> None:
@@ -112,12 +116,14 @@ class Line:
         if self._spare is not None:
             link, self._spare = self._spare, None
             return link
+        until_s = self._clock() + OPEN_S
         while True:
-            wait_s = WAITS_S[self._failures]
-            await asyncio.sleep(wait_s)
+            await asyncio.sleep(WAITS_S[self._failures])
             try:
                 return await self._dialled()
             except ModelLost as lost:
+                if self._clock() >= until_s:
+                    raise
                 await self._bear(lost)
 
     async def _dialled(self) -> ModelLink:
@@ -133,7 +139,6 @@ class Line:
         """Raises `lost` when calling again would not help."""
         self._failures += 1
         if not lost.retryable or self._failures >= len(WAITS_S):
-            log.error("session %s: the model cannot be reached: %s", self._name, lost)
             raise lost
         log.warning("session %s: lost the model (%d): %s", self._name, self._failures, lost)
         if lost.retry_after_s:
@@ -157,7 +162,7 @@ class Line:
             self._failures = 0
         if self._spare is None:
             lost = listening.result() if listening.done() and not listening.cancelled() else None
-            await self._bear(lost or ModelLost("it was silent", Kind.UNAVAILABLE))
+            await self._bear(lost or self._why)
 
     async def _listen(self, link: ModelLink) -> ModelLost:
         """Returns how it was lost."""

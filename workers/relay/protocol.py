@@ -27,6 +27,9 @@ Event = dict[str, Any]
 
 PROVIDER = "openai_realtime"
 
+SETTINGS_ID = "settings"
+"""The event id of a session's whole configuration: an error that names it says that the session has none of it."""
+
 
 @dataclass(frozen=True, slots=True)
 class AudioFormat:

@@ -29,6 +29,9 @@ _SEMANTIC_VAD: Fields = {
 }
 _TURN_DETECTION = {"server_vad": _SERVER_VAD, "semantic_vad": _SEMANTIC_VAD}
 
+VOICES = frozenset("alloy ash ballad coral echo sage shimmer verse marin cedar".split())
+"""Beside those that an account made for itself, which are objects with an id."""
+
 _NULLABLE = frozenset({"include", "noise_reduction", "prompt", "tracing", "transcription", "turn_detection"})
 
 _PCM: Fields = {"type": "audio/pcm", "rate": 24_000}
@@ -78,7 +81,10 @@ def updated(config: Fields, update: object, *, spoke: bool) -> Fields:
     merged = _merged(config, update)
     if merged["output_modalities"] not in (["audio"], ["text"]):
         raise invalid("session.output_modalities", "expected ['audio'] or ['text'].")
-    if merged["audio"]["output"]["voice"] != config["audio"]["output"]["voice"] and spoke:
+    voice = merged["audio"]["output"]["voice"]
+    if isinstance(voice, str) and voice not in VOICES:
+        raise invalid("session.audio.output.voice", f"'{voice}' is none of {', '.join(sorted(VOICES))}.")
+    if voice != config["audio"]["output"]["voice"] and spoke:
         message = "Cannot update a conversation's voice if assistant audio is present."
         raise Refused("cannot_update_voice", message, "session.audio.output.voice")
     return _completed(merged)
