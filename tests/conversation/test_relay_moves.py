@@ -22,7 +22,7 @@ from tests.conversation.relay_talk import (
 from tests.standins.realtime import Drop, Fail, FailResponse, Incomplete, Reply
 from tests.standins.realtime import Say as Words
 from tests.standins.realtime.faults import SessionFault
-from tests.standins.session import Ask, Dial, Say
+from tests.standins.session import Ask, Dial, Say, Type
 
 STOP = "no stop that"
 STOP_ANSWER = "all the then"
@@ -159,6 +159,16 @@ def test_a_caller_who_goes_on_meanwhile_is_answered_once() -> None:
     outcome = talk([Say(1000, QUESTION), Say(2500, SECOND)], faults={500: fault})
     assert outcome.heard == SECOND_ANSWER
     assert not outcome.sent("response.create")
+
+
+@pytest.mark.parametrize("cancel_ms", [2050, 2100, 2150, 2225])
+def test_what_was_cancelled_before_it_failed_is_not_tried_again(cancel_ms: int) -> None:
+    fault = FailResponse("rate_limit_exceeded", "Rate limit reached. Please try again in 1s.")
+    outcome = talk([Type(2000, QUESTION), Ask(cancel_ms, "cancel")], Cast(latency_ms=80), faults={500: fault})
+    assert outcome.responses == ["failed"]
+    assert outcome.heard == ""
+    assert not outcome.events("error")
+    assert outcome.last.rests[-1] is True
 
 
 def test_an_answer_that_keeps_failing_is_said_to_be_lost() -> None:

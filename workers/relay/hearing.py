@@ -181,7 +181,8 @@ class Hearing:
             self._settle_all()
         if response["status"] == "failed":
             trouble = classify((response.get("status_details") or {}).get("error") or {})
-            self._failed(answering, floor.responses.active_wish, trouble)
+            wish = floor.responses.active_wish if answering is not None else None
+            self._failed(answering, wish, trouble)
         elif answering is not None:
             self._ended(answering, response)
         await floor.ask()
@@ -211,11 +212,11 @@ class Hearing:
         else:
             self._floor.answers.finish(answering)
 
-    def _failed(self, answering: Answering | None, wish: Wish, trouble: Trouble) -> None:
-        """The model could not answer: `answering` was begun for `wish`, or nothing was."""
+    def _failed(self, answering: Answering | None, wish: Wish | None, trouble: Trouble) -> None:
+        """The model could not answer `wish` (none: nobody's). `answering` was begun for it, or nothing was."""
         floor = self._floor
         log.warning("session %s: an answer failed: %s", floor.session.id, trouble.text)
-        if answering is not None and answering.cut:
+        if wish is None or (answering is not None and answering.cut):
             return  # nobody waits for it
         if trouble.retryable and self._retries < RETRIES:
             self._retries += 1
