@@ -110,6 +110,29 @@ def test_a_client_changes_nothing_else() -> None:
     assert outcome.model.session.config["instructions"] == "You are brief."
 
 
+@pytest.mark.parametrize("lost", ["nothing", "worker", "model"])
+def test_a_change_that_the_model_refuses_is_undone_and_told(lost: str) -> None:
+    cast = Cast(tenant(client_may_update=("voice", "instructions")))
+    actions = [
+        Ask(500, "session_update", {"session": {"voice": "cedar"}}),
+        Ask(1000, "session_update", {"session": {"voice": "nobody", "instructions": "No."}}),
+        Ask(1001, "session_update", {"session": {"instructions": "Speak of ships."}}),
+    ]
+    outcome = talk(
+        [*actions, Say(6000, QUESTION)],
+        cast,
+        kills_ms=(3000,) if lost == "worker" else (),
+        faults={3000: Drop()} if lost == "model" else None,
+        end_ms=13_000,
+    )
+    assert outcome.told("error", "code") == ["bad_session"]
+    assert "nobody" in outcome.told("error", "message")[0]
+    assert outcome.model.session.config["audio"]["output"]["voice"] == "cedar"
+    assert outcome.model.session.config["instructions"] == "Speak of ships.", "what was changed after it stays"
+    assert outcome.heard == ANSWER
+    assert outcome.last.gave_up is None
+
+
 @pytest.mark.parametrize("lost", ["worker", "model"])
 def test_changes_are_kept(lost: str) -> None:
     many = [Ask(1000 + 20 * n, "session_update", {"session": {"speed": 0.9 + n / 100}}) for n in range(40)]

@@ -83,6 +83,7 @@ async def begin(floor: Floor, link: ModelLink) -> None:
     rest = broken_off.take_back() if broken_off is not None else ""
     await _tell_conversation(floor, link)
     floor.line.use(link)
+    floor.told.clear()  # what came meanwhile is in what it was told just now, under other ids
     unfinished = floor.answers.going_on  # unless the caller took the floor meanwhile
     if floor.uplink.dropped:
         log.warning("session %s: %d frames of the caller's are lost", floor.session.id, floor.uplink.dropped)

@@ -23,6 +23,8 @@ from workers.relay.voice import Voice
 from workers.tools.toolbox import Toolbox
 
 _DIGITS = "digits"
+UNDO_KEPT = 8
+"""A client's changes that the model may still refuse; it answers within a moment."""
 
 
 class Floor:
@@ -54,6 +56,9 @@ class Floor:
         self.told: set[str] = set()
         """Items that the model was told of, and does not seem to know yet."""
         self._item_ids = itertools.count(1)
+        self._change_ids = itertools.count(1)
+        self._undo: dict[str, tuple[Tenant, Tenant]] = {}
+        """By the event id of a client's change: the settings before it, and after."""
         self.keeper = Keeper(session, lambda: self.uplink.needed_seq, self.is_idle)
         self._patience = Alarm(self._doubt)
         self._doubted = False
@@ -114,7 +119,7 @@ class Floor:
         self.be_patient()
         lost = self.responses.forget() or self._again
         self.ask_never()
-        self.told.clear()
+        self._undo.clear()
         self.answers.new_session()
         return lost
 
@@ -194,11 +199,34 @@ class Floor:
 
     def change(self, session: dict[str, Any]) -> dict[str, Any]:
         """Take a client's `session.update`. Returns the event for the model. Raises ClientError."""
+        before = self.tenant
+        event = self._change(session)
+        event_id = event["event_id"] = f"change_{next(self._change_ids)}"
+        self._undo[event_id] = before, self.tenant
+        if len(self._undo) > UNDO_KEPT:
+            del self._undo[next(iter(self._undo))]
+        return event
+
+    def _change(self, session: dict[str, Any]) -> dict[str, Any]:
         before, (self.tenant, event) = self.tenant, protocol.client_update(session, self.tenant)
         self.uplink.model_hears_edges = self.tenant.relay.turn_detection is not None
         kept = self.session.snapshot.flow.setdefault(self.UPDATES, {})
         kept.update(protocol.changed(before, self.tenant))
         return event
+
+    def refused(self, event_id: object, why: str) -> None:
+        """The model refuses the event of this id. If that was a client's change, the client is told, and it is undone:
+        the next session with the model would refuse all its settings for it."""
+        undo = self._undo.pop(event_id, None) if isinstance(event_id, str) else None
+        if undo is None:
+            return
+        before, after = undo
+        since = protocol.changed(after, self.tenant)
+        if undone := {name: was for name, was in protocol.changed(after, before).items() if name not in since}:
+            self._change(undone)
+        self.keeper.commit_soon()
+        hint = "nothing was changed: say what the model can do"
+        self.session.event("error", code="bad_session", message=f"the model refuses it: {why}", hint=hint, fatal=False)
 
     # --- what is shown and kept
 

@@ -262,6 +262,8 @@ class Hearing:
                     self._failed(None, wish, trouble)
             case Kind.BAD_REQUEST if ours:
                 floor.responses.refused(ours=True, busy=False)
+            case Kind.BAD_REQUEST:
+                floor.refused(about, trouble.text)
 
 
 _LEVELS = {Kind.HARMLESS: logging.DEBUG, Kind.NOTHING_HEARD: logging.DEBUG, Kind.BAD_REQUEST: logging.ERROR}

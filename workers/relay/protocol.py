@@ -190,7 +190,7 @@ def _flat(session: Mapping[str, Any]) -> dict[str, Any]:
             if path in ("audio", "audio.input", "audio.output") and isinstance(value, Mapping):
                 walk(value, f"{path}.")
                 continue
-            name = names.get(path, path)
+            name = path if "." in key else names.get(path, path)  # `audio.output.voice` as one key is no field
             if name in given:
                 _bad(f"session has {name} twice", "write it flat or in its place, not both")
             given[name] = value

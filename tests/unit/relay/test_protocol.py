@@ -210,6 +210,8 @@ def test_a_clients_turn_detection_leaves_interrupting_to_the_tenant() -> None:
     [
         ({"instructions": "Sing."}, "session.instructions"),
         ({"voice": "cedar", "speed": 1.1}, "session.speed"),
+        ({"audio.output.voice": "cedar"}, "session.audio.output.voice"),
+        ({"audio": {"output.voice": "cedar"}}, "session.audio.output.voice"),
         ({"audio": {"output": {"speed": 1.1}}}, "session.speed"),
         ({"tools": []}, "session.tools"),
         ({"audio": {"input": {"format": {"type": "audio/pcm"}}}}, "session.audio.input.format"),
