@@ -77,6 +77,12 @@ def test_keys_are_gathered_by_their_pauses() -> None:
     assert outcome.last.rests[-1] is True
 
 
+def test_keys_without_end_are_passed_on_in_parts() -> None:
+    outcome = talk([Dial(1000 + 100 * n, "5") for n in range(100)], end_ms=14_000)
+    typed = [text for role, text in outcome.items if role == "user"]
+    assert [text.count("5") for text in typed] == [32, 32, 32, 4]
+
+
 @pytest.mark.parametrize("kill_ms", [2050, 2500, 3400, 3510, 3600])
 def test_keys_outlive_a_worker(kill_ms: int) -> None:
     keys = "(The caller pressed these telephone keys: 12)"

@@ -28,6 +28,9 @@ KEEP_MS = 5000
 DIGITS_S = 1.5
 """Telephone keys belong together when they come closer than this."""
 
+MOST_DIGITS = 32
+"""More than any number that a caller is asked for; so many are not waited for to end."""
+
 _DONE = "done_seq"
 
 log = logging.getLogger(__name__)
@@ -175,7 +178,8 @@ class Conversation:
         self._floor.digits += digit
         self._floor.keeper.wake()
         self._floor.keeper.commit_soon()
-        self._digits_alarm.set(0 if digit == "#" else DIGITS_S)
+        whole = digit == "#" or len(self._floor.digits) >= MOST_DIGITS
+        self._digits_alarm.set(0 if whole else DIGITS_S)
 
     def _digits_over(self) -> None:
         digits, self._floor.digits = self._floor.digits, ""
