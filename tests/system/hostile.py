@@ -33,7 +33,7 @@ from trunkline.bus.keys import dispatch
 log = logging.getLogger(__name__)
 
 GRACE_S = 2
-MOST_GAP_S = 0.3
+MOST_GAP_S = 0.6
 NOISE_S = 120
 """As long as the longest test; the innocent caller says it without a pause."""
 PATIENCE_S = 10.0
@@ -262,7 +262,7 @@ async def _innocent(target: Target) -> AsyncIterator[None]:
         spoken = call.say_ulaw(said)
         yield
         end_s = asyncio.get_running_loop().time()
-        await asyncio.sleep(1.5)  # what was said at the end of the attack is on its way back
+        await asyncio.sleep(0.7)  # what was said at the end of the attack is on its way back
         frames = [frame for frame in call.heard.frames(spoken.began_s) if frame.queued]
         heard = b"".join(frame.ulaw[: frame.queued] for frame in frames)
         gaps = [end - begin for begin, end in call.heard.gaps(spoken.began_s)]

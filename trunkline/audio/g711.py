@@ -2,7 +2,7 @@
 
 The tables follow ITU-T G.711 (11/88) tables 1 and 2, with the 16-bit sample taken as 14 bits (mu-law) or 13 (A-law),
 the low bits being dropped as in the ITU's own G.191 tools and in Python's former `audioop`; every one of the
-65536 + 256 entries equals that module's. Built once at import (about 4 ms); 20 ms take about 2 microseconds.
+65536 + 256 entries equals that module's. Built once at import (about 4 ms); 20 ms take 1 or 2 microseconds.
 """
 
 from __future__ import annotations
@@ -52,6 +52,7 @@ def _encode_alaw_table() -> NDArray[np.uint8]:
 
 
 _ULAW_TO_PCM = _decode_ulaw_table()
+_ULAW_TO_LOW, _ULAW_TO_HIGH = _ULAW_TO_PCM.tobytes()[0::2], _ULAW_TO_PCM.tobytes()[1::2]
 _PCM_TO_ULAW = _encode_ulaw_table()
 _ALAW_TO_PCM = _decode_alaw_table()
 _PCM_TO_ALAW = _encode_alaw_table()
@@ -65,7 +66,10 @@ ALAW_SILENCE = 0xD5
 
 def ulaw_to_pcm(ulaw: bytes) -> bytes:
     """Mu-law codes (one byte a sample) to s16le: n bytes to 2n bytes, values within +-32124."""
-    return _ULAW_TO_PCM[np.frombuffer(ulaw, dtype=np.uint8)].tobytes()
+    pcm = bytearray(2 * len(ulaw))  # 20 ms at a time, this takes half of what numpy's indexing does
+    pcm[0::2] = ulaw.translate(_ULAW_TO_LOW)
+    pcm[1::2] = ulaw.translate(_ULAW_TO_HIGH)
+    return bytes(pcm)
 
 
 def pcm_to_ulaw(pcm: bytes) -> bytes:
