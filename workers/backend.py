@@ -8,10 +8,12 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
-from typing import Any, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from trunkline.bus.messages import ClientEvent, Dtmf, Hangup, Played, Text, UplinkAudio
-from trunkline.tenants import Tenant
+
+if TYPE_CHECKING:  # it knows Redis; here it is only a shape
+    from trunkline.tenants import Tenant
 
 Inbound = UplinkAudio | Text | Dtmf | ClientEvent | Played | Hangup
 
