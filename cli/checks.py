@@ -304,10 +304,12 @@ def providers(all_tenants: list[Tenant]) -> Iterator[Finding]:
 
 
 def tools(all_tenants: list[Tenant]) -> Iterator[Finding]:
-    """Whether every tool that a tenant names exists, with these options."""
+    """Whether every tool that a tenant names exists, with these options, and is used."""
     from workers.tools import registry
 
     for tenant in all_tenants:
+        if ignored := registry.ignored(tenant):
+            yield Finding("warning", "tenants", f"{tenant.id}: {ignored}", "say backend: relay, or remove them")
         try:
             registry.offers(tenant)
         except SettingsError as error:

@@ -131,6 +131,8 @@ class Host:
             except TrunklineError as error:
                 log.error("tenant %s cannot be served: %s", tenant.id, error)
                 continue
+            if ignored := tools.ignored(tenant):
+                log.warning("tenant %s: %s", tenant.id, ignored)
             for stage, description in backend.providers.items():
                 log.info("tenant %s: %s: %s", tenant.id, stage, description)
             await backend.close()

@@ -22,6 +22,8 @@ from workers.tools.base import Tool
 
 OURS_TIMEOUT_S = 30.0
 _NO_TOOLS = {"base", "registry", "toolbox"}
+_WITHOUT_TOOLS = {"cascade", "echo"}
+"""Backends that offer their model none, or have none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +69,13 @@ def offers(tenant: Tenant) -> dict[str, Offer]:
     """All that `tenant`'s model may use, by name. May import packages, and so block. Raises SettingsError."""
     ours = [_ours(make(use)) for use in tenant.tools]
     return {offer.name: offer for offer in [*ours, *map(_clients, tenant.client_tools)]}
+
+
+def ignored(tenant: Tenant) -> str:
+    """Why the tools that `tenant` names are never offered; empty when they are, or there are none."""
+    if tenant.backend in _WITHOUT_TOOLS and (tenant.tools or tenant.client_tools):
+        return f"its tools are not used: the backend {tenant.backend} has none, relay does"
+    return ""
 
 
 def _ours(tool: Tool) -> Offer:

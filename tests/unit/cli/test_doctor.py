@@ -265,3 +265,9 @@ def test_a_tool_that_does_not_exist_is_a_problem() -> None:
     (finding,) = checks.tools([clinic(tools=[{"name": "teleport"}])])
     assert finding.level == "problem"
     assert "clinic: no tool 'teleport'" in finding.found
+
+
+def test_tools_of_a_backend_without_any_are_warned_of() -> None:
+    (finding,) = checks.tools([clinic(backend="cascade", tools=[{"name": "end_call"}])])
+    assert finding.level == "warning"
+    assert "its tools are not used: the backend cascade has none" in finding.found

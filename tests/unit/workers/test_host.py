@@ -19,6 +19,7 @@ from workers import host as module
 from workers.backend import Session
 from workers.host import Host
 from workers.providers.registry import Providers
+from workers.tools import registry as tools
 
 LEASE_MS = 200
 
@@ -303,3 +304,14 @@ async def test_a_tool_that_does_not_exist_is_named_at_start(stage: Stage, caplog
     stage.worker("worker-1")
     await until(lambda: _is(stage.redis.ask("HEXISTS", keys.PROCESSES, "worker-1"), 1))
     assert "tenant clinic cannot be served: no tool 'teleport'; there are: " in caplog.text
+
+
+async def test_tools_that_a_backend_does_not_use_are_warned_of_at_start(
+    stage: Stage, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tools, "_WITHOUT_TOOLS", {"probe"})
+    tenant = Tenant.model_validate({"id": "clinic", "backend": "probe", "tools": [{"name": "end_call"}]})
+    await Directory(stage.redis).put([tenant])
+    stage.worker("worker-1")
+    await until(lambda: _is(stage.redis.ask("HEXISTS", keys.PROCESSES, "worker-1"), 1))
+    assert "tenant clinic: its tools are not used: the backend probe has none" in caplog.text
