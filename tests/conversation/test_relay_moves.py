@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping
 from typing import Any
 
@@ -19,10 +20,13 @@ from tests.conversation.relay_talk import (
     talk,
     tenant,
 )
+from tests.standins.model import Link
 from tests.standins.realtime import Drop, Fail, FailResponse, Incomplete, Reply
 from tests.standins.realtime import Say as Words
 from tests.standins.realtime.faults import SessionFault
 from tests.standins.session import Ask, Dial, Say, Type
+from workers.relay import prompting
+from workers.relay.websocket import CLOSE_S
 
 STOP = "no stop that"
 STOP_ANSWER = "all the then"
@@ -90,6 +94,18 @@ def test_keys_outlive_a_worker(kill_ms: int) -> None:
     outcome = talk([Dial(1000, "1"), Dial(2000, "2")], cast, kills_ms=[kill_ms])
     assert set(outcome.heard.split()) == {"yes"}
     assert [text for role, text in outcome.items if role == "user"] == [keys]
+
+
+def test_keys_that_wait_while_a_worker_hangs_up_ring_nowhere(monkeypatch: pytest.MonkeyPatch) -> None:
+    close = Link.close
+
+    async def slowly(link: Link) -> None:
+        await close(link)
+        await asyncio.sleep(CLOSE_S)
+
+    monkeypatch.setattr(Link, "close", slowly)
+    outcome = talk([Dial(1000, "1")], Cast(answers={prompting.dialled("1"): Words("yes")}), kills_ms=[2000])
+    assert outcome.items == [("user", prompting.dialled("1")), ("assistant", "yes")]
 
 
 # --- session.update

@@ -61,26 +61,34 @@ class Conversation:
         """Serve until the inbox ends. Raises what ended it otherwise: SessionLost, or a fault."""
         try:
             async with self._group:
-                own = [
-                    self._group.create_task(task)
-                    for task in (self._call(), self._floor.voice.run(), self._floor.keeper.run())
-                ]
-                beginning.take_up(self._floor)
-                self._session.listen(self._listen)
-                if self._floor.digits:
-                    self._digits_alarm.set(DIGITS_S)
-                async for message in self._session.inbox():
-                    await self._take(message)
-                for task in own:
-                    task.cancel()
-                self._floor.stop()
-                self._floor.answers.leave()
-                await self._floor.keeper.commit()
+                try:
+                    await self._serve()
+                finally:  # before the group waits for its tasks: who rings then would find it closed
+                    self._stop()
         except BaseExceptionGroup as group:
             raise _first(group) from group
         finally:
-            self._floor.stop()
-            self._digits_alarm.stop()
+            self._stop()
+
+    async def _serve(self) -> None:
+        own = [
+            self._group.create_task(task) for task in (self._call(), self._floor.voice.run(), self._floor.keeper.run())
+        ]
+        beginning.take_up(self._floor)
+        self._session.listen(self._listen)
+        if self._floor.digits:
+            self._digits_alarm.set(DIGITS_S)
+        async for message in self._session.inbox():
+            await self._take(message)
+        for task in own:
+            task.cancel()
+        self._stop()
+        self._floor.answers.leave()
+        await self._floor.keeper.commit()
+
+    def _stop(self) -> None:
+        self._floor.stop()
+        self._digits_alarm.stop()
 
     async def _call(self) -> None:
         """Keep a line to the model; without one, the caller is told."""
