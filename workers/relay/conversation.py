@@ -23,8 +23,9 @@ from workers.relay.interrupting import Detector
 from workers.relay.line import Dial, Line
 from workers.relay.link import ModelLink, ModelLost
 
-KEEP_MS = 5000
-"""Media time between commits that do no more than let go of silence. The edge keeps 15 s."""
+KEEP_MS = 2000
+"""Media time between commits that do no more than let go of silence: what the edge keeps of each call meanwhile is
+most of a gateway's memory."""
 DIGITS_S = 1.5
 """Telephone keys belong together when they come closer than this."""
 
