@@ -282,6 +282,7 @@ class PhoneDoor:
         try:
             outcome = await link.run(held.bridge)
         finally:
+            self._links[link] = None  # what is written down of its end now is not to be renewed
             why = f"{outcome}: {held.bridge.ended}" if outcome == "ended" else outcome
             log.info("%s, session %s: %s", link.name, held.record.session, why)
             if outcome != "replaced":  # the session goes on, with another wire

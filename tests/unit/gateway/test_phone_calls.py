@@ -11,7 +11,9 @@ import pytest
 from websockets.exceptions import InvalidStatus
 
 from gateway import phone as module
+from gateway.calls import KEEP_ENDED_S
 from gateway.signatures import Account
+from gateway.twilio_rest import TwilioApi as RestApi
 from tests.standins.twilio import ACCOUNT_SID, AUTH_TOKEN, TwilioApi
 from tests.unit.gateway.phone import Gateway, Start, clean, closed, gateways_on, ringing, start, until
 from trunkline.audio.frame import silence
@@ -242,6 +244,27 @@ async def test_where_an_account_is_configured_a_call_is_hung_up_by_rest(gateways
             await call.until(lambda: call.ended)
             assert call.ended == "completed by the API"
         assert [(request.method, dict(request.form)) for request in api.requests] == [("POST", {"Status": "completed"})]
+
+
+async def test_a_call_that_is_being_hung_up_is_not_kept_known(gateways: Start, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "RENEW_S", 0.01)
+    async with TwilioApi() as api:
+        gateway = await gateways(api_url=api.url)
+        hang_up, ttl = RestApi.hang_up, list[int]()
+
+        async def slowly(client: RestApi, call_sid: str) -> None:
+            await asyncio.sleep(0.1)
+            ttl.append(await gateway.redis.ask("TTL", keys.call(call_sid)))
+            await hang_up(client, call_sid)
+
+        monkeypatch.setattr(RestApi, "hang_up", slowly)
+        async with gateway.call() as call:
+            api.attach(call)
+            await call.connected()
+            session = (await gateway.held(call.sid)).record.session
+            speak(gateway, session, Close(session, 1, 0, "assistant_ended"))
+            await call.until(lambda: call.ended)
+    assert 0 < ttl[0] <= KEEP_ENDED_S
 
 
 async def test_a_rest_api_that_refuses_is_logged_and_the_call_ends_all_the_same(
