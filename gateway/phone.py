@@ -159,6 +159,8 @@ class PhoneDoor:
 
     async def _ring(self, call: Ringing) -> str:
         known = await self._calls.read(call.sid)
+        if known is not None and known.transfer_to:  # this is the fallback for an action that got no answer
+            return _put_through(call, known)
         if known is None or not known.session or await self._session_is_over(known):
             tenant = await self._sessions.tenants.by_number(call.to)
             if tenant is None:
@@ -174,8 +176,7 @@ class PhoneDoor:
             log.warning("call %s hung up: nothing is known of it", call.sid)
             return twiml.hang_up()
         if known.transfer_to:
-            log.info("call %s, session %s: put through", call.sid, known.session)
-            return twiml.dial(known.transfer_to)
+            return _put_through(call, known)
         if known.session and await self._session_is_over(known):
             log.info("call %s, session %s: hung up: %s", call.sid, known.session, known.ended or "it is over")
             return twiml.hang_up()
@@ -366,6 +367,11 @@ def _ringing(form: FormData, origin: str) -> Ringing:
     if not is_sid(sid):
         raise Refused(400, f"CallSid {sid!r:.70}")
     return Ringing(sid, to, status, origin)
+
+
+def _put_through(call: Ringing, known: Known) -> str:
+    log.info("call %s, session %s: put through", call.sid, known.session)
+    return twiml.dial(known.transfer_to)
 
 
 def _refused(connection: HTTPConnection, refused: Refused) -> Response:

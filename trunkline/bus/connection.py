@@ -233,8 +233,11 @@ class Script:
         """What the script returns. Raises BusError."""
         if not self._digest:
             self._digest = (await self._redis.ask("SCRIPT", "LOAD", self._source)).decode()
-        async with self._one_at_a_time:
-            (reply,) = await self._line.ask_all((("EVALSHA", self._digest, 1, key, *arguments),))
+        try:
+            async with asyncio.timeout(COMMAND_TIMEOUT_S), self._one_at_a_time:
+                (reply,) = await self._line.ask_all((("EVALSHA", self._digest, 1, key, *arguments),))
+        except TimeoutError as error:  # also for those who stand in line behind one that waits
+            raise BusError("Redis: no answer in time") from error
         if not isinstance(reply, Exception):
             return reply
         if not str(reply).startswith("NOSCRIPT"):

@@ -239,9 +239,8 @@ class Hearing:
         ours = about == RESPOND_ID
         log.log(_LEVELS.get(trouble.kind, logging.WARNING), "session %s: %s", floor.session.id, trouble.text)
         match trouble.kind:
-            case kind if (
-                about == protocol.SETTINGS_ID
-            ):  # it would answer as whoever it is by default, in another format
+            case kind if about == protocol.SETTINGS_ID:
+                # It would answer as whoever it is by default, in another format.
                 floor.line.drop(f"it does not take its settings: {trouble.text}", kind)
             case Kind.BUSY:
                 floor.responses.refused(ours=ours, busy=True)
@@ -257,13 +256,19 @@ class Hearing:
                 floor.session.event("error", code="provider", message="the model refuses", hint=hint, fatal=True)
                 floor.session.give_up("provider")
             case Kind.RATE_LIMITED | Kind.UNAVAILABLE if floor.responses.owed and floor.responses.active is None:
-                ours = ours or floor.responses.asked is not None
-                if (wish := floor.responses.refused(ours=ours, busy=False)) is not None:
-                    self._failed(None, wish, trouble)
+                self._not_begun(trouble, ours=ours or floor.responses.asked is not None)
             case Kind.BAD_REQUEST if ours:
-                floor.responses.refused(ours=True, busy=False)
+                self._not_begun(trouble, ours=True)
             case Kind.BAD_REQUEST:
                 floor.refused(about, trouble.text)
+
+    def _not_begun(self, trouble: Trouble, *, ours: bool) -> None:
+        """The answer that was asked for (`ours`), or expected, does not come."""
+        floor = self._floor
+        if (wish := floor.responses.refused(ours=ours, busy=False)) is not None:
+            self._failed(None, wish, trouble)
+        if not floor.answers.audible and floor.responses.idle:
+            floor.show("listening")
 
 
 _LEVELS = {Kind.HARMLESS: logging.DEBUG, Kind.NOTHING_HEARD: logging.DEBUG, Kind.BAD_REQUEST: logging.ERROR}

@@ -218,6 +218,17 @@ async def test_a_transfer_is_dialled_once_and_by_the_action_alone(gateways: Star
         assert call.errors == []
 
 
+async def test_a_transfer_whose_action_got_no_answer_is_dialled_when_the_call_rings_again(gateway: Gateway) -> None:
+    """Twilio may be told to fall back on the number's own webhook."""
+    async with gateway.call() as call:
+        await call.connected()
+        await gateway.calls.end(call.sid, "transferred", "+15550123")
+        call.redirect(call.webhook_url)
+        await call.until(lambda: call.ended)
+    assert call.dialled == ["+15550123"]
+    assert len(call.streams) == 1
+
+
 async def test_what_is_said_last_is_heard_before_the_call_ends(gateway: Gateway) -> None:
     async with gateway.call() as call:
         stream = await call.connected()
