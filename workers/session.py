@@ -14,9 +14,6 @@ from collections.abc import AsyncIterator, Callable
 from dataclasses import replace
 from typing import Any, Protocol
 
-import msgpack
-from pydantic import TypeAdapter
-
 from trunkline.audio.frame import FRAME_MS, bytes_in, silence
 from trunkline.bus.messages import (
     Attached,
@@ -47,7 +44,8 @@ from trunkline.errors import BusError
 from trunkline.sessions import Record, Records
 from trunkline.tenants import Tenant
 from workers import crumb
-from workers.backend import Inbound, Playhead, Snapshot
+from workers.backend import Inbound, Playhead
+from workers.snapshot import pack, unpack
 
 log = logging.getLogger(__name__)
 transcripts = logging.getLogger("transcripts")
@@ -63,8 +61,6 @@ INBOX_LIMIT = 2000
 """Messages a backend may be behind (about 40 s of audio); beyond, the oldest audio goes."""
 KEEP_EVENT_S = 10.0
 MAX_GAP_MS = 15_000
-MAX_SNAPSHOT_BYTES = 256 * 1024
-_SNAPSHOT = TypeAdapter(Snapshot)
 
 
 class Lanes(Protocol):
@@ -415,25 +411,3 @@ class LiveSession:
 def _nothing(message: Downlink) -> DownlinkAudio:
     """Takes a message's place in the sequence: no audio."""
     return DownlinkAudio(message.session, message.epoch, message.seq, 0, 0, b"")
-
-
-def pack(snapshot: Snapshot) -> bytes:
-    """A snapshot as stored; the oldest items go when it would be larger than `MAX_SNAPSHOT_BYTES`."""
-    while True:
-        packed: bytes = msgpack.packb(snapshot, default=_fields)
-        if len(packed) <= MAX_SNAPSHOT_BYTES or not snapshot.items:
-            return packed
-        del snapshot.items[: max(1, len(snapshot.items) // 4)]
-
-
-def _fields(part: Any) -> dict[str, Any]:
-    """A part of a snapshot; `dataclasses.asdict`, which copies as well, takes seven times as long for all of one."""
-    return {name: getattr(part, name) for name in part.__slots__}
-
-
-def unpack(packed: bytes) -> Snapshot:
-    """A stored snapshot; a fresh one for no bytes. Fields that a newer version stored are left out.
-
-    Raises ValueError for what is no snapshot.
-    """
-    return _SNAPSHOT.validate_python(msgpack.unpackb(packed)) if packed else Snapshot()

@@ -31,7 +31,7 @@ from workers.cascade.pieces import Cutter
 from workers.cascade.sentences import Sentences
 from workers.providers import demo, espeak
 from workers.providers.base import ChatMessage
-from workers.session import unpack
+from workers.snapshot import unpack
 
 pytestmark = [pytest.mark.browser, pytest.mark.system, pytest.mark.asyncio(loop_scope="module")]
 

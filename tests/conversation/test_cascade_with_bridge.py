@@ -16,7 +16,8 @@ from tests.standins.virtual_time import run
 from tests.standins.voices import RATE_HZ, ScriptedLlm, words
 from trunkline.bus.messages import Message, UplinkAudio
 from trunkline.sessions import Record, Records
-from workers.session import LiveSession, unpack
+from workers.session import LiveSession
+from workers.snapshot import unpack
 
 GREETING = "Hello and welcome here."
 SECOND = "and what else"

@@ -29,7 +29,8 @@ from trunkline.errors import BusError, SessionLost
 from trunkline.sessions import Record, Records
 from trunkline.tenants import Tenant
 from workers.backend import Answer, Inbound, Item, Playhead, Snapshot, Spoken
-from workers.session import CREDIT_MS, INBOX_LIMIT, MAX_SNAPSHOT_BYTES, LiveSession, pack, unpack
+from workers.session import CREDIT_MS, INBOX_LIMIT, LiveSession
+from workers.snapshot import MAX_SNAPSHOT_BYTES, pack, unpack
 
 RATE_HZ = 8000
 FRAME = bytes(range(160)) * 2
