@@ -4,24 +4,29 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from importlib import resources
+from typing import Protocol
 
 from starlette.applications import Starlette
 from starlette.datastructures import MutableHeaders
 from starlette.middleware import Middleware
 from starlette.requests import Request
 from starlette.responses import FileResponse, JSONResponse, Response
-from starlette.routing import Mount, Route, WebSocketRoute
+from starlette.routing import BaseRoute, Mount, Route
 from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from gateway.doors import WebSocketDoor
-from gateway.phone import PhoneDoor
+from gateway.admission import Admission
+from gateway.cors import Cors
 from gateway.sessions import Sessions
 from trunkline.errors import BusError
 
 FAREWELL_S = 2.0
+MAX_BODY_BYTES = 16 * 1024
+"""Of a request, where a route does not say otherwise."""
+EMBEDDED = ("/api/realtime/webrtc/", "/client/")
+"""What pages of other origins may use, if theirs is allowed."""
 
 _HEADERS = {
     "content-security-policy": (
@@ -33,6 +38,18 @@ _HEADERS = {
     "referrer-policy": "no-referrer",
     "cache-control": "no-cache",
 }
+
+
+class Door(Protocol):
+    """A way for callers to come in."""
+
+    def routes(self) -> Sequence[BaseRoute]: ...
+
+    async def run(self) -> None:
+        """What it does between requests, until cancelled."""
+
+    def send_away(self) -> None:
+        """This gateway is going: make every caller come back to another one."""
 
 
 class SafeHeaders:
@@ -48,14 +65,16 @@ class SafeHeaders:
 
         async def with_headers(message: Message) -> None:
             if message["type"] == "http.response.start":
-                MutableHeaders(scope=message).update(_HEADERS)
+                headers = MutableHeaders(scope=message)
+                for name, value in _HEADERS.items():
+                    headers.setdefault(name, value)
             await send(message)
 
         await self._app(scope, receive, with_headers)
 
 
-def build(sessions: Sessions, door: WebSocketDoor, phone: PhoneDoor | None = None) -> Starlette:
-    """The gateway's HTTP side, with or without a telephone."""
+def build(sessions: Sessions, admission: Admission, doors: Sequence[Door]) -> Starlette:
+    """The gateway's HTTP side, with these doors."""
     console = resources.files("gateway") / "console"
 
     async def index(request: Request) -> Response:
@@ -65,16 +84,14 @@ def build(sessions: Sessions, door: WebSocketDoor, phone: PhoneDoor | None = Non
         return JSONResponse({"status": "ok", "sessions": len(sessions), "process": sessions.process_id})
 
     async def readyz(request: Request) -> Response:
-        if door.draining or not await sessions.ready():
-            return JSONResponse({"status": "draining" if door.draining else "no bus"}, 503)
+        if admission.draining or not await sessions.ready():
+            return JSONResponse({"status": "draining" if admission.draining else "no bus"}, 503)
         return JSONResponse({"status": "ready"})
 
     @contextlib.asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[None]:
         async with asyncio.TaskGroup() as group:
-            serving = [group.create_task(sessions.run())]
-            if phone is not None:
-                serving.append(group.create_task(phone.run()))
+            serving = [group.create_task(sessions.run()), *(group.create_task(door.run()) for door in doors)]
             try:
                 yield
             finally:
@@ -89,11 +106,10 @@ def build(sessions: Sessions, door: WebSocketDoor, phone: PhoneDoor | None = Non
             Route("/", index),
             Route("/healthz", healthz),
             Route("/readyz", readyz),
-            WebSocketRoute("/ws", door.serve),
-            *(phone.routes() if phone is not None else ()),
+            *(route for door in doors for route in door.routes()),
             Mount("/console", StaticFiles(directory=str(console))),
         ],
-        middleware=[Middleware(SafeHeaders)],
+        middleware=[Middleware(SafeHeaders), Middleware(Cors, admission=admission, paths=EMBEDDED)],
         lifespan=lifespan,
-        max_body_size=16 * 1024,
+        max_body_size=MAX_BODY_BYTES,
     )

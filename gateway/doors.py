@@ -1,18 +1,18 @@
-"""The WebSocket door: who may come in, what they asked for, and the session they get."""
+"""The WebSocket door: what its callers asked for, and the session they get."""
 
 from __future__ import annotations
 
 import logging
 import uuid
-from collections import Counter
-from urllib.parse import urlsplit
+from collections.abc import Sequence
 
-from starlette.responses import JSONResponse
+from starlette.routing import BaseRoute, WebSocketRoute
 from starlette.websockets import WebSocket
 
 from adapters.websocket.link import Lost, WebSocketLink
 from adapters.websocket.protocol import ClientMessage, CloseCode, Start, Stop
 from adapters.wire import wire_of
+from gateway.admission import Admission, TurnedAway, address_of
 from gateway.sessions import Held, Sessions, new_session_id
 from trunkline import tokens
 from trunkline.errors import BusError, ClientError, SettingsError
@@ -30,52 +30,36 @@ SILENT_S = 10.0
 class WebSocketDoor:
     """`/ws`."""
 
-    def __init__(self, settings: Settings, sessions: Sessions) -> None:
+    def __init__(self, settings: Settings, sessions: Sessions, admission: Admission) -> None:
         self._settings = settings
         self._sessions = sessions
-        self._per_ip: Counter[str] = Counter()
-        self.draining = False
+        self._admission = admission
         self._links: set[WebSocketLink] = set()
+
+    def routes(self) -> Sequence[BaseRoute]:
+        return [WebSocketRoute("/ws", self.serve)]
+
+    async def run(self) -> None:
+        """Nothing is to be done between its callers."""
 
     async def serve(self, websocket: WebSocket) -> None:
         """Serve one socket, from upgrade to close."""
-        ip = websocket.client.host if websocket.client else "?"
-        refusal = self._refusal(websocket, ip)
-        if refusal is not None:
-            status, error = refusal
-            told = {"code": error.code, "message": error.message, "hint": error.hint}
-            await websocket.send_denial_response(JSONResponse(told, status))
-            return
-        await websocket.accept()
-        link = WebSocketLink(websocket, wire_of(websocket))
-        self._per_ip[ip] += 1
-        self._links.add(link)
         try:
-            await self._talk(link)
+            self._admission.check_origin(websocket)
+            place = self._admission.admit(address_of(websocket))
+        except TurnedAway as turned_away:
+            await websocket.send_denial_response(turned_away.response())
+            return
+        try:
+            await websocket.accept()
+            link = WebSocketLink(websocket, wire_of(websocket))
+            self._links.add(link)
+            try:
+                await self._talk(link)
+            finally:
+                self._links.discard(link)
         finally:
-            self._links.discard(link)
-            self._per_ip -= Counter({ip: 1})
-
-    def _refusal(self, websocket: WebSocket, ip: str) -> tuple[int, ClientError] | None:
-        if self.draining:
-            hint = "connect again: another gateway will answer"
-            return 503, ClientError("draining", "this gateway is going", hint)
-        if not self._origin_allowed(websocket):
-            hint = "name this page's origin in TRUNKLINE_ALLOWED_ORIGINS"
-            return 403, ClientError("origin", "pages of this origin may not call", hint)
-        if self._per_ip.total() >= self._settings.max_connections:
-            return 429, ClientError("too_many", "this gateway is full", "connect again later")
-        if self._per_ip[ip] >= self._settings.max_connections_per_ip:
-            hint = "close one of them first"
-            return 429, ClientError("too_many", "too many connections from your address", hint)
-        return None
-
-    def _origin_allowed(self, websocket: WebSocket) -> bool:
-        origin = websocket.headers.get("origin")
-        if origin is None:
-            return True
-        allowed = [entry.strip() for entry in self._settings.allowed_origins.split(",")]
-        return "*" in allowed or origin in allowed or _is_ours(origin, websocket.headers.get("host", ""))
+            place.leave()
 
     async def _talk(self, link: WebSocketLink) -> None:
         session = new_session_id()
@@ -149,17 +133,9 @@ class WebSocketDoor:
         link.event(bridge.client_seq, "session_ready", data)
 
     def send_away(self) -> None:
-        """Refuse newcomers, and close every socket so that its client comes back to another gateway."""
-        self.draining = True
+        """Close every socket so that its client comes back to another gateway."""
         for link in list(self._links):
             link.close(CloseCode.RESTARTING)
-
-
-def _is_ours(origin: str, host: str) -> bool:
-    try:
-        return bool(host) and urlsplit(origin).netloc == host
-    except ValueError:  # brackets around what is no address
-        return False
 
 
 def _ready(

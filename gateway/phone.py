@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 from starlette.datastructures import FormData
@@ -22,6 +22,7 @@ from adapters.twilio.link import Lost, TwilioLink
 from adapters.twilio.protocol import RATE_HZ, CloseCode, Start, is_sid
 from adapters.wire import wire_of
 from gateway import twiml
+from gateway.admission import Admission, TurnedAway
 from gateway.calls import Calls, Known
 from gateway.sessions import Held, Sessions, new_session_id
 from gateway.signatures import Account, Refused, Signatures
@@ -73,19 +74,24 @@ class PhoneDoor:
     """`/twiml`, `/twiml/return`, `/twiml/status` and `/websocket`."""
 
     def __init__(
-        self, settings: Settings, sessions: Sessions, redis: Redis, account: Account, api: TwilioApi | None = None
+        self,
+        settings: Settings,
+        sessions: Sessions,
+        admission: Admission,
+        redis: Redis,
+        account: Account,
+        api: TwilioApi | None = None,
     ) -> None:
-        self._settings = settings
         self._sessions = sessions
+        self._admission = admission
         self._redis = redis
         self._signatures = Signatures(settings, account)
         self._api = api
         self._calls = Calls(redis)
         self._records = Records(redis)
         self._links: dict[TwilioLink, Live | None] = {}
-        self.draining = False
 
-    def routes(self) -> list[BaseRoute]:
+    def routes(self) -> Sequence[BaseRoute]:
         return [
             Route("/twiml", self.ring, methods=["POST"]),
             Route("/twiml/return", self.come_back, methods=["POST"]),
@@ -103,9 +109,8 @@ class PhoneDoor:
                 log.debug("calls not renewed: %s", error)
 
     def send_away(self) -> None:
-        """Refuse new streams, and end every other one, so that its call comes back to another gateway. Webhooks are
-        answered to the end: what they lead to may be anywhere."""
-        self.draining = True
+        """End every stream, so that its call comes back to another gateway. Webhooks are answered to the end: what they
+        lead to may be anywhere."""
         for link in list(self._links):
             link.send_away()
 
@@ -240,24 +245,22 @@ class PhoneDoor:
     async def stream(self, websocket: WebSocket) -> None:
         """Serve one media stream, from upgrade to close."""
         try:
-            self._check_upgrade(websocket)
-        except Refused as refused:
+            self._signatures.check_upgrade(websocket)
+            place = self._admission.admit()
+        except (Refused, TurnedAway) as error:
+            refused = Refused(503, str(error)) if isinstance(error, TurnedAway) else error
             await websocket.send_denial_response(_refused(websocket, refused))
             return
-        await websocket.accept()
-        link = TwilioLink(websocket, wire_of(websocket))
-        self._links[link] = None
         try:
-            await self._serve(link)
+            await websocket.accept()
+            link = TwilioLink(websocket, wire_of(websocket))
+            self._links[link] = None
+            try:
+                await self._serve(link)
+            finally:
+                del self._links[link]
         finally:
-            del self._links[link]
-
-    def _check_upgrade(self, websocket: WebSocket) -> None:
-        self._signatures.check_upgrade(websocket)
-        if self.draining:
-            raise Refused(503, "this gateway is going")
-        if len(self._links) >= self._settings.max_connections:
-            raise Refused(503, f"this gateway is full: TRUNKLINE_MAX_CONNECTIONS is {self._settings.max_connections}")
+            place.leave()
 
     async def _serve(self, link: TwilioLink) -> None:
         try:

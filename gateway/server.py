@@ -7,13 +7,15 @@ import logging
 import os
 import signal
 import socket
+from collections.abc import Sequence
 from types import FrameType
 from typing import TYPE_CHECKING
 
 import uvicorn
 
 from adapters.websocket.protocol import MAX_MESSAGE_BYTES
-from gateway.app import FAREWELL_S, build
+from gateway.admission import Admission
+from gateway.app import FAREWELL_S, Door, build
 from gateway.doors import WebSocketDoor
 from gateway.phone import PhoneDoor
 from gateway.protocols import HttpProtocol, WebSocketProtocol
@@ -40,22 +42,22 @@ class Server(uvicorn.Server):
     """uvicorn closes every WebSocket at the first signal; this one sends the callers away first, so that they come back
     to another gateway, and stops when they have gone (or after `FAREWELL_S`, or at a second signal)."""
 
-    def __init__(self, config: uvicorn.Config, door: WebSocketDoor, phone: PhoneDoor | None = None) -> None:
+    def __init__(self, config: uvicorn.Config, admission: Admission, doors: Sequence[Door]) -> None:
         super().__init__(config)
-        self._door = door
-        self._phone = phone
+        self._admission = admission
+        self._doors = doors
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
-        if self._door.draining:
+        if self._admission.draining:
             super().handle_exit(sig, frame)
             return
         asyncio.get_running_loop().call_soon_threadsafe(self._depart, sig, frame)
 
     def _depart(self, sig: int, frame: FrameType | None) -> None:
         log.info("%s: sending callers to other gateways", signal.Signals(sig).name)
-        self._door.send_away()
-        if self._phone is not None:
-            self._phone.send_away()
+        self._admission.draining = True
+        for door in self._doors:
+            door.send_away()
         asyncio.get_running_loop().call_later(FAREWELL_S / 4, super().handle_exit, sig, frame)
 
 
@@ -79,10 +81,10 @@ def listen(host: str, port: int) -> socket.socket:
     return listener
 
 
-def configure(sessions: Sessions, door: WebSocketDoor, phone: PhoneDoor | None = None) -> uvicorn.Config:
+def configure(sessions: Sessions, admission: Admission, doors: Sequence[Door]) -> uvicorn.Config:
     """uvicorn, set up for live calls."""
     return uvicorn.Config(
-        build(sessions, door, phone),
+        build(sessions, admission, doors),
         ws=WebSocketProtocol,
         http=HttpProtocol,
         ws_max_size=MAX_MESSAGE_BYTES,
@@ -100,13 +102,16 @@ async def serve(settings: Settings, listener: socket.socket, process_id: str | N
     """Be a gateway on this socket until told to stop. Raises BusError."""
     redis = Redis(settings.redis_url)
     sessions = Sessions(settings, redis, process_id)
-    door = WebSocketDoor(settings, sessions)
+    admission = Admission(settings)
     account = Account.read(os.environ)
     api = _api(settings, account)
-    phone = PhoneDoor(settings, sessions, redis, account, api)
+    doors: list[Door] = [
+        WebSocketDoor(settings, sessions, admission),
+        PhoneDoor(settings, sessions, admission, redis, account, api),
+    ]
     settle()
     try:
-        await Server(configure(sessions, door, phone), door, phone).serve(sockets=[listener])
+        await Server(configure(sessions, admission, doors), admission, doors).serve(sockets=[listener])
     finally:
         if api is not None:
             await api.close()

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from websockets.asyncio.client import connect
 
+from gateway.admission import Admission
 from gateway.doors import WebSocketDoor
 from gateway.server import Server, configure, listen
 from gateway.sessions import Sessions
@@ -24,8 +25,9 @@ class Gateway:
         self.redis = Redis(redis_url)
         self.settings = load({}, secret="a secret for all gateways", redis_url=redis_url, **settings)
         self.sessions = Sessions(self.settings, self.redis)
-        self.door = WebSocketDoor(self.settings, self.sessions)
-        self.server = Server(configure(self.sessions, self.door), self.door)
+        self.admission = Admission(self.settings)
+        self.door = WebSocketDoor(self.settings, self.sessions, self.admission)
+        self.server = Server(configure(self.sessions, self.admission, [self.door]), self.admission, [self.door])
         self._listener = listen("127.0.0.1", 0)
         self.host, self.port = self._listener.getsockname()
 

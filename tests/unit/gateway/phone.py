@@ -14,8 +14,8 @@ import pytest
 from twilio.request_validator import RequestValidator
 from websockets.asyncio.client import ClientConnection, connect
 
+from gateway.admission import Admission
 from gateway.calls import Calls
-from gateway.doors import WebSocketDoor
 from gateway.phone import PhoneDoor
 from gateway.server import Server, configure, listen
 from gateway.sessions import Held, Sessions
@@ -44,9 +44,9 @@ class Gateway:
         self.records = Records(self.redis)
         self.calls = Calls(self.redis)
         self._api = TwilioApi(account, api_url) if api_url else None
-        door = WebSocketDoor(self.settings, self.sessions)
-        self.door = PhoneDoor(self.settings, self.sessions, self.redis, account, self._api)
-        self.server = Server(configure(self.sessions, door, self.door), door, self.door)
+        self.admission = Admission(self.settings)
+        self.door = PhoneDoor(self.settings, self.sessions, self.admission, self.redis, account, self._api)
+        self.server = Server(configure(self.sessions, self.admission, [self.door]), self.admission, [self.door])
         self._listener = listen("127.0.0.1", 0)
         host, port = self._listener.getsockname()
         self.origin = f"http://{host}:{port}"

@@ -107,7 +107,7 @@ async def test_connections_are_capped_and_given_back(gateways: Any) -> None:
     async with gateway.client(), gateway.client():
         assert (await refused(gateway))[0] == 429
     async with asyncio.timeout(2):
-        while gateway.door._per_ip.total():  # noqa: ASYNC110
+        while len(gateway.admission):  # noqa: ASYNC110
             await asyncio.sleep(0.002)
     async with gateway.client():
         pass
@@ -229,6 +229,7 @@ async def test_a_gateway_that_goes_sends_its_callers_to_another(gateways: Any, m
     async with gateway.client() as client:
         await client.send(SILENCE)
         ready = await told(client, "session_ready")
+        gateway.admission.draining = True
         gateway.door.send_away()
         assert await closed(client) == 1012
         assert (await refused(gateway))[0] == 503

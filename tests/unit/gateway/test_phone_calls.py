@@ -135,6 +135,7 @@ async def test_a_call_comes_back_to_another_gateway_when_its_own_goes(gateways: 
         await call.connected()
         session = (await first.held(call.sid)).record.session
         call.edge.behind = [second.origin]
+        first.admission.draining = True
         first.door.send_away()
         with pytest.raises(InvalidStatus) as refused:
             async with first.stream():

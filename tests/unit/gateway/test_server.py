@@ -66,7 +66,7 @@ async def test_health_pages_and_their_headers(gateways: Any) -> None:
     assert page.startswith("HTTP/1.1 200")
     assert "content-security-policy" in page.lower()
     assert missing.startswith("HTTP/1.1 404")
-    gateway.door.draining = True
+    gateway.admission.draining = True
     assert (await ask(gateway, "/readyz")).startswith("HTTP/1.1 503")
 
 
