@@ -104,7 +104,8 @@ class Ear:
 class Script:
     """Writes the events of one session; those of one answer carry its number, from 0."""
 
-    def __init__(self) -> None:
+    def __init__(self, audio_format: Event) -> None:
+        self._format = audio_format
         self._events = itertools.count(1)
 
     def event(self, kind: str, **fields: Any) -> bytes:
@@ -139,7 +140,7 @@ class Script:
         item = _message(f"item_A{answer}", "assistant", "in_progress", [])
         part = {"type": "audio", "transcript": ""}
         return [
-            self.event("response.created", response=_response(answer, "in_progress", [])),
+            self.event("response.created", response=self._response(answer, "in_progress", [])),
             self.event("rate_limits.updated", rate_limits=_LIMITS),
             self.event("response.output_item.added", response_id=f"resp_{answer}", output_index=0, item=item),
             self.event("conversation.item.added", item=item, previous_item_id=None),
@@ -169,13 +170,13 @@ class Script:
             self.event("response.content_part.done", **_place(answer), part=part),
             self.event("response.output_item.done", response_id=f"resp_{answer}", output_index=0, item=item),
             self.event("conversation.item.done", item=item, previous_item_id=None),
-            self.event("response.done", response=_response(answer, "completed", [item])),
+            self.event("response.done", response=self._response(answer, "completed", [item])),
         ]
 
     def answer_cancelled(self, answer: int, reason: str, transcript: str) -> list[bytes]:
         """`reason`: turn_detected or client_cancelled."""
         item = _spoken(answer, "incomplete", transcript)
-        response = _response(answer, "cancelled", [item])
+        response = self._response(answer, "cancelled", [item])
         response["status_details"] = {"type": "cancelled", "reason": reason}
         return [
             self.event("response.output_audio.done", **_place(answer)),
@@ -184,6 +185,21 @@ class Script:
             self.event("conversation.item.done", item=item, previous_item_id=None),
             self.event("response.done", response=response),
         ]
+
+    def _response(self, answer: int, status: str, output: list[Event]) -> Event:
+        return {
+            "id": f"resp_{answer}",
+            "object": "realtime.response",
+            "status": status,
+            "status_details": None,
+            "output": output,
+            "conversation_id": "conv_1",
+            "output_modalities": ["audio"],
+            "max_output_tokens": "inf",
+            "audio": {"output": {"format": self._format, "voice": "marin"}},
+            "usage": None if status == "in_progress" else _USAGE,
+            "metadata": None,
+        }
 
 
 def transcript(pieces: int) -> str:
@@ -202,19 +218,3 @@ def _spoken(answer: int, status: str, text: str) -> Event:
 
 def _place(answer: int) -> Event:
     return {"response_id": f"resp_{answer}", "item_id": f"item_A{answer}", "output_index": 0, "content_index": 0}
-
-
-def _response(answer: int, status: str, output: list[Event]) -> Event:
-    return {
-        "id": f"resp_{answer}",
-        "object": "realtime.response",
-        "status": status,
-        "status_details": None,
-        "output": output,
-        "conversation_id": "conv_1",
-        "output_modalities": ["audio"],
-        "max_output_tokens": "inf",
-        "audio": {"output": {"format": {"type": "audio/pcmu"}, "voice": "marin"}},
-        "usage": None if status == "in_progress" else _USAGE,
-        "metadata": None,
-    }

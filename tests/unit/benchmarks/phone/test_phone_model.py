@@ -15,8 +15,9 @@ from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import InvalidStatus
 
 from benchmarks.phone import audio
-from benchmarks.phone.model import Model, Session
+from benchmarks.phone.model import MarkedMulaw, Timed
 from benchmarks.phone.realtime import PHONE_SESSION
+from benchmarks.phone.session import Model, Session
 
 PATIENCE_S = 20.0
 ANSWER = [
@@ -34,16 +35,17 @@ EVENT: TypeAdapter[Any] = TypeAdapter(RealtimeServerEvent)
 
 
 class Server:
-    def __init__(self, model: Model, port: int) -> None:
-        self.model = model
+    def __init__(self, timed: Timed, port: int) -> None:
+        self.timed = timed
         self.url = f"ws://127.0.0.1:{port}/v1/realtime?model=gpt-realtime-2.1"
 
 
 @pytest.fixture
 async def server() -> AsyncIterator[Server]:
-    model = Model()
+    timed = Timed()
+    model = Model(lambda: MarkedMulaw(timed))
     listener = await asyncio.get_running_loop().create_server(lambda: Session(model), "127.0.0.1", 0)
-    yield Server(model, listener.sockets[0].getsockname()[1])
+    yield Server(timed, listener.sockets[0].getsockname()[1])
     listener.close()
     await listener.wait_closed()
 
@@ -104,8 +106,8 @@ async def test_an_utterance_is_answered_in_the_order_of_the_real_one(server: Ser
         events = await until(line, "response.done")
     assert [one["type"] for one in events] == TAKEN + ANSWER
     assert events[-1]["response"]["status"] == "completed"
-    assert [key for key, _ in server.model.appended] == [audio.key(7, seq) for seq in range(30)]
-    sent = [key for key, _ in server.model.spoken]
+    assert [key for key, _ in server.timed.appended] == [audio.key(7, seq) for seq in range(30)]
+    sent = [key for key, _ in server.timed.spoken]
     assert sent == [audio.answer_key(7, 0, piece) for piece in range(audio.ANSWER_PIECES)]
     finder = audio.Finder()
     deltas = [one["delta"] for one in events if one["type"] == "response.output_audio.delta"]
@@ -122,7 +124,7 @@ async def test_one_loud_frame_cancels_the_answer(server: Server) -> None:
         await until(line, "input_audio_buffer.speech_started")
         done = (await until(line, "response.done"))[-1]["response"]
     assert (done["status"], done["status_details"]["reason"]) == ("cancelled", "turn_detected")
-    assert 0 < len(server.model.spoken) < audio.ANSWER_PIECES
+    assert 0 < len(server.timed.spoken) < audio.ANSWER_PIECES
 
 
 async def test_what_a_client_may_ask_for_by_itself(server: Server) -> None:
