@@ -5,6 +5,7 @@ TrunklineError
 ├── ClientError          a caller's or client's message is wrong: `code` for machines, `hint` says what would be right
 ├── BusError             Redis cannot be reached, refused a command, or carried something unreadable
 │   └── MalformedEntry   an entry on the bus that no version of Trunkline wrote
+├── NoPortLeft           every UDP port that calls may use is taken: this gateway is full, another may not be
 ├── AudioError           audio of a shape or rate that cannot be what it says
 ├── SessionLost          this process no longer owns the session it works for (fenced, taken over)
 └── ProviderError        a vendor failed: `provider`, `retryable`
@@ -22,6 +23,11 @@ class TrunklineError(Exception):
 
 class SettingsError(TrunklineError):
     code = "settings"
+
+
+class NoPortLeft(TrunklineError):
+    code = "no_port_left"
+    retryable = True
 
 
 class AudioError(TrunklineError, ValueError):
