@@ -15,7 +15,8 @@ from typing import Any
 from tests.standins.realtime import Options, Refuse, Session
 from tests.standins.realtime.faults import SessionFault
 from tests.standins.realtime.wire import Deafen, HangUp, Output
-from workers.relay import trouble
+from tests.standins.voices import RATE_HZ
+from workers.relay import protocol, trouble
 from workers.relay.link import ModelLost
 
 MODEL = "gpt-realtime-2.1"
@@ -67,6 +68,10 @@ class Model:
 class Link:
     """A `workers.relay.link.ModelLink`."""
 
+    format = protocol.format_for(RATE_HZ)
+    rate_hz = RATE_HZ
+    in_real_time = False
+
     def __init__(self, model: Model, session: Session) -> None:
         self._model = model
         self._loop = asyncio.get_running_loop()
@@ -92,9 +97,9 @@ class Link:
             self.sent.append((round(self._loop.time() * 1000), event))
         self._put(json.dumps(event))
 
-    def append(self, pcm_base64: str) -> None:
+    def append(self, pcm: bytes) -> None:
         if not self._gone:
-            self._put(json.dumps({"type": "input_audio_buffer.append", "audio": pcm_base64}))
+            self._put(protocol.append(self.format.encode(pcm)))
 
     @property
     def _gone(self) -> bool:
@@ -161,6 +166,9 @@ class Link:
             self._ended = ModelLost(end.text, end.kind, end.retry_after_s)
             self._events.put_nowait(self._ended)
         elif isinstance(output, str):
-            self._events.put_nowait(json.loads(output))
+            event = json.loads(output)
+            if event["type"] == "response.output_audio.delta":
+                event["delta"] = self.format.decode(event["delta"])
+            self._events.put_nowait(event)
         else:
             assert isinstance(output, Deafen), "bytes are for the WebSocket's tests"

@@ -76,7 +76,7 @@ def _go_on(floor: Floor) -> None:
 async def begin(floor: Floor, link: ModelLink) -> None:
     """A new session with the model: bring it to where the conversation is, and use it."""
     log.info("session %s: model session %s (%d)", floor.session.id, link.session_id, floor.line.generation)
-    settings = protocol.session_update(floor.tenant, floor.format, floor.tools.definitions())
+    settings = protocol.session_update(floor.tenant, link.format, floor.tools.definitions())
     await link.send({**settings, "event_id": protocol.SETTINGS_ID})
     lost = floor.forget_model()
     broken_off = floor.answers.going_on

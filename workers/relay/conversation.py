@@ -104,8 +104,9 @@ class Conversation:
 
     async def _begin(self, link: ModelLink) -> None:
         self._hearing.new_session()
-        if self._floor.format.rate_hz != self._session.rate_hz:
-            self._to_model = Resampler(self._session.rate_hz, self._floor.format.rate_hz)
+        self._floor.voice.rate_hz = link.rate_hz
+        if link.rate_hz != self._session.rate_hz:
+            self._to_model = Resampler(self._session.rate_hz, link.rate_hz)
         await beginning.begin(self._floor, link)
         await self._pump()
 
@@ -171,7 +172,7 @@ class Conversation:
             return False
         if self._to_model is not None:
             pcm = self._to_model.push(pcm)
-        self._line.hear(self._floor.format.encode(pcm))
+        self._line.hear(pcm)
         return True
 
     async def _typed(self, text: str) -> None:

@@ -44,11 +44,10 @@ class Floor:
         self.line = line
         self.tenant: Tenant = session.tenant
         """With what the client changed of it."""
-        self.format = protocol.format_for(session.rate_hz)
         self.uplink = Uplink(session.snapshot.uplink_seq)
         self.uplink.model_hears_edges = self.tenant.relay.turn_detection is not None
         self.responses = Responses()
-        self.voice = Voice(session, self.format, lambda: self.keeper.commit())
+        self.voice = Voice(session, lambda: self.keeper.commit())
         self.answers = Answers(session, self.voice, self, self.remember)
         self.interruptions = Interruptions(session, voice_activity)
         self.tools = Toolbox(self.tenant, session)

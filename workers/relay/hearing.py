@@ -150,7 +150,7 @@ class Hearing:
             return
         if not answering.received:
             self._first_audio(answering)
-        answering.audio(event["item_id"], event["content_index"], floor.format.ms(delta))
+        answering.audio(event["item_id"], event["content_index"], floor.voice.ms(delta))
         floor.voice.put(answering, delta)
 
     def _first_audio(self, answering: Answering) -> None:

@@ -83,10 +83,10 @@ class Line:
             return False
         return True
 
-    def hear(self, audio: str) -> None:
-        """Send the caller's audio (base64)."""
+    def hear(self, pcm: bytes) -> None:
+        """Send the caller's audio."""
         if self._link is not None:
-            self._link.append(audio)
+            self._link.append(pcm)
 
     # --- keeping it up
 

@@ -6,8 +6,11 @@ from collections.abc import AsyncIterator
 from typing import Any, Protocol
 
 from trunkline.errors import ProviderError
-from workers.relay.protocol import PROVIDER
+from workers.relay.protocol import PROVIDER, AudioFormat
 from workers.relay.trouble import Kind
+
+AUDIO_FOLLOWS = "audio_follows"
+"""The field of a `response.done` that is ahead of the response's audio."""
 
 LIFETIME_S = 3600.0
 """A session's longest life with the model (PROTOCOLS 1.1), where the model does not say its own."""
@@ -27,6 +30,18 @@ class ModelLink(Protocol):
     """One session with a model. It is open from the beginning; whoever holds it closes it."""
 
     @property
+    def rate_hz(self) -> int:
+        """Of the audio both ways: s16le mono PCM. The same for all links of one conversation."""
+
+    @property
+    def format(self) -> AudioFormat | None:
+        """How audio is written in events, which the session's settings must name; None: it has a way of its own."""
+
+    @property
+    def in_real_time(self) -> bool:
+        """Whether the model's audio comes no faster than it is to be heard, and its words long before."""
+
+    @property
     def session_id(self) -> str:
         """The vendor's name for it: what its support asks for."""
 
@@ -41,14 +56,17 @@ class ModelLink(Protocol):
     async def send(self, event: dict[str, Any]) -> None:
         """Send a client event. Raises ModelLost, also when the model takes nothing for too long."""
 
-    def append(self, pcm_base64: str) -> None:
-        """Send the next of the caller's audio, base64 in the session's format. Neither waits nor fails: a link that is
-        lost says so by `events`."""
+    def append(self, pcm: bytes) -> None:
+        """Send the next of the caller's audio. Neither waits nor fails: a link that is lost says so by `events`."""
 
     def events(self) -> AsyncIterator[dict[str, Any]]:
-        """The model's events, after `session.created`. Raises ModelLost when the wire ends, for whatever reason, and
-        never ends otherwise. To be iterated once, and without long waits between: while nobody reads, the wire cannot
-        tell a model that is gone from one that speaks, and gives up."""
+        """The model's events, after `session.created`; the `delta` of `response.output_audio.delta` is PCM. With
+        `in_real_time`, a `response.done` that is ahead of the response's audio says `AUDIO_FOLLOWS: True`, and comes
+        once more, without, when all of it is there.
+
+        Raises ModelLost when the wire ends, for whatever reason, and never ends otherwise. To be iterated once, and
+        without long waits between: while nobody reads, the wire cannot tell a model that is gone from one that
+        speaks, and gives up."""
 
     async def close(self) -> None:
         """Hang up, within a second. May be called twice, and after ModelLost."""

@@ -39,8 +39,6 @@ class AudioFormat:
     """As the session object names it."""
     rate_hz: int
     """Rate of the s16le mono PCM that `encode` takes and `decode` gives."""
-    bytes_per_ms: int
-    """On the wire, before base64."""
     from_pcm: Callable[[bytes], bytes]
     to_pcm: Callable[[bytes], bytes]
 
@@ -55,20 +53,14 @@ class AudioFormat:
         except (ValueError, AudioError) as error:
             raise ProviderError(PROVIDER, f"audio that cannot be read: {error}") from error
 
-    def ms(self, audio: str | int) -> float:
-        """How long base64, or a number of bytes before base64, lasts."""
-        if isinstance(audio, str):
-            audio = len(audio) // 4 * 3 - audio.count("=", -2)
-        return audio / self.bytes_per_ms
-
 
 def _whole(pcm: bytes) -> bytes:
     check_whole(pcm)
     return pcm
 
 
-PCMU = AudioFormat({"type": "audio/pcmu"}, 8000, 8, g711.pcm_to_ulaw, g711.ulaw_to_pcm)
-PCM = AudioFormat({"type": "audio/pcm", "rate": 24_000}, 24_000, 48, _whole, _whole)
+PCMU = AudioFormat({"type": "audio/pcmu"}, 8000, g711.pcm_to_ulaw, g711.ulaw_to_pcm)
+PCM = AudioFormat({"type": "audio/pcm", "rate": 24_000}, 24_000, _whole, _whole)
 """The API's only rate of PCM."""
 
 
@@ -88,18 +80,18 @@ _PLACES: dict[str, tuple[str, ...]] = {
 """Where the session object has what a client may be allowed to change (`trunkline.tenants.Updatable`)."""
 
 
-def session_update(tenant: Tenant, audio: AudioFormat, tools: Iterable[Mapping[str, Any]] = ()) -> Event:
-    """The whole configuration of a session with the model. `tools` are function tools as the API has them."""
+def session_update(tenant: Tenant, audio: AudioFormat | None, tools: Iterable[Mapping[str, Any]] = ()) -> Event:
+    """The whole configuration of a session with the model. `audio`: how events carry it; None where none do, which is
+    where the API leaves no choice. `tools` are function tools as the API has them."""
     relay = tenant.relay
     session: Event = {
         "type": "realtime",
         "output_modalities": ["audio"],
         "audio": {
             "input": {
-                "format": dict(audio.wire),
                 "noise_reduction": {"type": relay.noise_reduction} if relay.noise_reduction else None,
             },
-            "output": {"format": dict(audio.wire)},
+            "output": {},
         },
         "tools": [dict(tool) for tool in tools],
         "tool_choice": "auto",
@@ -107,6 +99,9 @@ def session_update(tenant: Tenant, audio: AudioFormat, tools: Iterable[Mapping[s
     }
     if relay.reasoning_effort is not None:  # models that do not reason refuse the field
         session["reasoning"] = {"effort": relay.reasoning_effort}
+    if audio is not None:
+        for side in ("input", "output"):
+            _put(session, ("audio", side, "format"), dict(audio.wire))
     for name, value in _updatable(tenant).items():
         _put(session, _PLACES[name], value)
     return {"type": "session.update", "session": session}

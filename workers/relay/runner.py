@@ -10,7 +10,7 @@ from openai import AsyncOpenAI
 from trunkline.tenants import Tenant
 from workers.backend import Session
 from workers.providers.registry import Providers
-from workers.relay import websocket
+from workers.relay import protocol, websocket
 from workers.relay.conversation import Conversation
 from workers.relay.interrupting import Detector
 from workers.relay.link import ModelLink
@@ -35,10 +35,12 @@ class Relay:
 
     async def run(self, session: Session) -> None:
         """Serve `session` until its inbox ends. Raises SessionLost when another worker owns it."""
-        await Conversation(session, self._dial, self._voice_activity).run()
+        dial = functools.partial(self._dial, session.rate_hz)
+        await Conversation(session, dial, self._voice_activity).run()
 
-    async def _dial(self) -> ModelLink:
-        return await websocket.connect(self._client, self._tenant.relay.model, timeout_s=DIAL_S)
+    async def _dial(self, rate_hz: int) -> ModelLink:
+        audio = protocol.format_for(rate_hz)
+        return await websocket.connect(self._client, self._tenant.relay.model, audio, timeout_s=DIAL_S)
 
     async def close(self) -> None:
         """Nothing of its own to close: each session hung up its own links."""

@@ -7,11 +7,10 @@ import logging
 from collections import deque
 from collections.abc import Awaitable, Callable
 
+from trunkline.audio.frame import duration_ms
 from trunkline.audio.resample import Resampler
-from trunkline.errors import ProviderError
 from workers.backend import Session
 from workers.relay.answering import Answering
-from workers.relay.protocol import AudioFormat
 
 UNKEPT_MS = 200
 """So much audio the edge may have of which another worker would not know the words: it would have them said again."""
@@ -24,24 +23,29 @@ log = logging.getLogger(__name__)
 class Voice:
     """One session's. The model speaks faster than real time; what the edge has no room for waits here, as it came."""
 
-    def __init__(self, session: Session, audio_format: AudioFormat, commit: Callable[[], Awaitable[None]]) -> None:
+    def __init__(self, session: Session, commit: Callable[[], Awaitable[None]]) -> None:
         self._session = session
         self._commit = commit
-        self._format = audio_format
-        self._waiting: deque[tuple[Answering, str | None, int]] = deque()
+        self.rate_hz = session.rate_hz
+        """Of what the model says."""
+        self._waiting: deque[tuple[Answering, bytes | None, int]] = deque()
         """Answer, audio (none: that was all), and where in the answer it ends, in ms."""
         self._waiting_ms = 0.0
         self._wake = asyncio.Event()
         self._resampler: Resampler | None = None
         self._speaking: Answering | None = None
 
-    def put(self, answering: Answering, delta: str) -> None:
-        """Say this next: base64, as the model sent it."""
+    def ms(self, pcm: bytes) -> float:
+        """How long audio of the model's lasts."""
+        return duration_ms(len(pcm), self.rate_hz)
+
+    def put(self, answering: Answering, pcm: bytes) -> None:
+        """Say this next, as the model sent it."""
         if self._waiting_ms > MOST_WAITING_MS:
             log.error("session %s: an answer is longer than %d minutes", self._session.id, MOST_WAITING_MS // 60_000)
             return
-        self._waiting_ms += self._format.ms(delta)
-        self._waiting.append((answering, delta, answering.received_ms))
+        self._waiting_ms += self.ms(pcm)
+        self._waiting.append((answering, pcm, answering.received_ms))
         self._wake.set()
 
     def end(self, answering: Answering) -> None:
@@ -54,18 +58,18 @@ class Voice:
         while True:
             await self._wake.wait()
             while self._waiting:
-                answering, delta, end_ms = self._waiting.popleft()
-                if delta is not None:
-                    self._waiting_ms -= self._format.ms(delta)
-                if not answering.cut and (delta is None or end_ms > answering.kept_ms + UNKEPT_MS):
+                answering, pcm, end_ms = self._waiting.popleft()
+                if pcm is not None:
+                    self._waiting_ms -= self.ms(pcm)
+                if not answering.cut and (pcm is None or end_ms > answering.kept_ms + UNKEPT_MS):
                     await self._keep(answering)
                 if answering.cut:
                     continue
-                if delta is None:
+                if pcm is None:
                     await self._finish(answering)
                 else:
                     answering.sent = True
-                    await self._session.speak(answering.turn, self._decode(answering, delta))
+                    await self._session.speak(answering.turn, self._resampled(answering, pcm))
             self._wake.clear()
 
     async def _keep(self, answering: Answering) -> None:
@@ -73,16 +77,11 @@ class Voice:
         await self._commit()
         answering.kept_ms = received_ms
 
-    def _decode(self, answering: Answering, delta: str) -> bytes:
-        try:
-            pcm = self._format.decode(delta)
-        except ProviderError as error:
-            log.warning("session %s: %s", self._session.id, error)
-            return b""
-        if self._format.rate_hz == self._session.rate_hz:
+    def _resampled(self, answering: Answering, pcm: bytes) -> bytes:
+        if self.rate_hz == self._session.rate_hz:
             return pcm
         if self._resampler is None or self._speaking is not answering:
-            self._resampler = Resampler(self._format.rate_hz, self._session.rate_hz)
+            self._resampler = Resampler(self.rate_hz, self._session.rate_hz)
         self._speaking = answering
         return self._resampler.push(pcm)
 

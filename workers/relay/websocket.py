@@ -99,11 +99,11 @@ def _address(environment: Mapping[str, str], variable: str, *schemes: str) -> st
     return url
 
 
-async def connect(client: AsyncOpenAI, model: str, *, timeout_s: float) -> WebSocketModel:
-    """Open a session with `model`. Raises ModelLost when it cannot be had within `timeout_s`."""
+async def connect(client: AsyncOpenAI, model: str, audio: protocol.AudioFormat, *, timeout_s: float) -> WebSocketModel:
+    """Open a session with `model`, to be told to speak `audio`. Raises ModelLost when there is none in time."""
     try:
         async with asyncio.timeout(timeout_s):
-            link = WebSocketModel(await _dial(client, model))
+            link = WebSocketModel(await _dial(client, model), audio)
             try:
                 await link.wait_until_open()
             except BaseException:
@@ -135,8 +135,12 @@ async def _dial(client: AsyncOpenAI, model: str) -> ClientConnection:
 class WebSocketModel:
     """A ModelLink. Made by `connect`."""
 
-    def __init__(self, socket: ClientConnection) -> None:
+    in_real_time = False
+
+    def __init__(self, socket: ClientConnection, audio: protocol.AudioFormat) -> None:
         self._socket = socket
+        self.format = audio
+        self.rate_hz = audio.rate_hz
         self._complaint: Trouble | None = None
         """What the last event complained of, if it was an error: the model may hang up for it."""
         self._given_up: ModelLost | None = None
@@ -160,10 +164,10 @@ class WebSocketModel:
     async def send(self, event: dict[str, Any]) -> None:
         await self._put(json.dumps(event))
 
-    def append(self, pcm_base64: str) -> None:
+    def append(self, pcm: bytes) -> None:
         """By websockets' call for many receivers: without a lock or a deadline it takes half of `send`'s CPU."""
         self._notice_stall()
-        broadcast((self._socket,), protocol.append(pcm_base64))
+        broadcast((self._socket,), protocol.append(self.format.encode(pcm)))
 
     def _notice_stall(self) -> None:
         """What nobody takes must not pile up."""
@@ -200,8 +204,20 @@ class WebSocketModel:
             raise self._ended(error) from error
         except ProviderError as error:
             raise ModelLost(str(error), Kind.UNAVAILABLE) from error
-        self._complaint = _complaint(event) if event["type"] == "error" else None
+        kind = event["type"]
+        self._complaint = _complaint(event) if kind == "error" else None
+        if kind == "response.output_audio.delta":
+            event["delta"] = self._decoded(event.get("delta"))
         return event
+
+    def _decoded(self, delta: object) -> bytes | None:
+        if not isinstance(delta, str):
+            return None
+        try:
+            return self.format.decode(delta)
+        except ProviderError as error:
+            log.warning("model session %s: %s", self.session_id, error)
+            return b""
 
     def _ended(self, error: ConnectionClosed) -> ModelLost:
         if self._given_up is not None:

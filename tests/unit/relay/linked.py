@@ -12,7 +12,7 @@ from openai import AsyncOpenAI
 from websockets.asyncio.server import ServerConnection, serve
 from websockets.http11 import Request, Response
 
-from workers.relay import websocket
+from workers.relay import protocol, websocket
 from workers.relay.link import ModelLink, ModelLost
 from workers.relay.websocket import connect, make_client
 
@@ -30,9 +30,9 @@ async def client_of(url: str) -> AsyncIterator[AsyncOpenAI]:
 
 
 @contextlib.asynccontextmanager
-async def link_to(url: str) -> AsyncIterator[ModelLink]:
+async def link_to(url: str, audio: protocol.AudioFormat = protocol.PCM) -> AsyncIterator[ModelLink]:
     async with client_of(url) as client:
-        link = await connect(client, "gpt-realtime-2.1", timeout_s=PATIENT_S)
+        link = await connect(client, "gpt-realtime-2.1", audio, timeout_s=PATIENT_S)
         try:
             yield link
         finally:
@@ -61,7 +61,7 @@ async def refused(url: str, *, timeout_s: float = PATIENT_S) -> ModelLost:
     """How connecting ends."""
     async with client_of(url) as client:
         with pytest.raises(ModelLost) as caught:
-            await connect(client, "gpt-realtime-2.1", timeout_s=timeout_s)
+            await connect(client, "gpt-realtime-2.1", protocol.PCM, timeout_s=timeout_s)
     return caught.value
 
 

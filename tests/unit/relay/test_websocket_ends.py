@@ -46,7 +46,7 @@ async def test_every_end_is_said(fault: Any, kind: Kind, said: str) -> None:
         assert error.kind is kind
         assert said in error.reason
         await link.close()
-        link.append("AAAA")
+        link.append(bytes(4))
         with pytest.raises(ModelLost):
             await link.send(protocol.commit())
         with pytest.raises(ModelLost):
@@ -96,7 +96,7 @@ async def test_a_model_that_says_nothing_and_answers_pings_is_not_lost(monkeypat
         with pytest.raises(TimeoutError):
             async with asyncio.timeout(2.5):  # longer than one ping may take
                 await anext(link.events())
-        link.append("AAAA")
+        link.append(bytes(4))
         await standin.wait_for(lambda it: it.session.appends == 1)
 
 
@@ -115,7 +115,7 @@ async def deaf() -> AsyncIterator[str]:
 
 async def fill(link: ModelLink) -> None:
     """Send audio for ever."""
-    audio = "A" * 40_000
+    audio = bytes(30_000)
     while True:
         link.append(audio)
         await asyncio.sleep(0.001)
@@ -187,7 +187,7 @@ async def test_being_cancelled_while_connecting_leaves_nothing_behind() -> None:
     async with Realtime() as standin, client_of(standin.url) as client:
         for fault in (Mute(), NeverAnswer()):
             standin.inject(fault)
-            dialling = asyncio.create_task(connect(client, "gpt-realtime-2.1", timeout_s=PATIENT_S))
+            dialling = asyncio.create_task(connect(client, "gpt-realtime-2.1", protocol.PCM, timeout_s=PATIENT_S))
             if isinstance(fault, Mute):
                 await standin.wait_for(lambda it: it.sessions)
             else:
