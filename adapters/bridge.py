@@ -12,6 +12,7 @@ from collections import deque
 from collections.abc import Callable
 from typing import Any, Protocol
 
+from adapters import messages
 from adapters.link import Link
 from adapters.playout import KEEP_MS, Chunk, Heard, Playout
 from trunkline.audio.frame import FRAME_MS, Framer, bytes_in
@@ -121,6 +122,22 @@ class Bridge:
 
     def client_event(self, name: str, **data: Any) -> None:
         self._up(ClientEvent(self.session, self._next_seq, name, data))
+
+    def take(self, message: messages.ClientMessage) -> None:
+        """What a client said in JSON. That it hangs up (Stop) is for its link."""
+        match message:
+            case messages.Played():
+                self.played(message.turn, message.ms)
+            case messages.Text():
+                self.text(message.text)
+            case messages.Commit():
+                self.client_event("commit")
+            case messages.Cancel():
+                self.client_event("cancel")
+            case messages.SessionUpdate():
+                self.client_event("session_update", session=message.session)
+            case messages.ToolOutput():
+                self.client_event("tool_output", call_id=message.call_id, output=message.output)
 
     def hang_up(self, reason: str) -> None:
         """The caller is gone for good."""

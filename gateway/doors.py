@@ -9,8 +9,9 @@ from collections.abc import Sequence
 from starlette.routing import BaseRoute, WebSocketRoute
 from starlette.websockets import WebSocket
 
+from adapters.messages import Stop
 from adapters.websocket.link import Lost, WebSocketLink
-from adapters.websocket.protocol import ClientMessage, CloseCode, Start, Stop
+from adapters.websocket.protocol import ClientMessage, CloseCode, Start
 from adapters.wire import wire_of
 from gateway.admission import Admission, TurnedAway, address_of
 from gateway.sessions import Held, Sessions, new_session_id

@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 from starlette.websockets import WebSocket, WebSocketDisconnect, WebSocketState
 
 from adapters.bridge import Bridge
+from adapters.pace import AHEAD_S, MAX_ERRORS, MessagePace, Pace, Patience
 from adapters.twilio.protocol import (
     PIECE_MS,
     RATE_HZ,
@@ -46,17 +47,8 @@ MAX_QUEUED = 1000
 """Messages Twilio may be behind; then the stream is cut off (the call comes back with another)."""
 STALL_S = 5.0
 """One message may wait this long for a Twilio that does not read."""
-AHEAD_S = 5.0
-"""How far ahead of real time audio is read."""
-MAX_ERRORS = 20
-"""Wrong messages forgiven on one stream."""
-MESSAGES_PER_S = 500
-"""How fast messages are read; a call has 50 of audio, and 10 marks."""
-MESSAGES_AT_ONCE = 1000
 UNHEARD_KEPT = 64
 """Pieces whose marks have not come back; the playout's lead is 4."""
-
-
 MARK_GRACE_S = 0.5
 """The last mark may come so much later than the audio before it lasts."""
 
@@ -93,10 +85,10 @@ class TwilioLink:
         self._queue: deque[str] = deque()
         self._wake = asyncio.Event()
         self._outcome: str | None = None
-        self._wrong = 0
+        self._patience = Patience()
         self._unknown: Counter[str] = Counter()
-        self._audio_until_s = 0.0
-        self._messages_until_s = 0.0
+        self._audio_pace = Pace(AHEAD_S)
+        self._message_pace = MessagePace()
 
     # --- reading
 
@@ -111,7 +103,7 @@ class TwilioLink:
                     if message is not None and not isinstance(message, Connected | Unknown):
                         what = type(message).__name__
                         raise ClientError("no_start", f"{what} before start", "connected, then start", fatal=True)
-                    await asyncio.sleep(max(0.0, self._messages_ahead_s(time.monotonic())))
+                    await asyncio.sleep(max(0.0, self._message_pace.add(1, time.monotonic())))
         except TimeoutError:
             raise ClientError("silent", f"no start within {timeout_s:g} s", "send start at once", fatal=True) from None
         self._stream_sid = message.stream_sid
@@ -141,10 +133,8 @@ class TwilioLink:
 
     def _forgive(self, error: ClientError) -> None:
         """Count a wrong message; raises the error, as fatal, when it is or was one too many."""
-        self._wrong += 1
-        if error.fatal or self._wrong > MAX_ERRORS:
-            raise ClientError(error.code, error.message, error.hint, fatal=True) from error
-        level = logging.WARNING if self._wrong == 1 else logging.DEBUG
+        self._patience.forgive(error)
+        level = logging.WARNING if self._patience.forgiven == 1 else logging.DEBUG
         log.log(level, "%s: a wrong message: %s (right: %s)", self.name, error.message, error.hint)
 
     def _note(self, message: Unknown) -> None:
@@ -168,7 +158,7 @@ class TwilioLink:
         try:
             self._forgive(error)
         except ClientError as fatal:
-            log.warning("%s refused after %d wrong messages: %s", self.name, self._wrong, fatal.message)
+            log.warning("%s refused after %d wrong messages: %s", self.name, self._patience.forgiven, fatal.message)
             self._read.set_result("refused")
 
     def _closed(self, code: int) -> None:
@@ -179,7 +169,7 @@ class TwilioLink:
     def _take(self, message: Message) -> None:
         """Deal with a message, and read no more for a while if that is too much too soon."""
         now_s = time.monotonic()
-        ahead_s = self._messages_ahead_s(now_s)
+        ahead_s = self._message_pace.add(1, now_s)
         match message:
             case Media():
                 ahead_s = max(ahead_s, self._media(message, now_s))
@@ -195,21 +185,14 @@ class TwilioLink:
             self._wire.hold(ahead_s)
 
     def _media(self, media: Media, now_s: float) -> float:
-        """Pass on what was said. Returns by how many seconds too much it is ahead of its time."""
+        """Pass on what was said. Returns by how many seconds it is too soon."""
         hole_ms = self._timeline.place(media)
         if hole_ms is None:
             return 0.0
         if hole_ms:
             self._bridge.audio(silence(hole_ms, RATE_HZ))
         self._bridge.audio(ulaw_to_pcm(media.ulaw))
-        length_s = hole_ms / 1000 + len(media.ulaw) / RATE_HZ
-        self._audio_until_s = max(self._audio_until_s, now_s) + length_s
-        return self._audio_until_s - now_s - AHEAD_S
-
-    def _messages_ahead_s(self, now_s: float) -> float:
-        """By how much messages come too fast; a message counts as `1 / MESSAGES_PER_S` of time."""
-        self._messages_until_s = max(self._messages_until_s, now_s) + 1 / MESSAGES_PER_S
-        return self._messages_until_s - now_s - MESSAGES_AT_ONCE / MESSAGES_PER_S
+        return self._audio_pace.add(hole_ms / 1000 + len(media.ulaw) / RATE_HZ, now_s)
 
     def _marked(self, bridge: Bridge, mark: Mark) -> None:
         """Of marks that a clear sent back nothing was heard; they are of an older generation."""
@@ -305,11 +288,12 @@ class TwilioLink:
 
     def _summarise(self) -> None:
         timeline = self._timeline
-        if self._wrong or self._unknown or timeline.dropped or timeline.filled_ms or timeline.skipped_ms:
+        wrong = self._patience.forgiven
+        if wrong or self._unknown or timeline.dropped or timeline.filled_ms or timeline.skipped_ms:
             log.info(
                 "%s: %d wrong messages, %d not for us, %d late or double; holes of %d ms filled, of %d ms skipped",
                 self.name,
-                self._wrong,
+                wrong,
                 self._unknown.total(),
                 timeline.dropped,
                 timeline.filled_ms,

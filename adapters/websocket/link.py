@@ -12,25 +12,10 @@ from typing import Any, NamedTuple
 from starlette.websockets import WebSocket, WebSocketDisconnect, WebSocketState
 
 from adapters.bridge import Bridge
+from adapters.messages import Stop, compose, compose_error, weight
+from adapters.pace import AHEAD_S, MessagePace, Pace, Patience
 from adapters.websocket import files
-from adapters.websocket.protocol import (
-    MAX_SESSION_BYTES,
-    Audio,
-    Cancel,
-    ClientMessage,
-    CloseCode,
-    Commit,
-    Played,
-    SessionUpdate,
-    Start,
-    Stop,
-    Text,
-    ToolOutput,
-    compose,
-    compose_error,
-    parse_binary,
-    parse_text,
-)
+from adapters.websocket.protocol import Audio, ClientMessage, CloseCode, Start, parse_binary, parse_text
 from adapters.wire import Wire
 from trunkline.audio.resample import Resampler
 from trunkline.errors import ClientError
@@ -41,19 +26,8 @@ MAX_QUEUED = 1000
 """Messages a client may be behind; then it is cut off (it may come back)."""
 STALL_S = 5.0
 """One message may wait this long for a client that does not read."""
-AHEAD_MS = 5_000
-"""How far ahead of real time audio is read."""
-RESUMED_AHEAD_MS = 20_000
-"""The same for a client that came back and sends what it kept."""
-MAX_ERRORS = 20
-"""Wrong messages forgiven on one link."""
-MESSAGES_PER_S = 500
-"""How fast messages are read: audio in pieces of 2.5 ms comes at 400."""
-MESSAGES_AT_ONCE = 1000
-"""Read without waiting: a client that comes back sends 15 s of audio in pieces of 20 ms."""
-MESSAGE_BYTES = 1024
-"""A tool's output counts as a message for each of these, and an update as the longest: they are kept until a worker has
-dealt with them."""
+RESUMED_AHEAD_S = 20.0
+"""How far ahead of real time audio is read from a client that came back and sends what it kept."""
 REFUSED = (1002, 1007, 1009)
 """Closed below us for what the client sent (docs/websocket.md): it does not come back."""
 
@@ -84,15 +58,13 @@ class WebSocketLink:
         self._announced: tuple[int, int] | None = None
         self._sentence = bytearray()
         self._sentence_at = (0, 0)
-        self._errors = 0
+        self._patience = Patience()
         self._seq = 0
         self._up: Resampler | None = None
         self._down: Resampler | None = None
         self._down_turn = 0
-        self._clock_start_s = 0.0
-        self._audio_ms = 0.0
-        self._ahead_ms = AHEAD_MS
-        self._messages_until_s = 0.0
+        self._audio_pace = Pace(AHEAD_S)
+        self._message_pace = MessagePace()
 
     # --- reading
 
@@ -114,7 +86,7 @@ class WebSocketLink:
             self._down = Resampler(session_rate_hz, start.rate_hz)
         self._session_rate_hz = session_rate_hz
         if start.resume:
-            self._ahead_ms = RESUMED_AHEAD_MS
+            self._audio_pace = Pace(RESUMED_AHEAD_S)
 
     async def _receive(self) -> ClientMessage | None:
         """The next message, or None for a wrong one that was answered with an error."""
@@ -134,9 +106,7 @@ class WebSocketLink:
 
     def _forgive(self, error: ClientError) -> None:
         """Tell the client what was wrong; raises the error, as fatal, when it is or was one too many."""
-        self._errors += 1
-        if error.fatal or self._errors > MAX_ERRORS:
-            raise ClientError(error.code, error.message, error.hint, fatal=True) from error
+        self._patience.forgive(error)
         self._put(compose_error(self._seq, error))
 
     def _taken(self, data: str | bytes) -> None:
@@ -171,46 +141,21 @@ class WebSocketLink:
         if isinstance(message, Stop):
             self._read.set_result("stop")
             return
+        now_s = time.monotonic()
         if isinstance(message, Audio):  # nearly every one
-            ahead_s = max(self._audio(message.pcm), self._messages_ahead_s(1))
+            ahead_s = max(self._audio(message.pcm, now_s), self._message_pace.add(1, now_s))
         else:
-            self._handle(message)
-            ahead_s = self._messages_ahead_s(_weight(message))
+            if isinstance(message, Start):
+                raise ClientError("late_start", "start is not the first message", "open a new socket to start anew")
+            self._bridge.take(message)
+            ahead_s = self._message_pace.add(weight(message), now_s)
         if ahead_s > 0:
             self._wire.hold(ahead_s)
 
-    def _handle(self, message: ClientMessage) -> None:
-        match message:
-            case Played():
-                self._bridge.played(message.turn, message.ms)
-            case Text():
-                self._bridge.text(message.text)
-            case Commit():
-                self._bridge.client_event("commit")
-            case Cancel():
-                self._bridge.client_event("cancel")
-            case SessionUpdate():
-                self._bridge.client_event("session_update", session=message.session)
-            case ToolOutput():
-                self._bridge.client_event("tool_output", call_id=message.call_id, output=message.output)
-            case Start():
-                raise ClientError("late_start", "start is not the first message", "open a new socket to start anew")
-
-    def _audio(self, pcm: bytes) -> float:
-        """Pass on what was said. Returns by how many seconds too much it is ahead of its time."""
+    def _audio(self, pcm: bytes, now_s: float) -> float:
+        """Pass on what was said. Returns by how many seconds it is too soon."""
         self._bridge.audio(self._up.push(pcm) if self._up else pcm)
-        now_s = time.monotonic()
-        self._audio_ms += len(pcm) / 2 / self._start.rate_hz * 1000
-        ahead_ms = self._audio_ms - (now_s - self._clock_start_s) * 1000
-        if ahead_ms < 0:
-            self._clock_start_s, self._audio_ms = now_s, 0.0
-        return (ahead_ms - self._ahead_ms) / 1000
-
-    def _messages_ahead_s(self, messages: int) -> float:
-        """By how much messages come too fast; a message counts as `1 / MESSAGES_PER_S` of time."""
-        now_s = time.monotonic()
-        self._messages_until_s = max(self._messages_until_s, now_s) + messages / MESSAGES_PER_S
-        return self._messages_until_s - now_s - MESSAGES_AT_ONCE / MESSAGES_PER_S
+        return self._audio_pace.add(len(pcm) / 2 / self._start.rate_hz, now_s)
 
     # --- adapters.link.Link
 
@@ -291,7 +236,6 @@ class WebSocketLink:
         last `flush`."""
         self._bridge = bridge
         self._read: asyncio.Future[str] = asyncio.get_running_loop().create_future()
-        self._clock_start_s = time.monotonic()
         try:
             if first is not None:
                 self._take(first)
@@ -358,14 +302,3 @@ def _parse(data: str | bytes) -> ClientMessage:
 
 def _refused(code: int) -> ClientError:
     return ClientError("refused", f"closed with {code}", "see the close code", fatal=True)
-
-
-def _weight(message: ClientMessage) -> int:
-    """How many messages this one counts as."""
-    match message:
-        case ToolOutput():
-            return 1 + len(message.output) // MESSAGE_BYTES
-        case SessionUpdate():
-            return MAX_SESSION_BYTES // MESSAGE_BYTES
-        case _:
-            return 1

@@ -8,15 +8,18 @@ from collections.abc import Callable
 from typing import Any, cast
 
 import pytest
-from starlette.websockets import WebSocket, WebSocketState
+from starlette.websockets import WebSocket
 
 from adapters.bridge import Bridge
+from adapters.pace import MAX_ERRORS, MessagePace, Pace
 from adapters.twilio import link as module
 from adapters.twilio.link import Lost, TwilioLink
 from adapters.twilio.protocol import CloseCode, Start
+from tests.standins.bus import Bus
+from tests.standins.websocket import Socket
 from trunkline.audio.frame import silence
 from trunkline.audio.g711 import pcm_to_ulaw, ulaw_to_pcm
-from trunkline.bus.messages import Clear, DownlinkAudio, Dtmf, Message, Pause, Resume, TurnEnd, UplinkAudio
+from trunkline.bus.messages import Clear, DownlinkAudio, Dtmf, Pause, Resume, TurnEnd, UplinkAudio
 from trunkline.errors import ClientError
 
 SID = "MZ0a"
@@ -24,84 +27,25 @@ ULAW = bytes(range(160))
 PCM = ulaw_to_pcm(ULAW)
 
 
-class Socket:
-    """As much of a starlette WebSocket, and of the wire that carries it, as a link uses."""
+class Stream(Socket):
+    """A socket whose other end is Twilio."""
 
-    def __init__(self) -> None:
-        self.incoming: asyncio.Queue[dict[str, Any]] = asyncio.Queue()
-        self.sent: list[dict[str, Any]] = []
-        self.writes = 0
-        self.closed: int | None = None
-        self.application_state = WebSocketState.CONNECTED
-        self.reads = asyncio.Event()
-        self.reads.set()
-        self._held = False
-        self._on_message: Callable[[str | bytes], None] | None = None
-        self._on_close: Callable[[int], None] = lambda code: None
-
-    def listen(self, on_message: Callable[[str | bytes], None], on_close: Callable[[int], None]) -> None:
-        self._on_message, self._on_close = on_message, on_close
-        self._deliver()
-
-    def hold(self, for_s: float) -> None:
-        self._held = True
-        asyncio.get_running_loop().call_later(for_s, self._go_on)
-
-    def _go_on(self) -> None:
-        self._held = False
-        self._deliver()
-
-    def write(self, *payloads: str | bytes) -> bool:
-        if self.reads.is_set():
-            self.sent += map(json.loads, payloads)
-            self.writes += 1
-        return self.reads.is_set()
-
-    def _deliver(self) -> None:
-        while self._on_message is not None and not self._held and not self.incoming.empty():
-            event = self.incoming.get_nowait()
-            if event["type"] == "websocket.disconnect":
-                self._on_close(event["code"])
-            else:
-                self._on_message(event["bytes"] if "bytes" in event else event["text"])
-
-    async def receive(self) -> dict[str, Any]:
-        return await self.incoming.get()
-
-    async def send_text(self, text: str) -> None:
-        await self.reads.wait()
-        self.sent.append(json.loads(text))
-
-    async def close(self, code: int) -> None:
-        self.closed = code
-        self.application_state = WebSocketState.DISCONNECTED
-
-    # --- as Twilio
-
-    def says(self, event: str, sid: str = SID, **body: Any) -> None:
-        self.raw(json.dumps({"event": event, "streamSid": sid, event: body}))
+    def tells(self, event: str, sid: str = SID, **body: Any) -> None:
+        self.says(json.dumps({"event": event, "streamSid": sid, event: body}))
 
     def media(self, chunk: int, timestamp_ms: int) -> None:
         payload = base64.b64encode(ULAW).decode()
-        self.says("media", track="inbound", chunk=str(chunk), timestamp=str(timestamp_ms), payload=payload)
+        self.tells("media", track="inbound", chunk=str(chunk), timestamp=str(timestamp_ms), payload=payload)
 
     def start(self) -> None:
         media_format = {"encoding": "audio/x-mulaw", "sampleRate": 8000, "channels": 1}
-        self.says("start", streamSid=SID, callSid="CA0a", accountSid="AC0a", mediaFormat=media_format)
-
-    def raw(self, data: bytes | str) -> None:
-        self.incoming.put_nowait({"type": "websocket.receive", "bytes" if isinstance(data, bytes) else "text": data})
-        self._deliver()
-
-    def leaves(self) -> None:
-        self.incoming.put_nowait({"type": "websocket.disconnect", "code": 1006})
-        self._deliver()
+        self.tells("start", streamSid=SID, callSid="CA0a", accountSid="AC0a", mediaFormat=media_format)
 
     def echo(self, count: int) -> None:
         """The next marks that have not come back come back."""
         marks = [message["mark"]["name"] for message in self.sent if message["event"] == "mark"]
         for name in marks[self.echoed : self.echoed + count]:
-            self.says("mark", name=name)
+            self.tells("mark", name=name)
         self.echoed += count
 
     echoed = 0
@@ -122,17 +66,6 @@ def _word(message: dict[str, Any]) -> str:
             return str(event)
 
 
-class Bus:
-    def __init__(self) -> None:
-        self.sent: list[Message] = []
-
-    def send(self, lane: str, message: Message, *, patient: bool = False) -> None:
-        self.sent.append(message)
-
-    def pcm(self) -> bytes:
-        return b"".join(message.pcm for message in self.sent if isinstance(message, UplinkAudio))
-
-
 class Clock:
     ms = 0.0
 
@@ -141,8 +74,8 @@ class Clock:
 
 
 @pytest.fixture
-async def socket() -> Socket:
-    return Socket()
+async def socket() -> Stream:
+    return Stream()
 
 
 @pytest.fixture
@@ -163,15 +96,15 @@ def bridge(bus: Bus, clock: Clock) -> Bridge:
 
 
 @pytest.fixture
-async def link(socket: Socket) -> TwilioLink:
+async def link(socket: Stream) -> TwilioLink:
     made = TwilioLink(cast(WebSocket, socket), socket)
-    socket.raw('{"event":"connected","protocol":"Call","version":"1.0.0"}')
+    socket.says('{"event":"connected","protocol":"Call","version":"1.0.0"}')
     socket.start()
     assert await made.opening(1) == Start(SID, "CA0a", "AC0a")
     return made
 
 
-async def settled(socket: Socket) -> None:
+async def settled(socket: Stream) -> None:
     """Everything said so far was read, and everything queued was sent."""
     for _ in range(50):
         await asyncio.sleep(0)
@@ -193,11 +126,11 @@ class Served:
         await self._task
 
 
-async def test_the_callers_audio_reaches_the_bus(link: TwilioLink, socket: Socket, bridge: Bridge, bus: Bus) -> None:
+async def test_the_callers_audio_reaches_the_bus(link: TwilioLink, socket: Stream, bridge: Bridge, bus: Bus) -> None:
     for chunk, timestamp_ms in ((1, 5), (2, 25), (2, 25), (3, 105), (4, 125)):
         socket.media(chunk, timestamp_ms)
-    socket.says("dtmf", digit="5")
-    socket.says("stop")
+    socket.tells("dtmf", digit="5")
+    socket.tells("stop")
     assert await link.run(bridge) == "hung_up"
     assert bus.pcm() == PCM * 2 + silence(60, 8000) + PCM * 2
     assert [message.media_ms for message in bus.sent if isinstance(message, UplinkAudio)] == list(range(0, 140, 20))
@@ -205,20 +138,20 @@ async def test_the_callers_audio_reaches_the_bus(link: TwilioLink, socket: Socke
     assert socket.closed is None, "what becomes of the call is written down first"
 
 
-async def test_a_wire_lost_is_not_a_caller_lost(link: TwilioLink, socket: Socket, bridge: Bridge) -> None:
+async def test_a_wire_lost_is_not_a_caller_lost(link: TwilioLink, socket: Stream, bridge: Bridge) -> None:
     socket.leaves()
     assert await link.run(bridge) == "lost"
 
 
-async def test_the_opening(socket: Socket) -> None:
+async def test_the_opening(socket: Stream) -> None:
     link = TwilioLink(cast(WebSocket, socket), socket)
     with pytest.raises(ClientError, match=r"no start within 0\.005 s"):
         await link.opening(0.005)
-    socket.raw('{"event":"connected"}')
-    socket.raw('{"event":"weather"}')
-    socket.raw(b"\x00")
-    socket.raw("nonsense")
-    socket.says("stop")
+    socket.says('{"event":"connected"}')
+    socket.says('{"event":"weather"}')
+    socket.says(b"\x00")
+    socket.says("nonsense")
+    socket.tells("stop")
     with pytest.raises(ClientError, match="Stop before start"):
         await link.opening(1)
     socket.leaves()
@@ -226,43 +159,43 @@ async def test_the_opening(socket: Socket) -> None:
         await link.opening(1)
 
 
-async def test_a_start_for_another_kind_of_audio_is_refused(socket: Socket) -> None:
-    socket.says("start", streamSid=SID, callSid="CA0a", accountSid="AC0a", mediaFormat={"encoding": "audio/opus"})
+async def test_a_start_for_another_kind_of_audio_is_refused(socket: Stream) -> None:
+    socket.tells("start", streamSid=SID, callSid="CA0a", accountSid="AC0a", mediaFormat={"encoding": "audio/opus"})
     with pytest.raises(ClientError) as refused:
         await TwilioLink(cast(WebSocket, socket), socket).opening(1)
     assert (refused.value.code, refused.value.fatal) == ("bad_format", True)
 
 
 async def test_wrong_messages_are_counted_forgiven_and_then_not(
-    link: TwilioLink, socket: Socket, bridge: Bridge, bus: Bus, caplog: pytest.LogCaptureFixture
+    link: TwilioLink, socket: Stream, bridge: Bridge, bus: Bus, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.INFO)
-    for number in range(module.MAX_ERRORS // 4):
-        socket.raw(ULAW)
+    for number in range(MAX_ERRORS // 4):
+        socket.says(ULAW)
         socket.start()
-        socket.says("media", sid="MZother", chunk="1", timestamp="1", payload="")
-        socket.says("media", chunk="first", timestamp="soon", payload="")
-        socket.raw('{"event":"weather"}')
+        socket.tells("media", sid="MZother", chunk="1", timestamp="1", payload="")
+        socket.tells("media", chunk="first", timestamp="soon", payload="")
+        socket.says('{"event":"weather"}')
         socket.media(number + 1, number * 20)
-    socket.says("stop")
+    socket.tells("stop")
     assert await link.run(bridge) == "hung_up"
-    assert bus.pcm() == PCM * (module.MAX_ERRORS // 4)
+    assert bus.pcm() == PCM * (MAX_ERRORS // 4)
     said = [(entry.levelname, entry.getMessage()) for entry in caplog.records]
     assert len(said) == 3, "the first of each kind, and the sum"
     assert ("WARNING", "call CA0a, stream MZ0a: a wrong message: a binary frame (right: JSON in text frames)") in said
     assert said[-1][1].startswith("call CA0a, stream MZ0a: 20 wrong messages, 5 not for us, 0 late")
 
 
-async def test_one_wrong_message_too_many_ends_the_stream(link: TwilioLink, socket: Socket, bridge: Bridge) -> None:
-    for _ in range(module.MAX_ERRORS + 1):
+async def test_one_wrong_message_too_many_ends_the_stream(link: TwilioLink, socket: Stream, bridge: Bridge) -> None:
+    for _ in range(MAX_ERRORS + 1):
         socket.start()
     assert await link.run(bridge) == "refused"
 
 
 async def test_media_out_of_time_is_not_read_before_its_time(
-    link: TwilioLink, socket: Socket, bridge: Bridge, bus: Bus, monkeypatch: pytest.MonkeyPatch
+    link: TwilioLink, socket: Stream, bridge: Bridge, bus: Bus
 ) -> None:
-    monkeypatch.setattr(module, "AHEAD_S", 0.1)
+    link._audio_pace = Pace(0.1)
     for number in range(500):
         socket.media(number + 1, number * 20)
     async with Served(link, bridge):
@@ -271,13 +204,10 @@ async def test_media_out_of_time_is_not_read_before_its_time(
         assert len(bus.pcm()) < 16_000 * 8, "8 of 10 s of audio"
 
 
-async def test_messages_of_no_audio_are_not_read_without_end(
-    link: TwilioLink, socket: Socket, bridge: Bridge, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(module, "MESSAGES_AT_ONCE", 10)
-    monkeypatch.setattr(module, "MESSAGES_PER_S", 1)
+async def test_messages_of_no_audio_are_not_read_without_end(link: TwilioLink, socket: Stream, bridge: Bridge) -> None:
+    link._message_pace = MessagePace(per_s=1, at_once=10)
     for _ in range(100):
-        socket.raw('{"event":"weather"}')
+        socket.says('{"event":"weather"}')
     async with Served(link, bridge):
         while socket.incoming.qsize() == 100:  # noqa: ASYNC110
             await asyncio.sleep(0.005)
@@ -286,7 +216,7 @@ async def test_messages_of_no_audio_are_not_read_without_end(
 
 
 async def test_an_answer_goes_out_in_pieces_each_with_its_mark(
-    link: TwilioLink, socket: Socket, bridge: Bridge
+    link: TwilioLink, socket: Stream, bridge: Bridge
 ) -> None:
     async with Served(link, bridge):
         link.play(3, 0, PCM * 10, sentence_end=False)
@@ -306,7 +236,7 @@ def spoken(bridge: Bridge, seq: int, turn: int, ms: int) -> None:
     bridge.receive(DownlinkAudio("s", 0, seq, turn, 0, silence(ms, 8000)))
 
 
-async def test_marks_say_what_was_heard(link: TwilioLink, socket: Socket, bridge: Bridge, clock: Clock) -> None:
+async def test_marks_say_what_was_heard(link: TwilioLink, socket: Stream, bridge: Bridge, clock: Clock) -> None:
     async with Served(link, bridge):
         spoken(bridge, 0, 1, 300)
         bridge.receive(TurnEnd("s", 0, 1, 1))
@@ -321,7 +251,7 @@ async def test_marks_say_what_was_heard(link: TwilioLink, socket: Socket, bridge
 
 
 async def test_marks_sent_back_by_a_clear_were_not_heard(
-    link: TwilioLink, socket: Socket, bridge: Bridge, clock: Clock, bus: Bus
+    link: TwilioLink, socket: Stream, bridge: Bridge, clock: Clock, bus: Bus
 ) -> None:
     async with Served(link, bridge):
         spoken(bridge, 0, 1, 400)
@@ -346,7 +276,7 @@ async def test_marks_sent_back_by_a_clear_were_not_heard(
 
 
 async def test_a_pause_is_a_clear_and_what_was_not_heard_is_played_again(
-    link: TwilioLink, socket: Socket, bridge: Bridge, clock: Clock
+    link: TwilioLink, socket: Stream, bridge: Bridge, clock: Clock
 ) -> None:
     async with Served(link, bridge):
         spoken(bridge, 0, 1, 400)
@@ -373,7 +303,7 @@ async def test_a_pause_is_a_clear_and_what_was_not_heard_is_played_again(
         assert bridge.heard.played_ms == 400
 
 
-async def test_what_a_clear_was_not_about_is_sent_again(link: TwilioLink, socket: Socket, bridge: Bridge) -> None:
+async def test_what_a_clear_was_not_about_is_sent_again(link: TwilioLink, socket: Stream, bridge: Bridge) -> None:
     async with Served(link, bridge):
         link.play(1, 0, PCM * 5, sentence_end=True)
         link.play(2, 0, PCM * 5, sentence_end=True)
@@ -383,7 +313,7 @@ async def test_what_a_clear_was_not_about_is_sent_again(link: TwilioLink, socket
         assert socket.heard == ["100ms", "0:1:100", "100ms", "0:2:100", "clear", "100ms", "1:2:100"]
 
 
-async def test_a_clear_throws_away_what_twilio_has_not_taken(link: TwilioLink, socket: Socket, bridge: Bridge) -> None:
+async def test_a_clear_throws_away_what_twilio_has_not_taken(link: TwilioLink, socket: Stream, bridge: Bridge) -> None:
     socket.reads.clear()
     async with Served(link, bridge):
         link.play(1, 0, PCM * 20, sentence_end=True)
@@ -394,18 +324,18 @@ async def test_a_clear_throws_away_what_twilio_has_not_taken(link: TwilioLink, s
     assert socket.heard == ["100ms", "clear"]
 
 
-async def test_marks_of_others_are_none_of_ours(link: TwilioLink, socket: Socket, bridge: Bridge) -> None:
+async def test_marks_of_others_are_none_of_ours(link: TwilioLink, socket: Stream, bridge: Bridge) -> None:
     async with Served(link, bridge):
         spoken(bridge, 0, 1, 400)
         await settled(socket)
         for name in ("mine", "0:1", "1:1:100", "0:9:100"):
-            socket.says("mark", name=name)
+            socket.tells("mark", name=name)
         await settled(socket)
         assert bridge.heard.played_ms == 0
 
 
 async def test_a_twilio_that_does_not_read_is_cut_off(
-    link: TwilioLink, socket: Socket, bridge: Bridge, monkeypatch: pytest.MonkeyPatch
+    link: TwilioLink, socket: Stream, bridge: Bridge, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(module, "STALL_S", 0.01)
     socket.reads.clear()
@@ -414,7 +344,7 @@ async def test_a_twilio_that_does_not_read_is_cut_off(
 
 
 async def test_messages_do_not_pile_up(
-    link: TwilioLink, socket: Socket, bridge: Bridge, monkeypatch: pytest.MonkeyPatch
+    link: TwilioLink, socket: Stream, bridge: Bridge, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(module, "MAX_QUEUED", 10)
     link.play(1, 0, PCM * 60, sentence_end=True)
@@ -430,7 +360,7 @@ async def test_messages_do_not_pile_up(
     ],
 )
 async def test_how_we_leave_it(
-    link: TwilioLink, socket: Socket, bridge: Bridge, order: Callable[[TwilioLink], None], outcome: str
+    link: TwilioLink, socket: Stream, bridge: Bridge, order: Callable[[TwilioLink], None], outcome: str
 ) -> None:
     link.play(1, 0, PCM, sentence_end=True)
     order(link)
@@ -442,7 +372,7 @@ async def test_how_we_leave_it(
     assert socket.closed == CloseCode.DONE
 
 
-async def test_the_last_words_are_heard_before_we_end_it(link: TwilioLink, socket: Socket, bridge: Bridge) -> None:
+async def test_the_last_words_are_heard_before_we_end_it(link: TwilioLink, socket: Stream, bridge: Bridge) -> None:
     link.play(1, 0, PCM * 10, sentence_end=True)
     link.end("done")
     running = asyncio.ensure_future(link.run(bridge))
@@ -462,8 +392,8 @@ async def test_marks_that_never_come_do_not_keep_a_call(
     assert await link.run(bridge) == "ended"
 
 
-async def test_a_caller_who_hangs_up_meanwhile_is_gone(link: TwilioLink, socket: Socket, bridge: Bridge) -> None:
+async def test_a_caller_who_hangs_up_meanwhile_is_gone(link: TwilioLink, socket: Stream, bridge: Bridge) -> None:
     link.play(1, 0, PCM * 10, sentence_end=True)
     link.end("done")
-    socket.says("stop")
+    socket.tells("stop")
     assert await link.run(bridge) == "hung_up"

@@ -8,90 +8,23 @@ from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
-from starlette.websockets import WebSocket, WebSocketState
+from starlette.websockets import WebSocket
 
 from adapters.bridge import Bridge
+from adapters.messages import Stop, Text
+from adapters.pace import MAX_ERRORS, MessagePace, Pace
 from adapters.websocket import link as module
 from adapters.websocket.link import Lost, WebSocketLink
-from adapters.websocket.protocol import CloseCode, Start, Stop, Text
+from adapters.websocket.protocol import CloseCode, Start
 from tests.standins import virtual_time
-from trunkline.bus.messages import ClientEvent, Message, UplinkAudio
+from tests.standins.bus import Bus
+from tests.standins.websocket import Socket
+from trunkline.bus.messages import ClientEvent, UplinkAudio
 from trunkline.bus.messages import Text as TextMessage
 from trunkline.errors import ClientError
 
 RATE_HZ = 16000
 FRAME = bytes(640)
-
-
-class Socket:
-    """As much of a starlette WebSocket, and of the wire that carries it, as a link uses."""
-
-    def __init__(self) -> None:
-        self.incoming: asyncio.Queue[dict[str, Any]] = asyncio.Queue()
-        self.sent: list[Any] = []
-        self.closed: int | None = None
-        self.application_state = WebSocketState.CONNECTED
-        self.stalled = asyncio.Event()
-        self.stalled.set()
-        self.held = False
-        self._on_message: Callable[[str | bytes], None] | None = None
-        self._on_close: Callable[[int], None] = lambda code: None
-
-    def listen(self, on_message: Callable[[str | bytes], None], on_close: Callable[[int], None]) -> None:
-        self._on_message, self._on_close = on_message, on_close
-        self._deliver()
-
-    def hold(self, for_s: float) -> None:
-        self.held = True
-        asyncio.get_running_loop().call_later(for_s, self._go_on)
-
-    def _go_on(self) -> None:
-        self.held = False
-        self._deliver()
-
-    def write(self, *payloads: str | bytes) -> bool:
-        if self.stalled.is_set():
-            self.sent += [json.loads(payload) if isinstance(payload, str) else payload for payload in payloads]
-        return self.stalled.is_set()
-
-    def _deliver(self) -> None:
-        while self._on_message is not None and not self.held and not self.incoming.empty():
-            event = self.incoming.get_nowait()
-            if event["type"] == "websocket.disconnect":
-                self._on_close(event["code"])
-            else:
-                self._on_message(event["bytes"] if "bytes" in event else event["text"])
-
-    async def receive(self) -> dict[str, Any]:
-        return await self.incoming.get()
-
-    async def send_text(self, text: str) -> None:
-        await self.stalled.wait()
-        self.sent.append(json.loads(text))
-
-    async def send_bytes(self, data: bytes) -> None:
-        await self.stalled.wait()
-        self.sent.append(data)
-
-    async def close(self, code: int) -> None:
-        self.closed = code
-        self.application_state = WebSocketState.DISCONNECTED
-
-    def says(self, data: bytes | str) -> None:
-        self.incoming.put_nowait({"type": "websocket.receive", "bytes" if isinstance(data, bytes) else "text": data})
-        self._deliver()
-
-    def leaves(self, code: int) -> None:
-        self.incoming.put_nowait({"type": "websocket.disconnect", "code": code})
-        self._deliver()
-
-
-class Bus:
-    def __init__(self) -> None:
-        self.sent: list[Message] = []
-
-    def send(self, lane: str, message: Message, *, patient: bool = False) -> None:
-        self.sent.append(message)
 
 
 @pytest.fixture
@@ -162,15 +95,14 @@ async def test_long_messages_count_as_several(
     socket: Socket,
     bridge: Bridge,
     bus: Bus,
-    monkeypatch: pytest.MonkeyPatch,
     message: dict[str, Any],
     at_once: int,
 ) -> None:
-    monkeypatch.setattr(module, "MESSAGES_PER_S", 1)
-    monkeypatch.setattr(module, "MESSAGES_AT_ONCE", 100)
+    link = made()
+    link._message_pace = MessagePace(per_s=1, at_once=100)
     for _ in range(20):
         socket.says(json.dumps(message))
-    running = asyncio.create_task(made().run(bridge, None))
+    running = asyncio.create_task(link.run(bridge, None))
     await asyncio.sleep(0.05)
     assert len(bus.sent) == at_once, "the others are not read before their time"
     running.cancel()
@@ -222,7 +154,7 @@ def test_audio_far_ahead_of_its_time_waits(
     async def listen() -> None:
         monkeypatch.setattr(module, "time", SimpleNamespace(monotonic=asyncio.get_running_loop().time))
         link = made()
-        link._ahead_ms = 100
+        link._audio_pace = Pace(0.1)
         running = asyncio.create_task(link.run(bridge, None))
         for _ in range(30):
             socket.says(FRAME)
@@ -305,10 +237,10 @@ async def test_a_client_that_does_not_read_is_cut_off(
 ) -> None:
     monkeypatch.setattr(module, "STALL_S", 0.02)
     link = made()
-    socket.stalled.clear()
+    socket.reads.clear()
     link.event(1, "state", {})
     assert await link.run(bridge, None) == "lost"
-    socket.stalled.set()
+    socket.reads.set()
     for _ in range(module.MAX_QUEUED + 1):
         link.event(2, "state", {})
     assert not await link.flush()
@@ -318,11 +250,11 @@ async def test_errors_are_forgiven_up_to_a_number(
     made: Callable[..., WebSocketLink], socket: Socket, bridge: Bridge
 ) -> None:
     link = made()
-    for _ in range(module.MAX_ERRORS + 1):
+    for _ in range(MAX_ERRORS + 1):
         socket.says(b"odd")
     assert await link.run(bridge, None) == "refused"
     await link.flush()
-    assert [sent["fatal"] for sent in socket.sent] == [False] * module.MAX_ERRORS + [True]
+    assert [sent["fatal"] for sent in socket.sent] == [False] * MAX_ERRORS + [True]
     assert socket.closed == CloseCode.BAD_INPUT
 
 

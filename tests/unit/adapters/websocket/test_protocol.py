@@ -8,25 +8,22 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from adapters.websocket.protocol import (
+from adapters.messages import (
     MAX_NAME,
     MAX_OUTPUT_BYTES,
     MAX_SESSION_BYTES,
     MAX_TEXT,
-    Audio,
     Cancel,
     Commit,
     Played,
     SessionUpdate,
-    Start,
     Stop,
     Text,
     ToolOutput,
     compose,
     compose_error,
-    parse_binary,
-    parse_text,
 )
+from adapters.websocket.protocol import Audio, Start, parse_binary, parse_text
 from trunkline.bus import codec
 from trunkline.bus.messages import ClientEvent
 from trunkline.errors import ClientError
