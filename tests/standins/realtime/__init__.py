@@ -1,14 +1,19 @@
-"""A stand-in for the OpenAI Realtime API over WebSocket, as PROTOCOLS section 1 records it.
+"""A stand-in for the OpenAI Realtime API over WebSocket and WebRTC, as PROTOCOLS section 1 records it.
 
 async with Realtime(answer=lambda prompt: Say("welcome")) as standin:
     client = openai.AsyncOpenAI(api_key="k", websocket_base_url=standin.url)
     async with client.realtime.connect(model="gpt-realtime-2.1") as connection:
         ...
     assert standin.session.items == ...
+
+async with Realtime(webrtc=True) as standin:
+    client = openai.AsyncOpenAI(api_key="k", base_url=standin.http_url)
+    call = await client.realtime.calls.create(sdp=offer, session={"type": "realtime", "model": "gpt-realtime-2.1"})
 """
 
 from .faults import (
     Close,
+    CloseChannel,
     Drop,
     Expire,
     FailResponse,
@@ -16,6 +21,7 @@ from .faults import (
     Garbage,
     Mute,
     NeverAnswer,
+    NoCandidates,
     Refuse,
     SlowFirstAudio,
     SlowHandshake,
@@ -29,6 +35,7 @@ from .session import Session
 __all__ = [
     "Call",
     "Close",
+    "CloseChannel",
     "Drop",
     "Expire",
     "Fail",
@@ -38,6 +45,7 @@ __all__ = [
     "Incomplete",
     "Mute",
     "NeverAnswer",
+    "NoCandidates",
     "Options",
     "Prompt",
     "Realtime",

@@ -1,6 +1,7 @@
 """`python -m tests.standins.realtime --port 0`: the stand-in as a process; one line of JSON says where it is.
 
-{"url": "ws://127.0.0.1:PORT/v1", "control": "http://127.0.0.1:PORT/control"}
+{"url": "ws://127.0.0.1:PORT/v1", "control": "http://127.0.0.1:PORT/control", "http_url": "http://127.0.0.1:OTHER/v1"}
+(`http_url`, for calls over WebRTC, is empty without --webrtc.)
 """
 
 from __future__ import annotations
@@ -28,9 +29,11 @@ async def _serve(arguments: argparse.Namespace) -> None:
     stop = asyncio.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    arguments.addresses = tuple(arguments.addresses) or Options().addresses
     async with Realtime(**vars(arguments)) as standin:
         control = standin.url.replace("ws://", "http://").removesuffix("/v1") + "/control"
-        sys.stdout.write(json.dumps({"url": standin.url, "control": control}) + "\n")
+        said = {"url": standin.url, "control": control, "http_url": standin.http_url}
+        sys.stdout.write(json.dumps(said) + "\n")
         sys.stdout.flush()
         await stop.wait()
 
@@ -46,6 +49,18 @@ def _parser() -> argparse.ArgumentParser:
         _add(parser, name, float, getattr(plain, name))
     for name in ("chunk_ms", "word_ms", "vad_floor_ms"):
         _add(parser, name, int, getattr(plain, name))
+    parser.add_argument("--webrtc", action="store_true", help="serve calls over WebRTC too")
+    parser.add_argument("--http-port", type=int, default=0, help="where those are asked for")
+    parser.add_argument(
+        "--address",
+        dest="addresses",
+        action="append",
+        default=[],
+        help="where a call's UDP sockets are bound; several are possible; default: 127.0.0.1",
+    )
+    parser.add_argument(
+        "--nominations-only", action="store_true", help="ignore STUN checks without USE-CANDIDATE, as OpenAI does"
+    )
     parser.add_argument("--api-key", help="the only key that is let in")
     parser.add_argument("--verify", action="store_true", help="check what is sent against the SDK's types")
     parser.add_argument("--forget-audio", dest="keep_audio", action="store_false", help="for long benchmarks")

@@ -12,7 +12,7 @@ from typing import Any, Literal, get_args
 
 @dataclass(frozen=True, slots=True)
 class Refuse:
-    """The upgrade is answered with 401, 403, 429 (with Retry-After), 500 or 503."""
+    """The upgrade (or the call's POST) is answered with 401, 403, 429 (with Retry-After), 500 or 503."""
 
     status: int = 503
     retry_after_s: int = 20
@@ -20,7 +20,12 @@ class Refuse:
 
 @dataclass(frozen=True, slots=True)
 class NeverAnswer:
-    """TCP is accepted, the handshake is not answered."""
+    """TCP is accepted, the handshake (the call's POST) is not answered."""
+
+
+@dataclass(frozen=True, slots=True)
+class NoCandidates:
+    """A call over WebRTC is answered without a candidate; one over WebSocket as ever."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,18 +35,26 @@ class SlowHandshake:
 
 @dataclass(frozen=True, slots=True)
 class Drop:
-    """The TCP connection is cut without a word: now, or when a response has sent so much audio."""
+    """The connection is cut without a word: now, or when a response has sent so much audio.
+
+    Over WebRTC: nothing is answered any more, and no goodbye goes out.
+    """
 
     after_audio_ms: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Close:
-    """A close frame: now, or when a response has sent so much audio."""
+    """A close frame (over WebRTC: close_notify): now, or when a response has sent so much audio."""
 
     code: int = 1011
     reason: str = ""
     after_audio_ms: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class CloseChannel:
+    """Over WebRTC: the data channel is closed, and the audio goes on."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +66,7 @@ class Expire:
 
 @dataclass(frozen=True, slots=True)
 class Mute:
-    """Answers no event any more; pings only if `pongs`."""
+    """Answers no event any more, and is silent; pings (over WebRTC: anything at all) only if `pongs`."""
 
     pongs: bool = True
 
@@ -92,8 +105,10 @@ class SlowFirstAudio:
     ms: float = 3000.0
 
 
-HandshakeFault = Refuse | NeverAnswer | SlowHandshake
-SessionFault = Drop | Close | Expire | Mute | Stall | Garbage | FailResponse | FailTranscription | SlowFirstAudio
+HandshakeFault = Refuse | NeverAnswer | NoCandidates | SlowHandshake
+SessionFault = (
+    Drop | Close | CloseChannel | Expire | Mute | Stall | Garbage | FailResponse | FailTranscription | SlowFirstAudio
+)
 Fault = HandshakeFault | SessionFault
 
 GARBAGE: dict[str, str | bytes] = {

@@ -58,6 +58,10 @@ class Listening:
             raise invalid("audio", f"expected base64-encoded audio bytes: {error}") from None
         if len(audio) > LARGEST_APPEND_BYTES:
             raise invalid("audio", "at most 15 MiB in one event.")
+        self.hear(audio)
+
+    def hear(self, audio: bytes) -> None:
+        """Audio in the session's format, from an event or from an audio track."""
         self.appends += 1
         for edge in self.uplink.append(audio):
             if edge.begins:

@@ -39,5 +39,14 @@ class Options:
     keep_audio: bool = True
     """Whether all of a session's uplink stays in memory for tests to look at."""
 
+    webrtc: bool = False
+    """Serve calls over WebRTC too, at `http_url`."""
+
+    addresses: tuple[str, ...] = ("127.0.0.1",)
+    """Where a call's UDP sockets are bound; none: at every address but loopback."""
+
+    nominations_only: bool = False
+    """Ignore STUN checks without USE-CANDIDATE once a pair is nominated, as OpenAI does (elixir-webrtc/ex_ice#110)."""
+
     verify: bool = True
     """Check every event that is sent against the SDK's types; a fault fails the test when the stand-in closes."""

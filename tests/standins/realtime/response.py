@@ -77,6 +77,9 @@ class Response:
     sent_audio: Callable[[Response], None] = lambda _: None
     """Told after each audio delta."""
 
+    play: Callable[[str, Item, bytes], None] | None = None
+    """Takes the audio in place of response.output_audio.delta: over WebRTC it is no event."""
+
     status: str = "in_progress"
     audio_ms: int = 0
     stalled: bool = False
@@ -141,7 +144,10 @@ class Response:
                 self._write(opened, "response.output_audio_transcript.delta", pieces[said])
                 said += 1
             opened.item.audio += audio
-            self.emit("response.output_audio.delta", **opened.place, content_index=0, delta=encoded)
+            if self.play is not None:
+                self.play(self.id, opened.item, audio)
+            else:
+                self.emit("response.output_audio.delta", **opened.place, content_index=0, delta=encoded)
             lasts_ms = FORMATS[kind].ms(audio)
             self.audio_ms += lasts_ms
             self.sent_audio(self)

@@ -16,6 +16,7 @@ from .conversation import Conversation
 from .faults import (
     GARBAGE,
     Close,
+    CloseChannel,
     Drop,
     Expire,
     FailResponse,
@@ -33,16 +34,21 @@ from .refusal import Refused, invalid, missing
 from .response import Response
 from .script import Fail
 from .speaking import Speaking, Trap
-from .wire import Deafen, HangUp, Output, Wire
+from .wire import Deafen, HangUp, Output, ShutChannel, Wire
 
 Fields = dict[str, Any]
 GOING_AWAY = 1001
 
 
 class Session:
-    """Times are milliseconds of one clock that only goes forward; after each call, `take` what is to be sent."""
+    """Times are milliseconds of one clock that only goes forward; after each call, `take` what is to be sent.
 
-    def __init__(self, name: str, model: str, options: Options, now_ms: float, wall_s: float) -> None:
+    With `webrtc` its audio comes and goes by `hear` and `play`, in real time, and not by events.
+    """
+
+    def __init__(
+        self, name: str, model: str, options: Options, now_ms: float, wall_s: float, *, webrtc: bool = False
+    ) -> None:
         self.id = f"sess_{name}"
         self.received: list[Fields] = []
         """The client's events, but for input_audio_buffer.append."""
@@ -57,13 +63,15 @@ class Session:
         self.changed: Callable[[], None] = lambda: None
         """Called when something is to be sent that no client event brought about."""
 
-        self._name, self._options = name, options
+        self._name, self._options, self._webrtc = name, options, webrtc
         self._numbers = itertools.count(1)
         self._agenda = Agenda(now_ms)
         self._wire = Wire(verify=options.verify)
         self.conversation = Conversation()
         conversation_id = f"conv_{name}"
-        self._speaking = Speaking(self._wire, self._agenda, self.conversation, conversation_id, options, self._new_id)
+        self._speaking = Speaking(
+            self._wire, self._agenda, self.conversation, conversation_id, options, self._new_id, webrtc=webrtc
+        )
         self._listening = Listening(self._wire, self._agenda, self.conversation, self._speaking, options, self._new_id)
         self._speaking.began, self._speaking.done = self._listening.response_began, self._listening.response_done
         self.config: Fields = {}
@@ -88,7 +96,7 @@ class Session:
 
     @property
     def appends(self) -> int:
-        """How many input_audio_buffer.append events came."""
+        """How many input_audio_buffer.append events (over WebRTC: pieces of audio) came."""
         return self._listening.appends
 
     @property
@@ -121,6 +129,21 @@ class Session:
         self._wire.emit("session.created", session=self._effective())
         self._agenda.after(self._options.lifetime_s * 1000, lambda _: self._expire())
 
+    def set_up(self, update: object) -> None:
+        """What the client wants from the start; Refused if any of it is not allowed."""
+        self._configure(self._updated(update))
+
+    def hear(self, pcm: bytes, now_ms: float) -> None:
+        """Audio from the caller's track: s16le mono at 24 kHz."""
+        self.advance(now_ms)
+        self._listening.hear(pcm)
+
+    def play(self, size: int, now_ms: float) -> bytes:
+        """The next bytes for the caller's track, in real time: s16le mono at 24 kHz."""
+        assert self._speaking.playing is not None
+        self.advance(now_ms)
+        return self._speaking.playing.take(size)
+
     def receive(self, message: str | bytes, now_ms: float) -> None:
         """A message from the client."""
         self.advance(now_ms)
@@ -128,13 +151,14 @@ class Session:
         try:
             event = _parsed(message)
             event_id = event.get("event_id")
-            if event["type"] == "input_audio_buffer.append":
+            if event["type"] == "input_audio_buffer.append" and not self._webrtc:
                 self._listening.append(event)
                 return
             self.received.append(event)
-            handler = _HANDLERS.get(event["type"])
+            handler = (_CALL_HANDLERS if self._webrtc else _HANDLERS).get(event["type"])
             if handler is None:
-                raise invalid("type", f"'{event['type']}' is not supported over WebSocket.")
+                over = "WebRTC" if self._webrtc else "WebSocket"
+                raise invalid("type", f"'{event['type']}' is not supported over {over}.")
             handler(self, event)
         except Refused as refused:
             self._wire.refuse(refused, event_id)
@@ -157,6 +181,8 @@ class Session:
         match fault:
             case Drop() | Close() | Stall():
                 self._spring(fault)
+            case CloseChannel():
+                self._wire.put(ShutChannel())
             case Expire(ms):
                 self._agenda.after(ms, lambda _: self._expire())
             case Mute(pongs):
@@ -176,8 +202,7 @@ class Session:
     # Client events.
 
     def _update(self, event: Fields) -> None:
-        update = event.get("session")
-        self._configure(configuration.updated(self.config, update, spoke=self._speaking.spoke))
+        self._configure(self._updated(event.get("session")))
         self._wire.emit("session.updated", session=self._effective())
 
     def _commit(self, _: Fields) -> None:
@@ -218,7 +243,17 @@ class Session:
     def _cancel(self, event: Fields) -> None:
         self._speaking.cancel(event.get("response_id"))
 
+    def _clear_output(self, _: Fields) -> None:
+        self._speaking.clear()
+
     # The rest.
+
+    def _updated(self, update: object) -> Fields:
+        config = configuration.updated(self.config, update, spoke=self._speaking.spoke)
+        for side in ("input", "output") if self._webrtc else ():
+            if config["audio"][side]["format"]["type"] != "audio/pcm":
+                raise invalid(f"session.audio.{side}.format", "over WebRTC it cannot be chosen.")
+        return config
 
     def _configure(self, config: Fields) -> None:
         self.config = self._speaking.config = config
@@ -257,6 +292,9 @@ _HANDLERS: dict[str, Callable[[Session, Fields], None]] = {
     "response.create": Session._respond,
     "response.cancel": Session._cancel,
 }
+
+_CALL_HANDLERS = _HANDLERS | {"output_audio_buffer.clear": Session._clear_output}
+"""Over WebRTC, where audio does not come as events."""
 
 
 def _parsed(message: str | bytes) -> Fields:

@@ -13,11 +13,12 @@ from .agenda import Agenda
 from .conversation import Conversation, Item
 from .items import item_from
 from .options import Options
+from .playing import Cut, Playing
 from .refusal import Refused, invalid
 from .response import Manner, Response
 from .script import Fail, Prompt, Step, steps_of
 from .sdk import check_sent
-from .usage import input_tokens
+from .usage import Tokens, input_tokens
 from .wire import HangUp, Wire
 
 Fields = dict[str, Any]
@@ -41,6 +42,8 @@ class Speaking:
         conversation_id: str,
         options: Options,
         new_id: Callable[[str], str],
+        *,
+        webrtc: bool = False,
     ) -> None:
         self.responses: list[Response] = []
         self.active: Response | None = None
@@ -60,8 +63,9 @@ class Speaking:
         self._wire, self._agenda, self._conversation, self._options = wire, agenda, conversation, options
         self._conversation_id, self._new_id = conversation_id, new_id
         self._runs: dict[str, tuple[Response, Iterator[float]]] = {}
-        self._heard: Response | None = None
         self._heard_from_ms = 0.0
+        self.playing = Playing(wire, self._spring) if webrtc else None
+        """What paces the audio of a call over WebRTC; over a socket nothing does."""
 
     def create(self, params: Fields) -> None:
         """Begin a response; Refused if one is active in the default conversation, or for wrong parameters."""
@@ -85,6 +89,7 @@ class Speaking:
             conversation_id=self._conversation_id if in_conversation else None,
             first_audio_ms=self.first_audio_ms,
             sent_audio=self._sent_audio,
+            play=self.playing.put if self.playing else None,
         )
         self.responses.append(response)
         if in_conversation:
@@ -104,9 +109,16 @@ class Speaking:
         self._stop(*found, "client_cancelled")
 
     def interrupt(self) -> None:
-        """Voice detection heard the user: the active response ends, if there is one."""
+        """Voice detection heard the user: the active response ends, if there is one, and nothing more is sent of it."""
+        cuts = self.playing.clear() if self.playing else []
         if self.active:
             self._stop(*self._runs[self.active.id], "turn_detected")
+        self._truncate(cuts)
+
+    def clear(self) -> None:
+        """The client's `output_audio_buffer.clear`."""
+        if self.playing:
+            self._truncate(self.playing.clear())
 
     def _check(self, params: Fields) -> bool:
         """Whether the response belongs to the default conversation."""
@@ -118,6 +130,8 @@ class Speaking:
             raise invalid("response.output_modalities", "expected ['audio'] or ['text'].")
         if len(params.get("metadata") or {}) > METADATA_PAIRS:
             raise invalid("response.metadata", "at most 16 pairs.")
+        if self.playing and Manner.of(self.config, params, Tokens()).format["type"] != "audio/pcm":
+            raise invalid("response.audio.output.format", "over WebRTC it cannot be chosen.")
         return bool(params.get("conversation", "auto") == "auto")
 
     def _context(self, params: Fields) -> list[Item]:
@@ -160,19 +174,38 @@ class Speaking:
 
     def _over(self, response: Response) -> None:
         del self._runs[response.id]
+        if self.playing:
+            self.playing.made(response.id)
         if response is self.active:
             self.active = None
-            heard_ms = self._agenda.now_ms - self._heard_from_ms
-            stopped = response.status == "cancelled"
-            self.done(0.0 if stopped else max(0.0, response.audio_ms - heard_ms))
+            self.done(self._still_playing_ms(response))
+
+    def _still_playing_ms(self, response: Response) -> float:
+        if self.playing:
+            return self.playing.held_ms
+        heard_ms = self._agenda.now_ms - self._heard_from_ms
+        return 0.0 if response.status == "cancelled" else max(0.0, response.audio_ms - heard_ms)
+
+    def _truncate(self, cuts: list[Cut]) -> None:
+        """The server knows what was sent, and forgets the rest itself (PROTOCOLS 1.10); the SDK has no other event."""
+        for cut in cuts:
+            if cut.item in self._conversation.items:
+                self._conversation.truncate(cut.item.id, 0, cut.sent_ms)
+                place = {"item_id": cut.item.id, "content_index": 0, "audio_end_ms": cut.sent_ms}
+                self._wire.emit("conversation.item.truncated", **place)
 
     def _sent_audio(self, response: Response) -> None:
         if not self.spoke or (len(response.output[-1].audio) and response.audio_ms <= self._options.chunk_ms):
             self._heard_from_ms = self._agenda.now_ms
         self.spoke = True
-        for trap in [trap for trap in self.traps if response.audio_ms >= trap.after_audio_ms]:
+        if self.playing is None:
+            self._spring(response.id, response.audio_ms)
+
+    def _spring(self, response_id: str, sent_ms: float) -> None:
+        """A response has sent so much audio."""
+        for trap in [trap for trap in self.traps if sent_ms >= trap.after_audio_ms]:
             self.traps.remove(trap)
-            if trap.hang_up is None:
-                response.stalled = True
-            else:
+            if trap.hang_up is not None:
                 self._wire.put(trap.hang_up)
+            elif response_id in self._runs:
+                self._runs[response_id][0].stalled = True

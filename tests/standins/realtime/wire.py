@@ -16,10 +16,15 @@ SENT_KEPT = 10_000
 
 @dataclass(frozen=True, slots=True)
 class HangUp:
-    """Close with a code, or (none) cut the TCP connection without a word."""
+    """Close with a code, or (none) cut the connection without a word."""
 
     code: int | None = None
     reason: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class ShutChannel:
+    """Close the data channel."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,7 +32,7 @@ class Deafen:
     """Read nothing any more: also pings go unanswered."""
 
 
-Output = str | bytes | HangUp | Deafen
+Output = str | bytes | HangUp | Deafen | ShutChannel
 
 
 class Wire:

@@ -1,4 +1,4 @@
-"""An application on a free port of 127.0.0.1, for as long as a block lasts."""
+"""An application on a port of 127.0.0.1 (0: a free one), for as long as a block lasts."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from starlette.applications import Starlette
 
 
 @contextlib.asynccontextmanager
-async def serving(app: Starlette, **options: Any) -> AsyncIterator[str]:
+async def serving(app: Starlette, port: int = 0, **options: Any) -> AsyncIterator[str]:
     """Serve `app`; gives its origin. `options` are uvicorn's."""
     config = uvicorn.Config(app, log_level="critical", lifespan="off", timeout_graceful_shutdown=1, **options)
     server = uvicorn.Server(config)
-    with socket.create_server(("127.0.0.1", 0)) as listener:
+    with socket.create_server(("127.0.0.1", port)) as listener:
         # asyncio sets it only on sockets made with IPPROTO_TCP; without it every answer is 40 ms late.
         listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        task = asyncio.create_task(server._serve(sockets=[listener]), name="twilio-serving")
+        task = asyncio.create_task(server._serve(sockets=[listener]), name="serving")
         try:
             while not server.started and not task.done():  # noqa: ASYNC110 - uvicorn has no event for it
                 await asyncio.sleep(0.005)
