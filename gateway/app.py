@@ -75,7 +75,8 @@ class SafeHeaders:
 
 def build(sessions: Sessions, admission: Admission, doors: Sequence[Door]) -> Starlette:
     """The gateway's HTTP side, with these doors."""
-    console = resources.files("gateway") / "console"
+    files = resources.files("gateway")
+    console = files / "console"
 
     async def index(request: Request) -> Response:
         return FileResponse(str(console / "index.html"))
@@ -108,6 +109,7 @@ def build(sessions: Sessions, admission: Admission, doors: Sequence[Door]) -> St
             Route("/readyz", readyz),
             *(route for door in doors for route in door.routes()),
             Mount("/console", StaticFiles(directory=str(console))),
+            Mount("/client", StaticFiles(directory=str(files / "client"))),
         ],
         middleware=[Middleware(SafeHeaders), Middleware(Cors, admission=admission, paths=EMBEDDED)],
         lifespan=lifespan,

@@ -1,8 +1,11 @@
 /** The console at `/`: puts a TrunklineClient and the page together. */
-import { TrunklineClient } from "./client.js";
+import { TrunklineClient } from "../client/trunkline-client.js";
+import { Choices } from "./choices.js";
+import { showConnection, showReady } from "./connection-view.js";
+import { byId } from "./dom.js";
+import { drawLevels } from "./meters.js";
 import { showBackend, showLatency, showProblem, TranscriptView } from "./view.js";
 
-const byId = (id) => document.getElementById(id);
 const query = new URLSearchParams(location.search);
 const tenant = query.get("tenant") ?? undefined;
 
@@ -11,6 +14,7 @@ const client = new TrunklineClient({ tenant });
 globalThis.trunkline = client;
 
 const transcript = new TranscriptView();
+const choices = new Choices(client, report);
 const typing = { on: false }; // without a microphone
 
 const STATUS = {
@@ -22,11 +26,16 @@ const STATUS = {
   closed: "Not connected",
 };
 
+const KEEP_TALKING = {
+  webrtc: "What you say now is not heard. One moment.",
+  websocket: "Keep talking: nothing is lost for 15 seconds.",
+};
+
 const WORDS = {
   idle: ["Ready when you are", "Your microphone is used only while you are connected."],
   starting: ["Just a moment", "Your browser may ask for the microphone."],
   connecting: ["Connecting", "Calling the gateway."],
-  reconnecting: ["Reconnecting", "Keep talking: nothing is lost for 15 seconds."],
+  reconnecting: ["Reconnecting", ""],
   closed: ["Conversation ended", "Start again whenever you like."],
   listening: ["Listening", "Go ahead."],
   thinking: ["Thinking", "An answer is on its way."],
@@ -34,6 +43,10 @@ const WORDS = {
   muted: ["Muted", "Unmute to be heard."],
   typing: ["Listening", "Type below: no microphone is in use."],
 };
+
+/** Problems of WebRTC alone. */
+const NEEDS_WEBSOCKET = new Set(["ice_failed", "connection_failed", "no_audio", "webrtc_unsupported"]);
+let shownProblem = null;
 
 const INVITATION = [...byId("empty-text").childNodes];
 
@@ -46,7 +59,7 @@ function showWords() {
   if (key === "listening" && typing.on) key = "typing";
   const [word, detail] = WORDS[key] ?? [key, ""];
   byId("state").textContent = word;
-  byId("detail").textContent = detail;
+  byId("detail").textContent = key === "reconnecting" ? KEEP_TALKING[choices.transport] : detail;
   byId("interrupt").disabled = !(status === "ready" && (state === "speaking" || state === "thinking"));
 }
 
@@ -61,8 +74,14 @@ function showStatus(status) {
   const ready = status === "ready";
   byId("text").disabled = byId("send").disabled = !ready;
   byId("text").placeholder = ready ? "Type a message" : running ? "One moment" : "Start to type a message";
+  choices.locked = running;
   if (status === "closed") transcript.settle();
-  if (running) drawLevels();
+  if (ready) {
+    showReady(client.timings);
+    if (shownProblem?.code === "channel_closed") showProblem(null); // it was opened again
+  }
+  if (!ready) showConnection(null);
+  if (running) drawLevels(client);
   showWords();
 }
 
@@ -76,8 +95,10 @@ async function start(microphone) {
   showProblem(null);
   transcript.clear();
   showState("listening");
+  const { transport, devices } = choices;
   try {
-    await client.connect({ microphone });
+    await client.connect({ transport, ...devices, ...(!microphone && { microphone }) });
+    choices.refresh(); // the browser names them now
     if (typing.on) byId("text").focus();
   } catch (error) {
     showStatus("idle"); // nothing has begun, so nothing has ended
@@ -85,9 +106,23 @@ async function start(microphone) {
   }
 }
 
+/** What a problem offers to do about it at once. */
+function remedy({ code, fatal }) {
+  if (fatal && code.startsWith("microphone_")) return { label: "Go on by typing", run: () => start(false) };
+  if (!NEEDS_WEBSOCKET.has(code)) return undefined;
+  const label = "Use WebSocket instead";
+  const run = async () => {
+    await client.disconnect();
+    choices.transport = "websocket";
+    start(!typing.on);
+  };
+  return { label, run };
+}
+
+/** @param {import("../client/problems.js").Problem} problem */
 function report(problem) {
-  const mayType = problem.fatal && problem.code.startsWith("microphone_");
-  showProblem(problem, mayType ? { label: "Go on by typing", run: () => start(false) } : undefined);
+  shownProblem = problem;
+  showProblem(problem, remedy(problem));
 }
 
 function setMuted(muted) {
@@ -95,56 +130,6 @@ function setMuted(muted) {
   byId("mute").setAttribute("aria-pressed", String(muted));
   byId("mute").textContent = muted ? "Unmute" : "Mute";
   showWords();
-}
-
-// Levels: a logarithmic scale from -60 dB to full scale.
-const FLOOR_DB = -60;
-const BAR_COUNT = 5;
-const BAR_STEP_MS = 40;
-const loudness = (rms) => Math.max(0, Math.min(1, 1 - (20 * Math.log10(rms + 1e-6)) / FLOOR_DB));
-const bars = [...document.querySelectorAll(".core i")];
-const history = new Array(BAR_COUNT).fill(0);
-const FROM_THE_MIDDLE = [2, 1, 0, 1, 2];
-let drawing = false;
-let drawn = 0;
-
-function drawLevels() {
-  if (drawing) return;
-  drawing = true;
-  requestAnimationFrame(function frame(time) {
-    const running = client.status !== "idle" && client.status !== "closed";
-    const { mic, speaker } = running ? client.levels : { mic: 0, speaker: 0 };
-    drawMeter(byId("mic"), loudness(mic));
-    drawMeter(byId("speaker"), loudness(speaker));
-    drawing = running;
-    if (!running) return stillOrb();
-    drawOrb(document.body.dataset.state === "speaking" ? loudness(speaker) : loudness(mic), time);
-    requestAnimationFrame(frame);
-  });
-}
-
-function drawMeter(meter, level) {
-  meter.firstElementChild.style.transform = `scaleX(${level.toFixed(3)})`;
-  const percent = String(Math.round(level * 20) * 5);
-  if (meter.getAttribute("aria-valuenow") !== percent) meter.setAttribute("aria-valuenow", percent);
-}
-
-function drawOrb(level, time) {
-  if (time - drawn < BAR_STEP_MS) return;
-  drawn = time;
-  history.unshift(level);
-  history.pop();
-  setBars(level);
-}
-
-function stillOrb() {
-  history.fill(0);
-  setBars(0);
-}
-
-function setBars(level) {
-  bars.forEach((bar, i) => bar.style.setProperty("--level", history[FROM_THE_MIDDLE[i]].toFixed(3)));
-  document.body.style.setProperty("--level", level.toFixed(3));
 }
 
 /** What a model may ask of this page. A tenant that names `show_page` in its `client_tools` can try it. */
@@ -155,7 +140,7 @@ const TOOLS = {
   },
 };
 
-/** @param {import("./client.js").ToolCall} call */
+/** @param {import("../client/trunkline-client.js").ToolCall} call */
 function takeToolCall({ call_id: callId, tool, arguments: given }) {
   const run = Object.hasOwn(TOOLS, tool) ? TOOLS[tool] : () => ({ error: `this page has no ${tool}` });
   client.sendToolOutput(callId, run(given));
@@ -173,6 +158,8 @@ const on = (type, take) => client.addEventListener(type, ({ detail }) => take(de
 on("status", showStatus);
 on("problem", report);
 on("restarted", () => transcript.note("A new conversation begins here"));
+on("connection", showConnection);
+on("devices", () => choices.refresh());
 on("backend", showBackend);
 on("state", ({ state }) => showState(state));
 on("transcript_delta", (message) => transcript.delta(message));

@@ -1,14 +1,6 @@
 /** What the page shows: transcript, latency, who answers, problems. Knows the document, knows no client. */
 
-const byId = (id) => document.getElementById(id);
-
-/** @param {string} tag; @param {string} className; @param {string} [text] */
-function element(tag, className, text) {
-  const node = document.createElement(tag);
-  if (className) node.className = className;
-  if (text !== undefined) node.textContent = text;
-  return node;
-}
+import { byId, element } from "./dom.js";
 
 const WHO = { user: "You", assistant: "Trunkline" };
 const CLOSE_ENOUGH_PX = 80; // scrolled up further than this, the reader is left alone
@@ -67,7 +59,7 @@ export class TranscriptView {
     this.#put(element("li", "note", text));
   }
 
-  /** @param {import("./client.js").ToolResult} result */
+  /** @param {import("../client/trunkline-client.js").ToolResult} result */
   tool({ tool, ok, ms }) {
     const item = element("li", ok ? "note tool" : "note tool failed");
     item.append(element("code", "", tool), ok ? ` took ${milliseconds(ms)}` : ` failed after ${milliseconds(ms)}`);
@@ -121,22 +113,31 @@ const inWords = (name) => name.replaceAll("_", " ");
 const milliseconds = (ms) => `${Math.round(ms)} ms`;
 
 /** @param {{total_ms: number, parts: [string, number][]}} message */
-export function showLatency({ total_ms: total, parts }) {
-  const figure = byId("latency-total");
+export function showLatency(message) {
+  showParts("latency", message);
+}
+
+/**
+ * A figure, and the parts that it is the sum of as a bar.
+ * @param {string} name of the elements' ids before -total, -bar and -parts
+ * @param {{total_ms: number, parts: [string, number][]}} whole
+ */
+export function showParts(name, { total_ms: total, parts }) {
+  const figure = byId(`${name}-total`);
   delete figure.dataset.empty;
   figure.replaceChildren(String(Math.round(total)), element("small", "", "ms"));
-  const shown = parts.map(([name, ms], i) => ({ name, ms, colour: `part-${i % 8}` })).filter(({ ms }) => ms > 0);
-  byId("latency-bar").replaceChildren(
+  const shown = parts.map(([part, ms], i) => ({ part, ms, colour: `part-${i % 8}` })).filter(({ ms }) => ms > 0);
+  byId(`${name}-bar`).replaceChildren(
     ...shown.map(({ ms, colour }) => {
       const segment = element("span", colour);
       segment.style.flexGrow = String(ms);
       return segment;
     }),
   );
-  byId("latency-parts").replaceChildren(
-    ...shown.map(({ name, ms, colour }) => {
+  byId(`${name}-parts`).replaceChildren(
+    ...shown.map(({ part, ms, colour }) => {
       const row = element("li", "");
-      row.append(element("i", colour), element("span", "", inWords(name)), element("b", "", milliseconds(ms)));
+      row.append(element("i", colour), element("span", "", inWords(part)), element("b", "", milliseconds(ms)));
       return row;
     }),
   );
@@ -176,7 +177,7 @@ function provider(description) {
 }
 
 /**
- * @param {import("./problems.js").Problem | null} problem null hides it
+ * @param {import("../client/problems.js").Problem | null} problem null hides it
  * @param {{label: string, run: () => void}} [remedy] one more button
  */
 export function showProblem(problem, remedy) {

@@ -72,11 +72,17 @@ def open_page(chromium: Path, console_errors: Expected) -> OpenPage:
     """`async with open_page(url, wav=..., init=...) as page`: a page whose console errors fail the test.
 
     `wav` is what its microphone hears, once; without it, Chromium's beeps. `init` is JavaScript to run first.
+    `transport` is what was picked on this page earlier.
     """
 
     @contextlib.asynccontextmanager
     async def open_page(
-        url: str, *, wav: Path | None = None, init: str = "", permissions: tuple[str, ...] = ("microphone",)
+        url: str,
+        *,
+        wav: Path | None = None,
+        init: str = "",
+        permissions: tuple[str, ...] = ("microphone",),
+        transport: str = "websocket",
     ) -> AsyncIterator[Page]:
         flags = [*FLAGS, f"--use-file-for-fake-audio-capture={wav}%noloop"] if wav else FLAGS
         if "microphone" not in permissions:
@@ -90,6 +96,7 @@ def open_page(chromium: Path, console_errors: Expected) -> OpenPage:
             page = await context.new_page()
             page.on("console", lambda message: take_console(message, console_errors))
             page.on("pageerror", lambda error: console_errors.seen.append(str(error)))
+            await page.add_init_script(f"localStorage['trunkline.transport'] ??= '{transport}'")
             if init:
                 await page.add_init_script(init)
             await page.goto(url)

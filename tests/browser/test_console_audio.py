@@ -93,7 +93,7 @@ async def send_known_signal(page: Page, count: int) -> Samples:
     signal = await page.evaluate(
         """async (count) => {
           const { knownSignal, signalSource } = await import("/assets/tap.js");
-          await trunkline.connect({ source: signalSource(count) });
+          await trunkline.connect({ transport: "websocket", source: signalSource(count) });
           return [...knownSignal(count)];
         }""",
         count,

@@ -91,7 +91,7 @@ async def test_more_than_was_kept_comes_as_silence_and_is_said(
     async with open_page(stand_in.url) as page:
         result = await page.evaluate(
             """async () => {
-              const { SentAudio } = await import("/console/sent-audio.js");
+              const { SentAudio } = await import("/client/sent-audio.js");
               const sent = new SentAudio(16000);
               for (let i = 0; i < 1000; i += 1) sent.push(new Int16Array(320).fill(i));
               const { blocks, lostMs } = sent.since(1990);

@@ -28,7 +28,8 @@ from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
-CONSOLE = Path(__file__).resolve().parents[2] / "gateway" / "console"
+GATEWAY = Path(__file__).resolve().parents[2] / "gateway"
+CONSOLE = GATEWAY / "console"
 POLICY = (
     "default-src 'self'; connect-src 'self' ws: wss:; script-src 'self'; style-src 'self'; worker-src 'self'; "
     "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
@@ -182,6 +183,7 @@ class StandIn:
         routes = [
             Route("/", self._page),
             Mount("/console", StaticFiles(directory=CONSOLE)),
+            Mount("/client", StaticFiles(directory=GATEWAY / "client")),
             WebSocketRoute("/ws", self._door),
         ]
         if assets:

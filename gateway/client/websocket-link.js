@@ -1,9 +1,8 @@
 /** One session over `WS /ws`, whatever number of sockets that takes: docs/websocket.md, without sound or page. */
 import { closeProblem, ConnectError, problem } from "./problems.js";
+import { Retries } from "./retries.js";
 import { SentAudio } from "./sent-audio.js";
 
-const RETRY_MS = [0, 50, 100, 200, 500, 1000, 2000]; // and every 2 s from there
-const GIVE_UP_MS = 30_000;
 const ATTEMPT_MS = 4_000; // from a socket's start to `session_ready`
 const STALLED_BYTES = 64 * 1024; // 2 s of audio that the network does not take
 const STALLED_MS = 5_000;
@@ -18,6 +17,7 @@ const TOKEN_REJECTED = 4401;
  * @property {string | undefined} tenant
  * @property {string | undefined} conversationId
  * @property {(status: LinkStatus) => void} onstatus
+ * @property {() => void} onopen a socket is open, and `start` is being sent
  * @property {(message: {type: string, [field: string]: any}) => void} onmessage every JSON message but `audio`
  * @property {(turn: number, offsetMs: number, pcm: Int16Array) => void} onaudio
  * @property {(problem: import("./problems.js").Problem) => void} onproblem
@@ -30,17 +30,22 @@ export class Link {
   stats = { framesSent: 0, blocksResent: 0, reconnects: 0, lostUplinkMs: 0 };
 
   #options;
+  /** @type {WebSocket | null} */
   #socket = null;
   #sent;
+  /** @type {string | null} */
   #token = null;
   #received = { turn: 0, ms: 0, seq: 0 };
   #downlink = { turn: 0, samples: 0 }; // where the next binary message belongs
-  #lostAt = 0;
-  #attempt = 0;
+  #retries = new Retries(0);
+  /** @type {ReturnType<typeof setTimeout> | undefined} */
   #timer;
+  /** @type {ReturnType<typeof setTimeout> | undefined} */
   #deadline;
   #stalledSince = 0;
+  /** @type {{resolve: () => void, reject: (error: ConnectError) => void} | null} */
   #opened = null; // settles `open`
+  /** @type {import("./problems.js").Problem | null} */
   #fatal = null; // the server's last word, better than what a close code says
   #retryNow = () => this.#timer && this.#connect();
 
@@ -97,7 +102,10 @@ export class Link {
     this.#abandon();
     const socket = new WebSocket(this.#options.url);
     socket.binaryType = "arraybuffer";
-    socket.onopen = () => socket.send(JSON.stringify(this.#startMessage()));
+    socket.onopen = () => {
+      this.#options.onopen();
+      socket.send(JSON.stringify(this.#startMessage()));
+    };
     socket.onmessage = ({ data }) => (typeof data === "string" ? this.#take(JSON.parse(data)) : this.#takeAudio(data));
     socket.onclose = ({ code }) => this.#lost(code);
     this.#socket = socket;
@@ -143,7 +151,6 @@ export class Link {
   #ready({ resume, resumed, uplink_ms: uplinkMs }) {
     clearTimeout(this.#deadline);
     this.#token = resume;
-    this.#attempt = 0;
     if (resumed) {
       this.stats.reconnects += 1;
       this.#resend(uplinkMs);
@@ -180,14 +187,12 @@ export class Link {
     if (code === 1000 || final) return this.#end(final);
     if (this.status === "connecting") return this.#end(problem("unreachable", true));
     if (this.status === "ready") {
-      this.#lostAt = performance.now();
-      this.#attempt = 0;
+      this.#retries = new Retries(performance.now());
       this.#setStatus("reconnecting");
     }
     if (code === TOKEN_REJECTED) this.#token = null;
-    const wait = RETRY_MS[Math.min(this.#attempt, RETRY_MS.length - 1)];
-    this.#attempt += 1;
-    if (performance.now() + wait - this.#lostAt > GIVE_UP_MS) return this.#end(problem("connection_lost", true));
+    const wait = this.#retries.next(performance.now());
+    if (wait === null) return this.#end(problem("connection_lost", true));
     this.#timer = setTimeout(() => this.#connect(), wait);
   }
 

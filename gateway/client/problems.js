@@ -9,7 +9,7 @@ const PROBLEMS = {
   ],
   browser_unsupported: [
     "This browser cannot process live audio.",
-    "Use a current Chrome, Edge, Firefox or Safari: the page needs AudioWorklet and WebSocket.",
+    "Use a current Chrome, Edge, Firefox or Safari: sound needs AudioWorklet, and WebRTC or WebSocket.",
   ],
   microphone_denied: [
     "The microphone is blocked for this page.",
@@ -24,10 +24,38 @@ const PROBLEMS = {
     "Another program may be using it. Close that program, then start again. Or go on by typing.",
   ],
   microphone_lost: [
-    "The microphone went away.",
-    "Connect it again, then end this conversation and start a new one. You can go on by typing.",
+    "The microphone went away, and there is no other.",
+    "Connect one: it is used at once. You can go on by typing.",
+  ],
+  microphone_changed: [
+    "The microphone went away; another one is in use now.",
+    "Choose yours from the list when it is back.",
+  ],
+  speaker_failed: [
+    "The sound cannot come out there.",
+    "It goes on where it was. Check that the speaker is connected, or choose another one.",
   ],
   audio_suspended: ["The browser has paused this page's audio.", "Click or tap anywhere on the page to go on."],
+  webrtc_unsupported: [
+    "This browser cannot make WebRTC calls, or they are switched off.",
+    "Choose WebSocket as the connection and start again, or use a current Chrome, Edge, Firefox or Safari.",
+  ],
+  ice_failed: [
+    "No way was found for sound between this browser and the gateway.",
+    "A firewall is probably in the way of UDP. Try another network, or choose WebSocket as the connection and start again. If it happens to everyone, the gateway needs a TURN server or another advertised address.",
+  ],
+  connection_failed: [
+    "The gateway was reached, but no secure connection came about.",
+    "Start again. If it happens again, choose WebSocket as the connection, and look at the gateway's log.",
+  ],
+  no_audio: [
+    "You are connected, but no sound arrives from the gateway.",
+    "Hang up and start again, or choose WebSocket as the connection. If it happens again, look at the gateway's log.",
+  ],
+  channel_closed: [
+    "The gateway closed the channel for text and events.",
+    "A new connection is being made. If none comes about, start a new conversation.",
+  ],
   unreachable: ["The server did not answer.", "Check that the gateway is running and reachable, then start again."],
   connection_lost: [
     "The connection was lost and did not come back within 30 seconds.",
@@ -49,7 +77,7 @@ const PROBLEMS = {
   server_failed: ["The server failed.", "Start again. If it happens again, look at the gateway's log."],
 };
 
-/** Close codes after which coming back is pointless. */
+/** Close codes after which coming back is pointless. @type {Record<number, keyof typeof PROBLEMS>} */
 const CLOSE_CODES = {
   4400: "bad_input",
   4408: "silent",
@@ -59,6 +87,7 @@ const CLOSE_CODES = {
   4500: "server_failed",
 };
 
+/** @type {Record<string, keyof typeof PROBLEMS>} */
 const MICROPHONE_ERRORS = {
   NotAllowedError: "microphone_denied",
   SecurityError: "microphone_denied",
@@ -84,9 +113,12 @@ export function closeProblem(closeCode) {
   return code ? problem(code, true) : null;
 }
 
-/** Thrown by `connect`; `problem` is for the user. */
+/** Thrown by `connect` and by what changes a device; `problem` is for the user. */
 export class ConnectError extends Error {
-  /** @param {Problem} detail */
+  /**
+   * @param {Problem} detail
+   * @param {ErrorOptions} [options]
+   */
   constructor(detail, options) {
     super(detail.message, options);
     this.problem = detail;

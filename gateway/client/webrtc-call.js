@@ -1,0 +1,363 @@
+/** One conversation over WebRTC, whatever number of peer connections that takes: docs/webrtc.md. */
+import { Gauge } from "./connection.js";
+import { Peer } from "./peer.js";
+import { PeerAudio } from "./peer-audio.js";
+import { ConnectError, problem } from "./problems.js";
+import { Pulse } from "./pulse.js";
+import { Retries } from "./retries.js";
+import { Refused, Signalling } from "./signalling.js";
+
+const CONFIG_MS = 4_000;
+const PROBE_MS = 1_500; // is the gateway there? What is asked after that spends the token
+const CALL_MS = 8_000; // a resumed session may wait 5 s for its worker
+const OPEN_MS = 10_000; // from the answer to an open channel
+const REOPEN_MS = 6_000;
+const LOOK_MS = 500;
+const REPORT_MS = 200;
+const AUDIBLE = 0.001; // RMS
+const AUDIBLE_FOR_MS = 1_000; // an answer that ends in silence has been heard to its end
+
+/** @implements {import("./trunkline-client.js").Call} */
+export class WebRtcCall {
+  #options;
+  #handlers;
+  #timings;
+  #signalling;
+  /** @type {PeerAudio | null} */
+  #audio = null;
+  /** @type {Peer | null} the one in use */
+  #peer = null;
+  /** @type {Peer | null} the one that is being made */
+  #next = null;
+  /** @type {{id: string, token: string} | null} */
+  #session = null;
+  #status = "starting";
+  #muted = false;
+  #ending = false; // the gateway has said goodbye
+  #closed = new AbortController();
+  #seq = 0;
+  #reconnects = 0;
+  #speaking = false;
+  #audibleMs = -Infinity;
+  /** @type {number | undefined} the RTP timestamp that was reported last */
+  #reported;
+  /** @type {ReturnType<typeof setTimeout> | undefined} */
+  #looking;
+  /** @type {ReturnType<typeof setInterval> | undefined} */
+  #reporting;
+  #hurry = () => {};
+
+  /**
+   * @param {import("./trunkline-client.js").Options} options
+   * @param {import("./trunkline-client.js").Handlers} handlers
+   * @param {import("./timings.js").Timings} timings
+   */
+  constructor(options, handlers, timings) {
+    this.#options = options;
+    this.#handlers = handlers;
+    this.#timings = timings;
+    this.#signalling = new Signalling(options.gateway);
+  }
+
+  async open() {
+    const config = this.#configuration(CONFIG_MS); // asked for while the microphone opens
+    config.catch(() => {}); // told below, unless the microphone's trouble comes first
+    const { microphone, speaker, source } = this.#options;
+    const { onproblem } = this.#handlers;
+    const audio = await PeerAudio.open({ microphone, speaker, source, processing: this.#options, onproblem });
+    if (this.#isClosed) return audio.close(); // hung up meanwhile
+    this.#audio = audio;
+    audio.muted = this.#muted;
+    audio.onchange = () => [this.#peer, this.#next].forEach((peer) => peer?.sendTrack(audio.track));
+    this.#timings.mark("microphone");
+    this.#setStatus("connecting");
+    await this.#connect(await config, OPEN_MS);
+  }
+
+  /** Hang up. */
+  close() {
+    if (this.#isClosed) return;
+    this.send({ type: "stop" });
+    if (this.#session) {
+      // Also without an answer the gateway knows, by the connection that closes: this is for one that never stood.
+      this.#signalling.hangUp(this.#session.id, this.#session.token).catch(() => {});
+    }
+    this.#end(null);
+  }
+
+  send(message) {
+    return this.#status === "ready" && this.#peer.tell(message);
+  }
+
+  get stats() {
+    return { reconnects: this.#reconnects };
+  }
+
+  get output() {
+    return this.#audio?.output ?? null;
+  }
+
+  get levels() {
+    if (!this.#audio) return { mic: 0, speaker: 0 };
+    return { mic: this.#audio.level("mic"), speaker: this.#audio.level("speaker") };
+  }
+
+  set muted(muted) {
+    this.#muted = muted;
+    if (this.#audio) this.#audio.muted = muted;
+  }
+
+  async useMicrophone(deviceId) {
+    await this.#audio?.useMicrophone(deviceId);
+  }
+
+  async useSpeaker(deviceId) {
+    await this.#audio?.useSpeaker(deviceId);
+  }
+
+  // --- connecting
+
+  get #isClosed() {
+    return this.#closed.signal.aborted;
+  }
+
+  /** @param {number} ms from now; @returns {AbortSignal} that also ends when this call does */
+  #within(ms) {
+    return AbortSignal.any([this.#closed.signal, AbortSignal.timeout(ms)]);
+  }
+
+  /** @param {number} ms that the gateway has to answer; @returns {Promise<RTCConfiguration>} */
+  async #configuration(ms) {
+    const { iceServers, iceTransportPolicy } = this.#options;
+    const config = await this.#signalling.config(this.#within(ms));
+    return { iceServers: iceServers ?? config.ice_servers, iceTransportPolicy, bundlePolicy: "max-bundle" };
+  }
+
+  /**
+   * One attempt. The peer connection in use, if any, stays until the new one is up: closing it means to hang up.
+   * @param {RTCConfiguration} configuration
+   * @param {number} openMs
+   * @throws {ConnectError}
+   */
+  async #connect(configuration, openMs) {
+    if (this.#isClosed) return;
+    const peer = (this.#next = this.#newPeer(configuration));
+    try {
+      const offer = await peer.offer();
+      this.#timings.mark("offer");
+      const resumes = this.#session !== null;
+      const reply = await this.#signalling.call({ ...this.#request(), offer }, this.#within(CALL_MS));
+      this.#session = { id: reply.session_id, token: reply.resume };
+      await peer.accept(reply.answer);
+      this.#timings.mark("answer");
+      peer.trickle();
+      await before(this.#within(openMs), peer.opened);
+      this.#use(peer, reply, resumes);
+    } catch (error) {
+      peer.close();
+      throw error;
+    } finally {
+      this.#next = null;
+    }
+  }
+
+  #request() {
+    const { tenant, conversationId, voice } = this.#options;
+    const request = { tenant };
+    if (!this.#session) return { ...request, conversation_id: conversationId, voice };
+    const heard = this.#peer?.heard;
+    return { ...request, resume: this.#session.token, received: { seq: this.#seq, rtp_timestamp: heard } };
+  }
+
+  /** @param {RTCConfiguration} configuration */
+  #newPeer(configuration) {
+    const peer = new Peer({
+      configuration,
+      track: this.#audio.track,
+      onmark: (name) => this.#timings.mark(name),
+      onmessage: (message) => this.#onMessage(message),
+      oncandidates: (candidates) => this.#trickle(peer, candidates),
+      onlost: (code) => peer === this.#peer && this.#lost(code),
+    });
+    return peer;
+  }
+
+  async #trickle(peer, candidates) {
+    const { id, token } = this.#session;
+    try {
+      await this.#signalling.trickle(id, token, candidates);
+    } catch (error) {
+      // Where these were needed, ICE fails and says so; mostly the gateway finds us by our own checks.
+      if (peer === this.#next) console.warn("Trunkline: the gateway did not take our candidates:", error);
+    }
+  }
+
+  /**
+   * @param {Peer} peer
+   * @param {import("./signalling.js").Reply} reply
+   * @param {boolean} resumed
+   */
+  #use(peer, { session_id, conversation_id, rate_hz }, resumed) {
+    const old = this.#peer;
+    this.#peer = peer;
+    this.#reported = undefined;
+    this.#audio.play(peer.stream);
+    old?.close();
+    if (resumed) this.#reconnects += 1;
+    this.#timings.mark("session");
+    this.#setStatus("ready");
+    this.#handlers.onmessage({ type: "session_ready", session_id, conversation_id, rate_hz, resumed });
+    this.#watch(peer);
+  }
+
+  // --- while it stands
+
+  #onMessage(message) {
+    if (typeof message.seq === "number") this.#seq = message.seq;
+    if (message.type === "session_ready") return; // said already, out of the answer over HTTP
+    if (message.type === "state") this.#speaking = message.state === "speaking";
+    if (message.type === "clear") this.#report();
+    if (message.type === "closing") this.#ending = message.reason !== "restarting";
+    if (message.type === "error") {
+      const { code, message: words, hint, fatal } = message;
+      this.#ending ||= Boolean(fatal);
+      return this.#handlers.onproblem({ code, message: words, hint, fatal: Boolean(fatal) });
+    }
+    this.#handlers.onmessage(message);
+  }
+
+  /** @param {Peer} peer */
+  #watch(peer) {
+    clearTimeout(this.#looking);
+    clearInterval(this.#reporting);
+    this.#reporting = setInterval(() => this.#reportIfHeard(), REPORT_MS);
+    const gauge = new Gauge();
+    const pulse = new Pulse(performance.now());
+    let looks = 0;
+    let missed = false;
+    const look = async () => {
+      const reading = gauge.read(await peer.stats(), performance.now());
+      if (this.#isClosed || peer !== this.#peer) return;
+      looks += 1;
+      if (looks % 2 === 1) this.#tellConnection(peer, reading);
+      const verdict = pulse.look(gauge.received, performance.now());
+      if (verdict === "lost") return this.#lost("silent");
+      if (verdict === "never" && !missed) this.#handlers.onproblem(problem("no_audio", false));
+      missed ||= verdict === "never";
+      this.#looking = setTimeout(look, LOOK_MS);
+    };
+    look();
+  }
+
+  #tellConnection(peer, reading) {
+    this.#handlers.onconnection({
+      transport: "webrtc",
+      state: peer.iceState,
+      ...reading,
+      reconnects: this.#reconnects,
+    });
+  }
+
+  /** What was heard counts while there is an answer to hear; between two, the gateway's sparse packets say nothing. */
+  #reportIfHeard() {
+    const nowMs = performance.now();
+    if (this.#audio.level("speaker") > AUDIBLE) this.#audibleMs = nowMs;
+    if (this.#speaking || nowMs - this.#audibleMs < AUDIBLE_FOR_MS) this.#report();
+  }
+
+  #report() {
+    const heard = this.#peer?.heard;
+    if (heard === undefined || heard === this.#reported) return;
+    if (this.send({ type: "played", rtp_timestamp: heard })) this.#reported = heard;
+  }
+
+  // --- losing it, and coming back
+
+  /** @param {"silent" | "ice_failed" | "connection_failed" | "channel_closed"} code */
+  #lost(code) {
+    if (this.#isClosed || this.#status !== "ready") return;
+    clearTimeout(this.#looking);
+    clearInterval(this.#reporting);
+    if (this.#ending) return this.#end(null);
+    this.#setStatus("reconnecting");
+    if (code === "channel_closed") this.#handlers.onproblem(problem(code, false));
+    this.#comeBack();
+  }
+
+  async #comeBack() {
+    const retries = new Retries(performance.now());
+    let last = problem("connection_lost", true);
+    for (;;) {
+      const wait = retries.next(performance.now());
+      if (wait === null) return this.#end(last);
+      await this.#pause(wait);
+      if (this.#isClosed) return;
+      try {
+        return await this.#connect(await this.#configuration(PROBE_MS), REOPEN_MS);
+      } catch (error) {
+        if (this.#isClosed) return;
+        if (!(error instanceof ConnectError)) {
+          this.#end(problem("connection_lost", true));
+          throw error; // a mistake of ours
+        }
+        const { problem: why } = error;
+        if (error instanceof Refused && !error.passing && !this.#startOver(error)) return this.#end(why);
+        last = why.code === "ice_failed" ? why : problem("connection_lost", true);
+      }
+    }
+  }
+
+  /** @param {Refused} refused; @returns {boolean} whether a new session may do, now that there is none to resume */
+  #startOver({ status }) {
+    if (!this.#session || (status !== 401 && status !== 404)) return false;
+    this.#session = null;
+    this.#seq = 0;
+    this.#handlers.onrestart();
+    this.#handlers.onproblem(problem("resume_rejected", false));
+    return true;
+  }
+
+  /** @param {number} ms; less when the network comes back */
+  #pause(ms) {
+    return new Promise((resolve) => {
+      const timer = setTimeout(resolve, ms);
+      this.#hurry = () => {
+        clearTimeout(timer);
+        resolve(undefined);
+      };
+      globalThis.addEventListener("online", this.#hurry, { once: true, signal: this.#closed.signal });
+    });
+  }
+
+  /** @param {import("./problems.js").Problem | null} why */
+  #end(why) {
+    if (this.#isClosed) return;
+    this.#closed.abort();
+    this.#hurry();
+    clearTimeout(this.#looking);
+    clearInterval(this.#reporting);
+    this.#peer?.close();
+    this.#next?.close();
+    this.#audio?.close();
+    if (why) this.#handlers.onproblem(why);
+    this.#setStatus("closed");
+  }
+
+  #setStatus(status) {
+    this.#status = status;
+    this.#handlers.onstatus(status);
+  }
+}
+
+/**
+ * @template T
+ * @param {AbortSignal} signal
+ * @param {Promise<T>} promise
+ * @returns {Promise<T>} that fails when the time is up
+ */
+function before(signal, promise) {
+  const late = new Promise((_, reject) => {
+    signal.addEventListener("abort", () => reject(new ConnectError(problem("ice_failed", true))), { once: true });
+  });
+  return Promise.race([promise, late]);
+}
