@@ -1,0 +1,1 @@
+"""WebRTC as the gateway's edge and the worker's link to a model both speak it."""
