@@ -14,7 +14,7 @@ from gateway.admission import Admission, refusal
 from trunkline.errors import ClientError
 
 METHODS = "GET, POST, PATCH, DELETE"
-REQUEST_HEADERS = "authorization, content-type"
+REQUEST_HEADERS = "authorization, content-type, trunkline-resume"
 RESPONSE_HEADERS = "location, link, retry-after, trunkline-resume, trunkline-conversation"
 PREFLIGHT_S = 600
 

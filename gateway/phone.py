@@ -26,11 +26,9 @@ from gateway.admission import Admission, TurnedAway
 from gateway.calls import Calls, Known
 from gateway.sessions import Held, Sessions, new_session_id
 from gateway.signatures import Account, Refused, Signatures
-from trunkline.bus.codec import encode
 from trunkline.bus.connection import Redis
-from trunkline.bus.messages import Control
 from trunkline.errors import BusError, ClientError, ProviderError, SettingsError
-from trunkline.sessions import Record, Records
+from trunkline.sessions import Records
 from trunkline.settings import Settings
 
 if TYPE_CHECKING:
@@ -84,7 +82,6 @@ class PhoneDoor:
     ) -> None:
         self._sessions = sessions
         self._admission = admission
-        self._redis = redis
         self._signatures = Signatures(settings, account)
         self._api = api
         self._calls = Calls(redis)
@@ -228,17 +225,7 @@ class PhoneDoor:
         if record is None or record.closed:
             return
         log.info("call %s, session %s: Twilio says %s", call_sid, known.session, status)
-        await self._hang_up(record)
-
-    async def _hang_up(self, record: Record) -> None:
-        """Tell the session's gateway and its worker: a lane outlives its gateway by 10 s, so that a gateway which could
-        be told may be dead. Who is told by both ends once."""
-        for lane in (record.gateway, record.worker):
-            if lane:
-                message = Control(record.session, "hang_up")
-                await self._redis.ask("XADD", lane, "NOMKSTREAM", "*", b"b", encode([message]))
-        if not record.worker:
-            await self._records.close(record.session, "hung_up")
+        await self._sessions.hang_up(record)
 
     # --- streams
 

@@ -13,7 +13,7 @@ from typing import Any, cast
 
 from uvicorn._types import ASGIReceiveEvent, ASGISendEvent
 from uvicorn.config import Config
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 from uvicorn.server import ServerState
 from websockets.frames import CloseCode
@@ -25,14 +25,18 @@ from gateway.frames import BINARY, OTHER, TEXT, Cutter, frame_of
 
 REQUEST_S = 5.0
 """A request must be complete by then, counted from the connection's start or the end of the last response."""
-MAX_REQUEST_BYTES = 64 * 1024
-"""Headers and body."""
+MAX_REQUEST_BYTES = 96 * 1024
+"""Headers and body, the longest of which brings an SDP offer."""
+MAX_REST_BYTES = 4 * 1024 * 1024
+"""Of a longer request so much is read and thrown away: the reset of a socket closed with data unread may hide our
+answer."""
 STALL_S = 5.0
 """A client that takes nothing of what waits for it is dropped then."""
 LINGER_S = 5.0
 """After our close, a client may take this long for its own."""
 READ_BYTES = 16 * 1024
 """Read at once from one socket. asyncio's 256 KiB may hold 40,000 messages, and nobody else is served meanwhile."""
+_TOO_LONG = b"HTTP/1.1 413 Content Too Large\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"
 _READ_INTO = memoryview(bytearray(READ_BYTES))
 """For all sockets: what is read into it is taken out before the event loop turns to the next."""
 
@@ -78,6 +82,8 @@ class HttpProtocol(_Bounded, HttpToolsProtocol):
 
     _deadline: asyncio.TimerHandle | None = None
     _request_bytes = 0
+    _lingering: asyncio.TimerHandle | None = None
+    """Set once the request is refused by its size."""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         HttpToolsProtocol.connection_made(self, cast(asyncio.Transport, transport))
@@ -85,9 +91,31 @@ class HttpProtocol(_Bounded, HttpToolsProtocol):
 
     def data_received(self, data: bytes) -> None:
         self._request_bytes += len(data)
+        if self._lingering is not None:
+            if self._request_bytes > MAX_REQUEST_BYTES + MAX_REST_BYTES:
+                self.transport.abort()
+            return
         HttpToolsProtocol.data_received(self, data)
         if self._request_bytes > MAX_REQUEST_BYTES and not self.transport.is_closing():
-            self.send_400_response(f"A request of more than {MAX_REQUEST_BYTES} bytes.")
+            self._refuse_size()
+
+    def _refuse_size(self) -> None:
+        """Say that it is too long, unless the application has; and read on until the client has seen that."""
+        if self._deadline is not None:
+            self._deadline.cancel()
+        self._lingering = self.loop.call_later(LINGER_S, self.transport.abort)
+        self.flow.resume_reading()
+        cycle: RequestResponseCycle | None = self.cycle
+        if (
+            cycle is not None and cycle.scope is self.scope
+        ):  # else it is an older request's: this one had no headers yet
+            if not cycle.response_started:
+                self.transport.write(_TOO_LONG)
+            cycle.disconnected = True  # nobody is to wait for the rest
+            cycle.message_event.set()
+        else:
+            self.transport.write(_TOO_LONG)
+        self.transport.write_eof()
 
     def on_message_begin(self) -> None:
         super().on_message_begin()
@@ -109,6 +137,8 @@ class HttpProtocol(_Bounded, HttpToolsProtocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._request_is_here()
+        if self._lingering is not None:
+            self._lingering.cancel()
         super().connection_lost(exc)
 
     def _await_request(self) -> None:

@@ -6,14 +6,15 @@ import asyncio
 import logging
 import time
 import uuid
-from importlib import resources
+from collections.abc import Callable
+from typing import Any
 
 from adapters.bridge import Bridge
 from adapters.link import Link
 from adapters.playout import KEEP_MS
+from gateway.apology import apology
 from trunkline import tokens
-from trunkline.audio.resample import Resampler
-from trunkline.audio.wav import read_wav
+from trunkline.bus.codec import encode
 from trunkline.bus.connection import Redis
 from trunkline.bus.dispatch import Dispatch
 from trunkline.bus.lanes import Inbox, Outbox
@@ -34,6 +35,7 @@ RESUME_RETRY_S = 0.25
 RESTORE_RETRY_S, RESTORE_TRIES = 0.1, 10
 TELEPHONES = {"twilio"}
 """Transports whose clients cannot say what they received: such a caller comes back to what was heard."""
+ELSEWHERE = "resumed_elsewhere"
 HUNG_UP_KEPT = 1000
 """Sessions whose callers hung up: a worker that takes one later (nobody was free, or its worker died) is told."""
 
@@ -54,10 +56,12 @@ class Held:
         self.lost_s: float | None = None
         self.attached = asyncio.Event()
         self.apologised = False
+        self.coming: Link | None = None
+        """A wire that is being set up, which takes a peer connection a while: it has a deadline of its own."""
 
     def gone_s(self, now_s: float) -> float:
         """How long it has had no wire."""
-        if self.bridge.link is not None:
+        if self.bridge.link is not None or self.coming is not None:
             self.lost_s = None  # also when the end of an older wire was noticed after the new one came
             return 0.0
         if self.lost_s is None:
@@ -84,7 +88,8 @@ class Sessions:
         self._held: dict[str, Held] = {}
         self._hung_up: dict[str, str] = {}
         self.unknown_dropped = 0
-        self._apology: dict[int, bytes] = {}
+        self.on_ice: Callable[[Held, dict[str, Any]], None] = lambda held, data: None
+        """Called with what another gateway was told of a caller's ICE."""
 
     def __len__(self) -> int:
         return len(self._held)
@@ -114,6 +119,10 @@ class Sessions:
 
     # --- callers
 
+    def find(self, session: str) -> Held | None:
+        """A session that is at this gateway."""
+        return self._held.get(session)
+
     async def open(
         self, session: str, tenant: Tenant, rate_hz: int, transport: str, conversation_id: str, whole_sentences: bool
     ) -> Held:
@@ -133,6 +142,24 @@ class Sessions:
         log.info("session %s opened: tenant %s, %s, %d Hz", session, tenant.id, transport, rate_hz)
         return held
 
+    async def returning(self, token: str) -> Record:
+        """The session that `resume` would take back with this token, which is not used up by that.
+
+        Raises ClientError as `resume` does; BusError.
+        """
+        session, number = self._checked(token)
+        await self._wait_for_record(session)
+        record = await self._live_record(session)
+        if record.link != number:
+            raise _bad_token("a token that was used")
+        return record
+
+    def _checked(self, token: str) -> tuple[str, int]:
+        known = tokens.check(self._settings.secret, token)
+        if known is None:
+            raise _bad_token("no token of ours")
+        return known
+
     async def resume(self, token: str, turn: int, received_ms: int, client_seq: int, whole_sentences: bool) -> Held:
         """Take back a caller whose wire was lost, here or at another gateway, with that much of the answer.
 
@@ -140,10 +167,7 @@ class Sessions:
 
         Raises ClientError for a token that is wrong, used, or of a session that is over; BusError.
         """
-        known = tokens.check(self._settings.secret, token)
-        if known is None:
-            raise _bad_token("no token of ours")
-        session, number = known
+        session, number = self._checked(token)
         await self._wait_for_record(session)
         return await self._take_back(session, number, turn, received_ms, client_seq, whole_sentences)
 
@@ -171,6 +195,9 @@ class Sessions:
         if held is not None:
             held.record.link = record.link
             held.lost_s = None
+            if held.coming is not None:
+                held.coming.replaced()
+                held.coming = None
         else:
             held = self._hold(record, whole_sentences)
         resumed = LinkResumed(session, self._inbox.lane, record.link, turn, received_ms, client_seq)
@@ -216,7 +243,12 @@ class Sessions:
 
     def link_ended(self, held: Held, link: Link, outcome: str) -> None:
         """A link's `run` returned: `lost` waits for the caller, anything else is the end."""
-        if held.bridge.link is not link and held.bridge.link is not None:
+        if held.coming is link:
+            held.coming = None
+        if held.coming is not None or held.bridge.link not in (None, link):
+            held.bridge.disconnect(link)  # the caller has another, or has it soon
+            return
+        if held.bridge.ended == ELSEWHERE:
             return
         if outcome == "lost":
             held.bridge.disconnect(link)
@@ -225,7 +257,22 @@ class Sessions:
             return
         self._end(held, outcome)
 
+    async def hang_up(self, record: Record) -> None:
+        """End a session wherever it is: tell its gateway and its worker. A lane outlives its gateway by 10 s, so that a
+        gateway which could be told may be dead. Who is told by both ends once. Raises BusError."""
+        for lane in (record.gateway, record.worker):
+            if lane:
+                await self.tell(lane, Control(record.session, "hang_up"))
+        if not record.worker:
+            await self._records.close(record.session, "hung_up")
+
+    async def tell(self, lane: str, message: Message) -> bool:
+        """Tell a process at once. False when it is gone. Raises BusError."""
+        return await self._redis.ask("XADD", lane, "NOMKSTREAM", "*", b"b", encode([message])) is not None
+
     def _end(self, held: Held, reason: str) -> None:
+        if held.coming is not None:
+            held.coming.end(reason)
         held.bridge.hang_up(reason)
         held.bridge.end(reason)
         self._held.pop(held.record.session, None)
@@ -269,6 +316,8 @@ class Sessions:
                 self._moved(held, message.data.get("link", 0))
             case "hang_up":
                 self._end(held, "hung_up")
+            case "ice":
+                self.on_ice(held, message.data)
             case action:
                 log.warning("session %s: no control %r here", message.session, action)
 
@@ -277,10 +326,11 @@ class Sessions:
         if link <= held.record.link:
             return
         bridge = held.bridge
-        if bridge.link is not None:
-            bridge.link.replaced()
-            bridge.link = None
-        bridge.end("resumed_elsewhere")
+        for wire in (bridge.link, held.coming):
+            if wire is not None:
+                wire.replaced()
+        bridge.link = held.coming = None
+        bridge.end(ELSEWHERE)
 
     def _worker_gone(self, lane: str) -> None:
         log.debug("lane %s is gone", lane)
@@ -337,14 +387,7 @@ class Sessions:
     def _apologise(self, held: Held, reason: str) -> None:
         if not held.apologised:
             held.apologised = True
-            held.bridge.say(self._apology_at(held.record.rate_hz), then_close=reason)
-
-    def _apology_at(self, rate_hz: int) -> bytes:
-        if rate_hz not in self._apology:
-            pcm, source_hz = read_wav(str(resources.files("gateway") / "assets" / "apology.wav"))
-            resampler = Resampler(source_hz, rate_hz)
-            self._apology[rate_hz] = resampler.push(pcm) + resampler.flush()
-        return self._apology[rate_hz]
+            held.bridge.say(apology(held.record.rate_hz), then_close=reason)
 
 
 def _bad_token(why: str) -> ClientError:

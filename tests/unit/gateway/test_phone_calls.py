@@ -325,7 +325,7 @@ async def test_a_caller_whom_nobody_serves_hears_so_and_is_hung_up(
 ) -> None:
     monkeypatch.setattr("gateway.sessions.SWEEP_S", 0.02)
     gateway = await gateways(attach_timeout_s=1)
-    gateway.sessions._apology[8000] = b"\x00\x10" * 1600
+    monkeypatch.setattr("gateway.sessions.apology", lambda rate_hz: b"\x00\x10" * 1600)
     async with gateway.call() as call:
         stream = await call.connected()
         await call.until(lambda: call.ended)
