@@ -1,4 +1,4 @@
-"""`python -m benchmarks bus|gateway|resampler|phone|all ...`: what the speed claims rest on, measured on this machine.
+"""`python -m benchmarks bus|gateway|resampler|phone|webrtc|all ...`: what our claims of speed rest on.
 
 `all` runs them after each other; with `--json DIR` it writes bus.json, gateway.json and so on there.
 """
@@ -12,12 +12,14 @@ from pathlib import Path
 
 from benchmarks import bus, gateway, resampler
 from benchmarks.phone import command as phone
+from benchmarks.webrtc import command as webrtc
 
 BENCHMARKS: dict[str, Callable[[Sequence[str]], None]] = {
     "bus": bus.main,
     "gateway": gateway.main,
     "resampler": resampler.main,
     "phone": phone.main,
+    "webrtc": webrtc.main,
 }
 
 

@@ -73,6 +73,12 @@ def resident_bytes(pid: int) -> int:
     return int(Path(f"/proc/{pid}/statm").read_text(encoding="ascii").split()[1]) * resource.getpagesize()
 
 
+def proportional_bytes(pid: int) -> int:
+    """Resident, and of what several processes share its part: proc_pid_smaps(5)."""
+    rollup = Path(f"/proc/{pid}/smaps_rollup").read_text(encoding="ascii")
+    return int(rollup.partition("\nPss:")[2].split()[0]) * 1024
+
+
 class CpuMeter:
     """What named processes use between `start` and `stop`."""
 

@@ -130,6 +130,7 @@ _COLUMNS = (
     ),
     *("barge-in p50", "p95", "max", "behind", "gaps", "worst ms", "stale", "KiB/call", "(outside)", "(others)"),
 )
+_YARDSTICKS = [name for name in SYSTEMS if name != "ours"]
 
 
 def show(results: Sequence[Result]) -> None:
@@ -143,21 +144,19 @@ def show(results: Sequence[Result]) -> None:
     ]
     print_table("By process", ("calls", "system", "process", "CPU-s/call-min", "KiB/call"), parts)
     if len({result["system"] for result in results}) > 1:
-        print_table("Medians, and ratios of CPU", ("calls", "system", "CPU-s/call-min", *_versus()), _medians(results))
+        columns = ("calls", "system", "CPU-s/call-min", *(f"x {name}" for name in _YARDSTICKS))
+        print_table("Medians, and ratios of CPU", columns, medians(results, _YARDSTICKS))
 
 
-def _versus() -> list[str]:
-    return [f"x {name}" for name in SYSTEMS if name != "ours"]
-
-
-def _medians(results: Sequence[Result]) -> list[list[object]]:
+def medians(results: Sequence[Result], yardsticks: Sequence[str]) -> list[list[object]]:
+    """By calls and system: the median of what they cost, and how many times as much as each yardstick."""
     costs: dict[tuple[int, str], list[float]] = {}
     for result in results:
         costs.setdefault((result["calls"], result["system"]), []).append(result["cpu_s_per_call_min"]["total"])
-    medians = {run: statistics.median(values) for run, values in costs.items()}
+    median = {run: statistics.median(values) for run, values in costs.items()}
     rows: list[list[object]] = []
-    for (calls, system), cost in medians.items():
-        others = [medians.get((calls, name)) for name in SYSTEMS if name != "ours"]
+    for (calls, system), cost in median.items():
+        others = [median.get((calls, name)) for name in yardsticks]
         rows.append([calls, system, cost, *(round(cost / other, 2) if other else "-" for other in others)])
     return rows
 
@@ -166,7 +165,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(
         prog="python -m benchmarks phone", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--calls", type=_numbers, default=LOADS, metavar="N,N", help=f"at once, default {LOADS}")
+    parser.add_argument("--calls", type=numbers, default=LOADS, metavar="N,N", help=f"at once, default {LOADS}")
     parser.add_argument("--seconds", type=float, default=SECONDS, help="measured, after a round to warm up")
     parser.add_argument("--only", choices=list(SYSTEMS), help="one system instead of all")
     parser.add_argument("--repeat", type=int, default=1, help="runs of each, by turns")
@@ -182,5 +181,6 @@ def main(arguments: Sequence[str] | None = None) -> None:
     write_json(wanted.json, results)
 
 
-def _numbers(text: str) -> list[int]:
+def numbers(text: str) -> list[int]:
+    """`1,4,8`"""
     return [int(part) for part in text.split(",")]

@@ -72,7 +72,7 @@ async def converse(dial: Dial, calls: int, seconds: float, meter: CpuMeter) -> C
                 if len(done.callers) < calls:
                     raise NoAnswer(f"{len(done.callers)} of {calls} calls were connected")
                 done.began_s = time.monotonic()
-                done.machine_cpu_s = -_machine_cpu_s()
+                done.machine_cpu_s = -machine_cpu_s()
                 meter.start()
             for caller in slots[tick.offset_ms]:
                 if caller.lost is None:
@@ -80,7 +80,7 @@ async def converse(dial: Dial, calls: int, seconds: float, meter: CpuMeter) -> C
                     if tick.seq >= warm_up:
                         done.late_s.append(sent_s - tick.due_s)
     done.ended_s = time.monotonic()
-    done.machine_cpu_s += _machine_cpu_s()
+    done.machine_cpu_s += machine_cpu_s()
     done.cpu_s_per_call_min = meter.per_minute_each(calls)
     return done
 
@@ -101,7 +101,7 @@ async def _join(dial: Dial, number: int, after_s: float, done: Conversations, sl
     slots[number % FRAME_MS].append(caller)
 
 
-def _machine_cpu_s() -> float:
+def machine_cpu_s() -> float:
     """CPU seconds of all cores since boot in which something ran, or another guest in our place: proc_stat(5)."""
     user, nice, system, _, _, irq, softirq, steal = map(int, Path("/proc/stat").read_text("ascii").split()[1:9])
     return (user + nice + system + irq + softirq + steal) / os.sysconf("SC_CLK_TCK")

@@ -76,7 +76,7 @@ async def ours(model_url: str, calls: int) -> AsyncIterator[System]:
     # Vendors' names have no prefix, so they go by the environment that Stack hands on. Without an account, nothing here
     # can reach Twilio's API.
     keys = {"OPENAI_API_KEY": API_KEY, "TWILIO_AUTH_TOKEN": AUTH_TOKEN, "TWILIO_ACCOUNT_SID": ""}
-    with _environment(keys):
+    with environment(keys):
         async with Stack(
             gateways=1,
             workers=1,
@@ -92,7 +92,7 @@ async def ours(model_url: str, calls: int) -> AsyncIterator[System]:
                 return await _dial_number(stack.port, number, ears)
 
             pids = {kind: pid_of((await stack.ids(kind))[0]) for kind in ("gateway", "worker")}
-            supervisor = _parent(pids["gateway"])
+            supervisor = parent_of(pids["gateway"])
             try:
                 yield System({**pids, "redis": stack.redis_pid, "supervisor": supervisor}, dial)
             except Exception as error:
@@ -101,7 +101,7 @@ async def ours(model_url: str, calls: int) -> AsyncIterator[System]:
 
 
 @contextlib.contextmanager
-def _environment(values: Mapping[str, str]) -> Iterator[None]:
+def environment(values: Mapping[str, str]) -> Iterator[None]:
     """Have these variables for as long as the context lasts."""
     before = dict(os.environ)
     os.environ.update(values)
@@ -198,5 +198,5 @@ async def until_it_listens(port: int) -> None:
             return
 
 
-def _parent(pid: int) -> int:
+def parent_of(pid: int) -> int:
     return int(Path(f"/proc/{pid}/stat").read_text(encoding="ascii").rpartition(")")[2].split()[1])
