@@ -74,6 +74,47 @@ def test_bounds(name: str, value: float) -> None:
         load({}, **{name: value})
 
 
+@pytest.mark.parametrize(
+    ("name", "wrong", "right"),
+    [
+        (
+            "rtc_ports",
+            ["40000", "80-90", "40100-40000", "40000-70000", "a-b", "-", "40000-", "٤٠٠٠٠-٤٠١٠٠"],
+            "40000-40100",
+        ),
+        ("rtc_addresses", ["0.0.0.0", "::", "gw.example", "192.0.2.7,x"], "192.0.2.7, 2001:db8::7"),
+        ("rtc_advertised", ["192.0.2.7,192.0.2.8", "gw.example", "0.0.0.0"], "192.0.2.7"),
+        (
+            "stun_urls",
+            ["stun.example", "turn:s.example", "stun:s.example?transport=udp"],
+            "stun:s.example:3478,stuns:t",
+        ),
+        (
+            "turn_urls",
+            ["stun:s.example", "turn:", "turn:t.example?transport=sctp", "turn://t.example", "turn:t.example:3478,x"],
+            "turn:t.example:3478?transport=udp, turns:[2001:db8::7]:5349",
+        ),
+    ],
+)
+def test_what_webrtc_takes(name: str, wrong: list[str], right: str) -> None:
+    load({}, **{name: right})
+    for value in wrong:
+        with pytest.raises(SettingsError, match=PREFIX + name.upper()):
+            load({}, **{name: value})
+
+
+def test_what_webrtc_makes_of_it() -> None:
+    settings = load({}, rtc_ports="40000-40100", rtc_addresses="192.0.2.7, 2001:db8::7", stun_urls="stun:a,stun:b")
+    assert settings.rtc_port_range == (40_000, 40_100)
+    assert settings.rtc_bind_addresses == ("192.0.2.7", "2001:db8::7")
+    assert settings.stun_server_urls == ("stun:a", "stun:b")
+    assert (load({}).rtc_port_range, load({}).rtc_bind_addresses, load({}).turn_server_urls) == ((0, 0), (), ())
+
+
+def test_a_turn_secret_is_not_shown() -> None:
+    assert "hunter2" not in repr(load({}, turn_secret="hunter2"))
+
+
 def test_backends_by_comma() -> None:
     assert load({"TRUNKLINE_BACKENDS": " cascade, ,echo,"}).backend_names == ["cascade", "echo"]
 
