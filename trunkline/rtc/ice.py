@@ -111,6 +111,10 @@ class IceSocket(StunProtocol):
         else:
             ice.malformed += 1
 
+    async def close(self) -> None:
+        self.transport.abort()  # what the kernel did not take by now is not waited for
+        await super().close()
+
     def _media(self, data: bytes) -> None:
         try:
             self.receiver.media(data)
@@ -221,6 +225,18 @@ class IceConnection(aioice.Connection):
         self.ignored += len(candidates) - len(admitted)
         return admitted
 
+    async def add(self, candidates: list[aioice.Candidate]) -> None:
+        """Admitted ones. Only those with an mDNS name take time: 1 s for all of them."""
+        async with asyncio.TaskGroup() as group:
+            for candidate in candidates:
+                group.create_task(self._add(candidate), name="remote candidate")
+
+    async def _add(self, candidate: aioice.Candidate) -> None:
+        try:
+            await self.add_remote_candidate(candidate)
+        except OSError:
+            self.ignored += 1  # nowhere to look its mDNS name up
+
     def request_received(self, message: stun.Message, addr: Address, protocol: StunProtocol) -> None:
         """A check. One that is not authenticated gets no answer, not even an error: we are nobody's reflector."""
         attributes = message.attributes
@@ -302,7 +318,13 @@ class IceConnection(aioice.Connection):
         """The pair that carries the call."""
         return self._nominated.get(1)
 
-    def sendto_peer(self, data: bytes) -> None:
+    @property
+    def broken(self) -> bool:
+        """Whether the socket of the selected pair is gone, which is no doing of the other side."""
+        pair = self.selected
+        return pair is None or pair.protocol.transport.is_closing()
+
+    def transmit(self, data: bytes) -> None:
         """At once, without a task. Before a pair is chosen, and after the end, it goes nowhere."""
         pair = self._nominated.get(1)
         if pair is not None and not pair.protocol.transport.is_closing():

@@ -60,7 +60,7 @@ class Sender:
         self, rate_hz: int, payload_type: int, ssrc: int, *, sequence: int | None = None, timestamp: int | None = None
     ) -> None:
         self._rate_hz = rate_hz
-        self._payload_type = payload_type
+        self.payload_type = payload_type
         self._ssrc = ssrc
         self._encoder = opus.Encoder(rate_hz)
         self._packet_bytes = bytes_in(FRAME_MS, rate_hz)
@@ -142,7 +142,7 @@ class Sender:
         pcm = self._next_pcm()
         payload = self._encoder.encode(pcm)
         packet = rtp.Packet(
-            self._payload_type, marker, self._sequence, self._base + self._ticks & 0xFFFF_FFFF, self._ssrc, payload
+            self.payload_type, marker, self._sequence, self._base + self._ticks & 0xFFFF_FFFF, self._ssrc, payload
         )
         self._tail = TAIL_PACKETS if speech else max(0, self._tail - 1)
         self._speaking = speech or self._tail > 0
