@@ -188,9 +188,8 @@ class Peer:
         pair = ice.selected if ice is not None else None
         by_checks = ice.round_trip_s * 1000 if ice is not None and ice.round_trip_s is not None else None
         remote = pair.remote_candidate if pair is not None else None
-        malformed = (
-            media.malformed + (ice.malformed if ice else 0) + (channels.association.malformed if channels else 0)
-        )
+        of_ice = ice.malformed if ice is not None else 0
+        of_channels = channels.association.malformed if channels is not None else 0
         return PeerStats(
             packets_received=received.packets_received,
             packets_lost=received.packets_lost,
