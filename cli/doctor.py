@@ -10,7 +10,7 @@ import typer
 from rich.console import Console
 from rich.text import Text
 
-from cli import checks, vendors
+from cli import checks, vendors, webrtc
 from cli.checks import Finding, Level
 from cli.lines import plain_or_rich, show
 
@@ -45,6 +45,7 @@ def examine() -> Iterator[tuple[str, list[Finding]]]:
     yield "This machine", [*checks.python(), *checks.optional_packages(), *checks.limits(settings)]
     yield "Redis", asyncio.run(checks.redis(settings))
     yield "Gateway", [*checks.port(settings), *checks.host_is_public(settings), checks.console()]
+    yield "WebRTC", [*webrtc.udp_ports(settings), *webrtc.ice_servers(settings)]
     tenants, findings = checks.tenants(settings)
     yield "Tenants", [*findings, *checks.providers(tenants), *checks.tools(tenants)]
     yield "Accounts", [vendors.relay(tenants, os.environ), *vendors.phone(tenants, settings, os.environ)]
