@@ -29,7 +29,7 @@ from tests.standins.realtime import (
     echo,
 )
 from tests.standins.realtime.sdk import check_event
-from tests.standins.webrtc import Line, Packet
+from tests.standins.webrtc import Hearing, Line
 
 MODEL = "gpt-realtime-2.1"
 SESSION = {"type": "realtime", "model": MODEL}
@@ -57,9 +57,9 @@ class Caller:
 
     def __init__(self) -> None:
         self.events: list[dict[str, Any]] = []
-        self.pcm = bytearray()
+        self.hearing = Hearing()
         self.call_id = ""
-        self.line = Line("oai-events", heard=self._heard, told=self._told)
+        self.line = Line("oai-events", heard=self.hearing.add, told=self._told)
 
     async def call(self, client: Any, **session: Any) -> None:
         """By the SDK with an API key."""
@@ -92,7 +92,7 @@ class Caller:
 
     @property
     def heard(self) -> str:
-        return tones.hear(bytes(self.pcm), 48_000)
+        return self.hearing.words()
 
     def kinds(self) -> list[str]:
         """The types of all events so far, in order; repeated deltas once."""
@@ -101,9 +101,6 @@ class Caller:
             if kinds[-1:] != [event["type"]] or not event["type"].endswith(".delta"):
                 kinds.append(event["type"])
         return kinds
-
-    def _heard(self, packet: Packet) -> None:
-        self.pcm += packet.pcm
 
     def _told(self, message: str) -> None:
         event: dict[str, Any] = json.loads(message)
@@ -374,10 +371,10 @@ async def test_a_call_that_drops_says_nothing() -> None:
     async with calling() as (standin, caller):
         standin.session.inject(Drop())
         await standin.wait_for(lambda standin: standin.session.closed)
-        before = len(caller.pcm)
+        before = len(caller.hearing.packets)
         caller.say("hello")
         await asyncio.sleep(0.5)
-        assert len(caller.pcm) == before
+        assert len(caller.hearing.packets) == before
         assert caller.line.state == "connected"
         assert standin.session.closed == (1006, "")
 
@@ -417,9 +414,9 @@ async def test_a_call_that_goes_mute() -> None:
         before = len(caller.events)
         caller.say("hello")
         await standin.wait_for(lambda standin: standin.session.responses)
-        packets = len(caller.pcm)
+        packets = len(caller.hearing.packets)
         await asyncio.sleep(0.5)
-        assert len(caller.pcm) > packets
+        assert len(caller.hearing.packets) > packets
         assert caller.heard == ""
         assert len(caller.events) == before
 

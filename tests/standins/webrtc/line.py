@@ -37,7 +37,8 @@ class Departure:
 class Line:
     """`offer`, `accept`, then `connected`; at the end `close` (says goodbye) or `vanish`.
 
-    `heard` is called for each packet that arrives, `told` for each message.
+    `heard` is called for each packet that arrives, `told` for each message, `changed` after either and when the state
+    is another. `weather` befalls the RTP it sends. With `stock`, aiortc's own jitter buffer hears too: read the track.
     """
 
     def __init__(
@@ -49,20 +50,22 @@ class Line:
         weather: Weather | None = None,
         addresses: Sequence[str] = LOOPBACK,
         stock: bool = False,
+        changed: Callable[[], None] = lambda: None,
     ) -> None:
         self.connection = RTCPeerConnection(RTCConfiguration(iceServers=[], bundlePolicy=RTCBundlePolicy.MAX_BUNDLE))
         self.departures: deque[Departure] = deque(maxlen=SENT_KEPT)
-        self.watch = Watch(self._describe)
+        self.watch = Watch(self.describe)
         """Told when a packet or a message came, when speech has gone out, and when the state changed."""
 
-        self._heard, self._told, self._weather, self._stock = heard, told, weather, stock
+        self._heard, self._told, self._changed = heard, told, changed
+        self._weather, self._stock = weather, stock
         self._to_say = bytearray()
         self._cables: list[Cable] = []
         self.connection.addTrack(PacedTrack(self._speak))
         self.channel: RTCDataChannel = self.connection.createDataChannel(label)
-        self.channel.on("open", self.watch.tell)
+        self.channel.on("open", self._tell)
         self.channel.on("message", self._message)
-        self.connection.on("connectionstatechange", self.watch.tell)
+        self.connection.on("connectionstatechange", self._tell)
         bind(self.connection, addresses)
         self._over = False
 
@@ -90,9 +93,11 @@ class Line:
         """Bytes of speech that are not yet sent."""
         return len(self._to_say)
 
-    def hush(self) -> None:
-        """Say nothing of what is still to be said."""
+    def unsaid(self) -> bytes:
+        """Take back what is still to be said."""
+        unsaid = bytes(self._to_say)
         self._to_say.clear()
+        return unsaid
 
     def send(self, message: str) -> None:
         self.channel.send(message)
@@ -114,13 +119,13 @@ class Line:
 
     async def close(self) -> None:
         """With a goodbye: close_notify."""
-        self._end()
         await self.connection.close()
+        self._end()
 
     async def vanish(self) -> None:
         """Without one."""
-        self._end()
         await vanish(self.connection)
+        self._end()
 
     def _end(self) -> None:
         if not self._over:
@@ -137,7 +142,7 @@ class Line:
         if frame:
             del self._to_say[:FRAME_BYTES]
             if not self._to_say:
-                self.watch.tell()
+                self._tell()
         return frame.ljust(FRAME_BYTES, b"\0")
 
     def _sent(self, packet: bytes) -> None:
@@ -146,12 +151,17 @@ class Line:
 
     def _packet(self, packet: Packet) -> None:
         self._heard(packet)
-        self.watch.tell()
+        self._tell()
 
     def _message(self, message: str | bytes) -> None:
         self._told(message if isinstance(message, str) else message.decode())
-        self.watch.tell()
+        self._tell()
 
-    def _describe(self) -> str:
+    def _tell(self) -> None:
+        self.watch.tell()
+        self._changed()
+
+    def describe(self) -> str:
+        """Its states, for who waits in vain."""
         ice = self.connection.iceConnectionState
         return f"connection {self.state}, ICE {ice}, data channel {self.channel.readyState}"
