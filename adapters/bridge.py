@@ -295,7 +295,7 @@ class Bridge:
         heard = self._playout.clear(message.turn, now_ms)
         if self.link is not None:
             self.link.clear(message.turn)
-        self._event("clear", {"turn": message.turn}, message.seq)
+        self._event("clear", {"turn": message.turn, "ms": heard.played_ms}, message.seq)
         self._report(heard)
 
     def _event(self, name: str, data: dict[str, Any], seq: int | None = None) -> None:

@@ -85,7 +85,11 @@ def weight(message: object) -> int:
 
 def parse(text: str, parsers: Mapping[str, Callable[[dict[str, Any]], T]]) -> T:
     """A text message, by the parser of its `type`. Raises ClientError."""
-    message = json_object(text)
+    return parse_object(json_object(text), parsers)
+
+
+def parse_object(message: dict[str, Any], parsers: Mapping[str, Callable[[dict[str, Any]], T]]) -> T:
+    """The same, of one that is read."""
     kind = message.get("type")
     parser = parsers.get(kind) if isinstance(kind, str) else None
     if parser is None:
