@@ -44,7 +44,7 @@ export class Microphone {
     return this.stream.getAudioTracks()[0];
   }
 
-  /** A muted microphone gives silence, and the browser shows that it is off. */
+  /** @param {boolean} muted it gives silence then, and the browser shows that it is off */
   set muted(muted) {
     this.#muted = muted;
     this.track.enabled = !muted;

@@ -110,12 +110,12 @@ export class PeerAudio {
     const { microphone, source, speaker, processing, onproblem } = this.#options;
     if (microphone && !source) {
       const deviceId = microphone === true ? undefined : microphone;
-      this.#microphone = await Microphone.open({ deviceId, processing, onproblem });
-      this.#microphone.onchange = () => {
-        this.#measureMicrophone();
+      const opened = (this.#microphone = await Microphone.open({ deviceId, processing, onproblem }));
+      opened.onchange = () => {
+        this.#measure(opened);
         this.onchange();
       };
-      this.#measureMicrophone();
+      this.#measure(opened);
     } else {
       const sink = new MediaStreamAudioDestinationNode(this.#context, { channelCount: 1 });
       this.#input = source?.(this.#context) ?? null;
@@ -126,9 +126,10 @@ export class PeerAudio {
     if (speaker) await this.useSpeaker(speaker).catch((error) => onproblem(error.problem));
   }
 
-  #measureMicrophone() {
+  /** @param {Microphone} microphone */
+  #measure(microphone) {
     this.#input?.disconnect();
-    this.#input = this.#context.createMediaStreamSource(this.#microphone.stream);
+    this.#input = this.#context.createMediaStreamSource(microphone.stream);
     this.#input.connect(this.#meters.mic.node);
   }
 

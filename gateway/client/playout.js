@@ -48,7 +48,7 @@ export class Playout {
 
   /** @param {number} rateHz of the audio that is pushed and rendered */
   constructor(rateHz) {
-    const samples = (ms) => Math.round((ms * rateHz) / 1000);
+    const samples = (/** @type {number} */ ms) => Math.round((ms * rateHz) / 1000);
     this.#rateHz = rateHz;
     this.#startSamples = samples(START_MS);
     this.#waitSamples = samples(START_WAIT_MS);
@@ -87,7 +87,7 @@ export class Playout {
     this.#end = { turn, sample: start + fresh.length };
   }
 
-  /** Throw away what is left of `turn`, and whatever still arrives of it. */
+  /** Throw away what is left of `turn`, and whatever still arrives of it. @param {number} turn */
   clear(turn) {
     this.#cleared = Math.max(this.#cleared, turn);
     const cut = this.#queue.length > 0 && this.#queue[0].turn <= turn;
@@ -101,21 +101,24 @@ export class Playout {
     this.#unreported = 0;
   }
 
-  /** Hold `turn` where it is. */
+  /** Hold `turn` where it is. @param {number} turn */
   pause(turn) {
     this.#held = turn;
     if (this.#sounding && this.#queue[0]?.turn === turn) this.#stop();
     this.#report();
   }
 
-  /** Go on with `turn`. */
+  /** Go on with `turn`. @param {number} turn */
   resume(turn) {
     if (this.#held !== turn) return;
     this.#held = -1;
     this.#waited = this.#waitSamples; // it was playing: begin again at once
   }
 
-  /** Nothing more will come of `turn`: begin it if it is still filling, and call its dry buffer an end, not an underrun. */
+  /**
+   * Nothing more will come of `turn`: begin it if it is still filling, and call its dry buffer an end, not an underrun.
+   * @param {number} turn
+   */
   finish(turn) {
     if (this.#starved === turn) this.#starved = -1;
     if (this.#queue[0]?.turn === turn) this.#waited = this.#waitSamples;
@@ -156,6 +159,7 @@ export class Playout {
     return events;
   }
 
+  /** @param {number} quantum samples that are rendered at a time */
   #start(quantum) {
     if (this.#sounding || this.#queue.length === 0 || this.#queue[0].turn === this.#held) return;
     this.#waited += quantum;
@@ -194,6 +198,7 @@ export class Playout {
     return value;
   }
 
+  /** @param {{turn: number, start: number}} chunk */
   #enter(chunk) {
     if (chunk.turn === this.#held) {
       this.#stop();
@@ -218,6 +223,7 @@ export class Playout {
     this.#events.push({ type: "played", turn: this.#heard.turn, ms: this.#ms(this.#heard.sample) });
   }
 
+  /** @param {number} samples */
   #ms(samples) {
     return Math.round((samples * 1000) / this.#rateHz);
   }

@@ -25,7 +25,9 @@ export class SentAudio {
     this.#frames.push(frame);
     this.#kept += frame.length;
     this.#end += frame.length;
-    while (this.#kept - this.#frames[0].length >= KEEP_S * this.#rateHz) this.#kept -= this.#frames.shift().length;
+    while (this.#kept - this.#frames[0].length >= KEEP_S * this.#rateHz) {
+      this.#kept -= this.#frames.shift()?.length ?? 0;
+    }
   }
 
   /** A new session: media time begins at 0 again. */

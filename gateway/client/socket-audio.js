@@ -164,10 +164,11 @@ export class SocketAudio {
 
   #watch() {
     const { onproblem } = this.#options;
-    if (this.#microphone) {
-      this.#microphone.onchange = () => {
+    const microphone = this.#microphone;
+    if (microphone) {
+      microphone.onchange = () => {
         this.#input?.disconnect();
-        this.#input = this.context.createMediaStreamSource(this.#microphone.stream);
+        this.#input = this.context.createMediaStreamSource(microphone.stream);
         this.#connectInput();
       };
     }

@@ -36,7 +36,7 @@ import { WebSocketCall } from "./websocket-call.js";
  * @property {8000 | 16000 | 24000 | 48000} [rateHz] WebSocket: of the audio on the wire; 16000 when left out
  */
 
-/** @typedef {ClientOptions & {gateway: string, rateHz: number, microphone: boolean | string}} Options all settled */
+/** @typedef {ClientOptions & {gateway: string, rateHz: 8000 | 16000 | 24000 | 48000, microphone: boolean | string}} Options all settled */
 
 /**
  * What the client asks of either transport.
@@ -242,6 +242,7 @@ export class TrunklineClient extends EventTarget {
    */
   #newCall({ url, transport, ...options }, attempt) {
     const gateway = url ? new URL(url.replace(/\/?$/, "/")).href : new URL("../", import.meta.url).href;
+    /** @type {Options} */
     const settled = { rateHz: 16000, microphone: true, ...options, gateway };
     const handlers = this.#handlers(attempt);
     return (transport ?? (globalThis.RTCPeerConnection ? "webrtc" : "websocket")) === "webrtc"

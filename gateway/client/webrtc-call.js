@@ -17,7 +17,11 @@ const REPORT_MS = 200;
 const AUDIBLE = 0.001; // RMS
 const AUDIBLE_FOR_MS = 1_000; // an answer that ends in silence has been heard to its end
 
-/** @implements {import("./trunkline-client.js").Call} */
+/** @typedef {import("./trunkline-client.js").Call} Call */
+/** @typedef {import("./trunkline-client.js").Message} Message */
+/** @typedef {import("./trunkline-client.js").Status} Status */
+
+/** @implements {Call} */
 export class WebRtcCall {
   #options;
   #handlers;
@@ -31,6 +35,7 @@ export class WebRtcCall {
   #next = null;
   /** @type {{id: string, token: string} | null} */
   #session = null;
+  /** @type {Status} */
   #status = "starting";
   #muted = false;
   #ending = false; // the gateway has said goodbye
@@ -85,8 +90,9 @@ export class WebRtcCall {
     this.#end(null);
   }
 
+  /** @param {Message} message; @returns {boolean} whether it was sent */
   send(message) {
-    return this.#status === "ready" && this.#peer.tell(message);
+    return this.#status === "ready" && (this.#peer?.tell(message) ?? false);
   }
 
   get stats() {
@@ -102,15 +108,21 @@ export class WebRtcCall {
     return { mic: this.#audio.level("mic"), speaker: this.#audio.level("speaker") };
   }
 
+  get muted() {
+    return this.#muted;
+  }
+
   set muted(muted) {
     this.#muted = muted;
     if (this.#audio) this.#audio.muted = muted;
   }
 
+  /** @param {string} deviceId */
   async useMicrophone(deviceId) {
     await this.#audio?.useMicrophone(deviceId);
   }
 
+  /** @param {string} deviceId */
   async useSpeaker(deviceId) {
     await this.#audio?.useSpeaker(deviceId);
   }
@@ -141,7 +153,7 @@ export class WebRtcCall {
    */
   async #connect(configuration, openMs) {
     if (this.#isClosed) return;
-    const peer = (this.#next = this.#newPeer(configuration));
+    const peer = (this.#next = this.#newPeer(configuration, /** @type {PeerAudio} */ (this.#audio)));
     try {
       const offer = await peer.offer();
       this.#timings.mark("offer");
@@ -169,11 +181,15 @@ export class WebRtcCall {
     return { ...request, resume: this.#session.token, received: { seq: this.#seq, rtp_timestamp: heard } };
   }
 
-  /** @param {RTCConfiguration} configuration */
-  #newPeer(configuration) {
+  /**
+   * @param {RTCConfiguration} configuration
+   * @param {PeerAudio} audio
+   */
+  #newPeer(configuration, { track }) {
+    /** @type {Peer} */
     const peer = new Peer({
       configuration,
-      track: this.#audio.track,
+      track,
       onmark: (name) => this.#timings.mark(name),
       onmessage: (message) => this.#onMessage(message),
       oncandidates: (candidates) => this.#trickle(peer, candidates),
@@ -182,7 +198,12 @@ export class WebRtcCall {
     return peer;
   }
 
+  /**
+   * @param {Peer} peer
+   * @param {string[]} candidates
+   */
   async #trickle(peer, candidates) {
+    if (!this.#session) return;
     const { id, token } = this.#session;
     try {
       await this.#signalling.trickle(id, token, candidates);
@@ -201,10 +222,9 @@ export class WebRtcCall {
     const old = this.#peer;
     this.#peer = peer;
     this.#reported = undefined;
-    this.#audio.play(peer.stream);
+    this.#audio?.play(peer.stream);
     old?.close();
     if (resumed) this.#reconnects += 1;
-    this.#timings.mark("session");
     this.#setStatus("ready");
     this.#handlers.onmessage({ type: "session_ready", session_id, conversation_id, rate_hz, resumed });
     this.#watch(peer);
@@ -212,6 +232,7 @@ export class WebRtcCall {
 
   // --- while it stands
 
+  /** @param {Message} message */
   #onMessage(message) {
     if (typeof message.seq === "number") this.#seq = message.seq;
     if (message.type === "session_ready") return; // said already, out of the answer over HTTP
@@ -249,6 +270,10 @@ export class WebRtcCall {
     look();
   }
 
+  /**
+   * @param {Peer} peer
+   * @param {ReturnType<Gauge["read"]>} reading
+   */
   #tellConnection(peer, reading) {
     this.#handlers.onconnection({
       transport: "webrtc",
@@ -261,7 +286,7 @@ export class WebRtcCall {
   /** What was heard counts while there is an answer to hear; between two, the gateway's sparse packets say nothing. */
   #reportIfHeard() {
     const nowMs = performance.now();
-    if (this.#audio.level("speaker") > AUDIBLE) this.#audibleMs = nowMs;
+    if (this.levels.speaker > AUDIBLE) this.#audibleMs = nowMs;
     if (this.#speaking || nowMs - this.#audibleMs < AUDIBLE_FOR_MS) this.#report();
   }
 
@@ -343,6 +368,7 @@ export class WebRtcCall {
     this.#setStatus("closed");
   }
 
+  /** @param {Status} status */
   #setStatus(status) {
     this.#status = status;
     this.#handlers.onstatus(status);

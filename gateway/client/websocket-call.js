@@ -2,7 +2,11 @@
 import { SocketAudio } from "./socket-audio.js";
 import { Link } from "./websocket-link.js";
 
-/** @implements {import("./trunkline-client.js").Call} */
+/** @typedef {import("./trunkline-client.js").Call} Call */
+/** @typedef {import("./trunkline-client.js").Message} Message */
+/** @typedef {import("./trunkline-client.js").Status} Status */
+
+/** @implements {Call} */
 export class WebSocketCall {
   #options;
   #handlers;
@@ -14,7 +18,7 @@ export class WebSocketCall {
   #closed = false;
   #muted = false;
   #played = { underruns: 0, overflowMs: 0 };
-  /** @type {import("./trunkline-client.js").Message | null} */
+  /** @type {Message | null} */
   #unsaid = null; // what was heard while there was no socket to say it
 
   /**
@@ -57,6 +61,7 @@ export class WebSocketCall {
     await this.#audio?.close();
   }
 
+  /** @param {Message} message; @returns {boolean} whether it was sent */
   send(message) {
     return this.#link?.send(message) ?? false;
   }
@@ -74,15 +79,21 @@ export class WebSocketCall {
     return { mic: this.#audio.level("mic"), speaker: this.#audio.level("speaker") };
   }
 
+  get muted() {
+    return this.#muted;
+  }
+
   set muted(muted) {
     this.#muted = muted;
     if (this.#audio) this.#audio.muted = muted;
   }
 
+  /** @param {string} deviceId */
   async useMicrophone(deviceId) {
     await this.#audio?.useMicrophone(deviceId);
   }
 
+  /** @param {string} deviceId */
   async useSpeaker(deviceId) {
     await this.#audio?.useSpeaker(deviceId);
   }
@@ -107,6 +118,7 @@ export class WebSocketCall {
     });
   }
 
+  /** @param {Message} message */
   #onMessage(message) {
     if (message.type === "clear" || message.type === "pause" || message.type === "resume") {
       this.#audio?.command(message.type, message.turn);
@@ -115,12 +127,14 @@ export class WebSocketCall {
     this.#handlers.onmessage(message);
   }
 
+  /** @param {import("./websocket-link.js").LinkStatus} status */
   #onStatus(status) {
     if (status === "ready") this.#timings.mark("session");
     this.#handlers.onstatus(status);
     if (status === "ready" && this.#unsaid) this.#onPlayout(this.#unsaid);
   }
 
+  /** @param {import("./playout.js").PlayoutEvent | Message} event */
   #onPlayout(event) {
     if (event.type === "played") this.#unsaid = this.send(event) ? null : event;
     else if (event.type === "underrun") this.#played.underruns += 1;

@@ -8,6 +8,7 @@ const STALLED_BYTES = 64 * 1024; // 2 s of audio that the network does not take
 const STALLED_MS = 5_000;
 const TOKEN_REJECTED = 4401;
 
+/** @typedef {import("./trunkline-client.js").Message} Message */
 /** @typedef {"idle" | "connecting" | "ready" | "reconnecting" | "closed"} LinkStatus */
 
 /**
@@ -65,19 +66,20 @@ export class Link {
     });
   }
 
-  /** Whether the server hears what is sent; a socket that is being closed is not lost yet. */
-  get #listens() {
-    return this.status === "ready" && this.#socket.readyState === WebSocket.OPEN;
+  /** The socket, if the server hears what is sent; one that is being closed is not lost yet. */
+  get #listening() {
+    return this.status === "ready" && this.#socket?.readyState === WebSocket.OPEN ? this.#socket : null;
   }
 
   /** @param {Int16Array} frame captured audio; kept, and sent when there is a socket */
   sendAudio(frame) {
     if (this.status !== "ready" && this.status !== "reconnecting") return;
     this.#sent.push(frame);
-    if (!this.#listens) return;
-    this.#socket.send(frame);
+    const socket = this.#listening;
+    if (!socket) return;
+    socket.send(frame);
     this.stats.framesSent += 1;
-    this.#noticeStall();
+    this.#noticeStall(socket);
   }
 
   /**
@@ -85,9 +87,8 @@ export class Link {
    * @returns {boolean} whether it was sent
    */
   send(message) {
-    if (!this.#listens) return false;
-    this.#socket.send(JSON.stringify(message));
-    return true;
+    this.#listening?.send(JSON.stringify(message));
+    return this.#listening !== null;
   }
 
   /** Hang up. */
@@ -114,6 +115,7 @@ export class Link {
 
   #startMessage() {
     const { tenant, conversationId, rateHz } = this.#options;
+    /** @type {Message} */
     const message = { type: "start", audio: { rate_hz: rateHz, encoding: "binary" } };
     if (tenant) message.tenant = tenant;
     if (this.#token) return { ...message, resume: this.#token, received: this.#received };
@@ -121,6 +123,7 @@ export class Link {
     return message;
   }
 
+  /** @param {Message} message */
   #take(message) {
     if (typeof message.seq === "number") this.#received.seq = message.seq;
     if (message.type === "audio") {
@@ -133,12 +136,14 @@ export class Link {
     else this.#options.onmessage(message);
   }
 
+  /** @param {Message} message */
   #takeError({ code, message, hint, fatal }) {
     const detail = { code, message, hint, fatal: Boolean(fatal) };
     if (fatal) this.#fatal = detail;
     this.#options.onproblem(detail);
   }
 
+  /** @param {ArrayBuffer} buffer */
   #takeAudio(buffer) {
     const pcm = new Int16Array(buffer);
     const { turn, samples } = this.#downlink;
@@ -148,6 +153,7 @@ export class Link {
     this.#options.onaudio(turn, this.#ms(samples), pcm);
   }
 
+  /** @param {Message} message */
   #ready({ resume, resumed, uplink_ms: uplinkMs }) {
     clearTimeout(this.#deadline);
     this.#token = resume;
@@ -162,9 +168,10 @@ export class Link {
     this.#opened = null;
   }
 
+  /** @param {number} uplinkMs */
   #resend(uplinkMs) {
     const { blocks, lostMs } = this.#sent.since(uplinkMs);
-    for (const block of blocks) this.#socket.send(block);
+    for (const block of blocks) this.#socket?.send(block);
     this.stats.blocksResent += blocks.length;
     this.stats.lostUplinkMs += lostMs;
     if (lostMs > 0) this.#options.onproblem(problem("audio_gap", false));
@@ -181,6 +188,7 @@ export class Link {
     }
   }
 
+  /** @param {number} code */
   #lost(code) {
     this.#abandon();
     const final = this.#fatal ?? closeProblem(code);
@@ -196,8 +204,9 @@ export class Link {
     this.#timer = setTimeout(() => this.#connect(), wait);
   }
 
-  #noticeStall() {
-    if (this.#socket.bufferedAmount < STALLED_BYTES) this.#stalledSince = 0;
+  /** @param {WebSocket} socket */
+  #noticeStall(socket) {
+    if (socket.bufferedAmount < STALLED_BYTES) this.#stalledSince = 0;
     else if (this.#stalledSince === 0) this.#stalledSince = performance.now();
     else if (performance.now() - this.#stalledSince > STALLED_MS) this.#lost(1006);
   }
@@ -211,6 +220,7 @@ export class Link {
     this.#socket = null;
   }
 
+  /** @param {import("./problems.js").Problem | null} why */
   #end(why) {
     if (this.status === "closed") return;
     clearTimeout(this.#timer);
@@ -223,12 +233,15 @@ export class Link {
     else if (why && why !== this.#fatal) this.#options.onproblem(why);
   }
 
+  /** @param {LinkStatus} status */
   #setStatus(status) {
     if (this.status === status) return;
     this.status = status;
     this.#options.onstatus(status);
   }
 
+  /** @param {number} ms */
   #samples = (ms) => Math.round((ms * this.#options.rateHz) / 1000);
+  /** @param {number} samples */
   #ms = (samples) => (samples * 1000) / this.#options.rateHz;
 }
