@@ -73,10 +73,10 @@ def resident_bytes(pid: int) -> int:
     return int(Path(f"/proc/{pid}/statm").read_text(encoding="ascii").split()[1]) * resource.getpagesize()
 
 
-def proportional_bytes(pid: int) -> int:
-    """Resident, and of what several processes share its part: proc_pid_smaps(5)."""
+def anonymous_bytes(pid: int) -> int:
+    """Resident memory that is no file's: heaps and stacks, whoever else maps the same libraries. proc_pid_smaps(5)."""
     rollup = Path(f"/proc/{pid}/smaps_rollup").read_text(encoding="ascii")
-    return int(rollup.partition("\nPss:")[2].split()[0]) * 1024
+    return int(rollup.partition("\nAnonymous:")[2].split()[0]) * 1024
 
 
 class CpuMeter:

@@ -19,7 +19,7 @@ sent when nothing else waits; the third is a stream at four times real time, and
   the model's.
 - kept_up: nothing lost, no answer missing, no interruption unnoticed, under 1 % of marks over 150 ms late, and the
   generator itself in time.
-- pss_kib_per_call: growth, by process, from after a first call to the end, by call; shared memory is shared out.
+- memory_kib_per_call: growth, by process, from after a first call to the end, by call: heaps and stacks.
 - outside: what generator and model took of this machine, as a share of all its cores; it is in no other figure.
   others: the same of everything else on this machine; a run beside much else says little about latency.
 """
@@ -37,7 +37,7 @@ from typing import Any
 from benchmarks.figures import Result, json_option, machine, percentiles, print_table, write_json
 from benchmarks.phone.command import medians, numbers
 from benchmarks.phone.systems import free_port, until_it_listens
-from benchmarks.processes import CpuMeter, proportional_bytes, python, running
+from benchmarks.processes import CpuMeter, anonymous_bytes, python, running
 from benchmarks.webrtc import account
 from benchmarks.webrtc.caller import Caller
 from benchmarks.webrtc.generator import Conversations, converse, hang_up, rehearse
@@ -61,7 +61,7 @@ async def measure(name: str, calls: int, seconds: float) -> Result:
                 done, grown = await _load(system, calls, seconds, outside)
         model = json.loads(report.read_text(encoding="utf-8"))
     head = {"system": name, "calls": calls, "seconds": seconds, "machine": about}
-    return head | _figures(done, model, list(system.pids)) | {"pss_kib_per_call": grown}
+    return head | _figures(done, model, list(system.pids)) | {"memory_kib_per_call": grown}
 
 
 async def _load(
@@ -69,12 +69,12 @@ async def _load(
 ) -> tuple[Conversations, dict[str, float]]:
     speeches = [speech(number) for number in range(calls)]
     await rehearse(system.negotiate, speeches[0])
-    before = {process: proportional_bytes(pid) for process, pid in system.pids.items()}
+    before = {process: anonymous_bytes(pid) for process, pid in system.pids.items()}
     meter = CpuMeter({**system.pids, **outside})
     settle()
     done = await converse(system.negotiate, speeches, seconds, meter)
     grown = {
-        process: round((proportional_bytes(pid) - before[process]) / calls / 1024, 1)
+        process: round((anonymous_bytes(pid) - before[process]) / calls / 1024, 1)
         for process, pid in system.pids.items()
     }
     await hang_up(done)
@@ -132,7 +132,7 @@ def _row(result: Result) -> list[object]:
         *result["added_ms"].values(),
         *result["first_audio_ms"].values(),
         *result["barge_in_ms"].values(),
-        round(sum(result["pss_kib_per_call"].values())),
+        round(sum(result["memory_kib_per_call"].values())),
         *(outside["generator"] + outside["model"], outside["others"]),
     ]
 
@@ -147,7 +147,7 @@ def show(results: Sequence[Result]) -> None:
     """All runs, the processes of each, and how the systems compare."""
     print_table("WebRTC calls", _COLUMNS, [_row(result) for result in results])
     parts = [
-        [result["calls"], result["system"], name, cost, result["pss_kib_per_call"][name]]
+        [result["calls"], result["system"], name, cost, result["memory_kib_per_call"][name]]
         for result in results
         for name, cost in result["cpu_s_per_call_min"].items()
         if name != "total"

@@ -28,7 +28,7 @@ def test_the_payload_is_behind_what_is_before_it(packet: bytes) -> None:
 
 
 @pytest.mark.system
-@pytest.mark.parametrize("system", ["lean"])
+@pytest.mark.parametrize("system", ["ours", "lean"])
 def test_every_system_is_measured(system: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     file = tmp_path / "webrtc.json"
     command.main(["--calls", "2", "--seconds", "3", "--only", system, "--json", str(file)])
