@@ -101,6 +101,7 @@ def read_answer(text: str) -> Remote:
 def _read(text: str, what: str, usable_setups: set[str]) -> Remote:
     lines = _bounded(text, what)
     session = _parse([line for line in lines if USED.match(line)], what)
+    _check_mids(session.media, what)
     audio = _choose_audio(session.media, what)
     data = next((i for i, media in enumerate(session.media) if _is_data(media)), None)
     bundle = _bundle(session.group, session.media)
@@ -142,7 +143,8 @@ def _bounded(text: str, what: str) -> list[str]:
         raise too_many_candidates()
     if len(text) > MAX_BYTES or len(text.encode()) > MAX_BYTES:
         raise _bad(what, f"it has more than {MAX_BYTES} bytes", "Offer one audio section and one data channel.")
-    lines = [line.strip() for line in re.split(r"\r\n|\r|\n", text)]
+    # `splitlines` as the parser does it: at some characters that are no line ends in SDP, too.
+    lines = [line.strip() for line in text.splitlines()] or [""]
     if not lines[0].startswith("v=0"):
         raise _bad(what, f"it does not begin with v=0 but with {lines[0][:40]!r}", "Send RTCSessionDescription.sdp.")
     if sum(1 for line in lines if USED.match(line)) > MAX_LINES:
@@ -184,6 +186,14 @@ def _parse_error(lines: list[str]) -> Exception | None:
     except Exception as error:  # the parser raises whatever its expressions raise: assertions, indexes, attributes
         return error
     return None
+
+
+def _check_mids(sections: list[MediaDescription], what: str) -> None:
+    """The answer repeats them, and groups by them."""
+    mids = [media.rtp.muxId for media in sections if media.rtp.muxId]
+    for mid in mids:
+        if not MID.fullmatch(mid) or mids.count(mid) > 1:
+            raise _bad(what, f"{mid[:40]!r} is no mid, or that of two sections", "A mid is a short token, like 0.")
 
 
 def _choose_audio(sections: list[MediaDescription], what: str) -> int:
@@ -237,9 +247,6 @@ def _tagged(sections: list[MediaDescription], audio: int, data: int | None, bund
 
 
 def _check_transport(media: MediaDescription, what: str, usable_setups: set[str]) -> None:
-    mid = media.rtp.muxId
-    if mid and not MID.fullmatch(mid):
-        raise _bad(what, f"{mid[:40]!r} is no mid", "A mid is a short token, like 0 or audio.")
     ice = media.ice
     if ice is None or not _ice_token(ice.usernameFragment, 4) or not _ice_token(ice.password, 22):
         raise _bad(what, "a=ice-ufrag (4 to 256) or a=ice-pwd (22 to 256 characters) is missing or wrong", AS_IT_IS)
