@@ -135,7 +135,7 @@ async def test_a_spoken_turn() -> None:
     async with calling(transcription) as (standin, caller):
         assert caller.kinds() == ["session.created"]
         assert caller.events[0]["session"]["audio"]["input"]["transcription"]["model"] == "gpt-transcribe"
-        caller.say("hello my name is ada")
+        caller.say("hello ada")
         stopped = await caller.until("output_audio_buffer.stopped")
         order = caller.kinds()
         answer = order[order.index("response.created") :]
@@ -147,9 +147,9 @@ async def test_a_spoken_turn() -> None:
         done = await caller.until("response.done")
         assert stopped["response_id"] == done["response"]["id"]
         transcript = await caller.until("conversation.item.input_audio_transcription.completed")
-        assert transcript["transcript"] == "hello my name is ada"
-        assert standin.session.heard == "hello my name is ada"
-        await caller.line.watch.until(lambda: caller.heard == "you said hello my name is ada", PATIENCE_S)
+        assert transcript["transcript"] == "hello ada"
+        assert standin.session.heard == "hello ada"
+        await caller.line.watch.until(lambda: caller.heard == "you said hello ada", PATIENCE_S)
 
 
 async def test_audio_comes_in_real_time_and_its_text_does_not() -> None:
@@ -167,13 +167,13 @@ async def test_barge_in_is_truncated_by_the_server() -> None:
     async with calling(answer=lambda prompt: Say(LONG) if len(prompt.items) == 1 else Say("yes")) as (standin, caller):
         caller.say("hello")
         await caller.until("output_audio_buffer.started")
-        await asyncio.sleep(1)
+        await asyncio.sleep(0.6)
         caller.say("stop")
         cleared = await caller.until("output_audio_buffer.cleared")
         truncated = await caller.until("conversation.item.truncated")
         assert cleared["response_id"] == standin.session.responses[0].id
         # A word or two more is said until the caller is heard: the server knows what it sent.
-        assert 1000 <= truncated["audio_end_ms"] < len(LONG.split()) * tones.WORD_MS
+        assert 600 <= truncated["audio_end_ms"] < len(LONG.split()) * tones.WORD_MS
         assert standin.session.conversation.items[1].audio_ms == truncated["audio_end_ms"]
         assert "transcript" not in standin.session.items[1]["content"][0]
         assert not [event for event in caller.events if event["type"] == "output_audio_buffer.stopped"]
@@ -421,12 +421,19 @@ async def test_a_call_that_goes_mute() -> None:
         assert len(caller.events) == before
 
 
-async def test_checks_without_use_candidate_are_ignored(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("nominations_only", [True, False])
+async def test_checks_without_use_candidate_may_be_ignored(
+    nominations_only: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """aioice's consent checks have none: such a call dies, if the caller does nothing about it."""
     monkeypatch.setattr("aioice.ice.CONSENT_INTERVAL", 0.1)
     monkeypatch.setattr("aioice.ice.CONSENT_FAILURES", 2)
-    async with calling(nominations_only=True) as (_, caller):
-        await caller.line.watch.until(lambda: caller.line.state == "failed" or caller.line.state == "closed", 15)
+    async with calling(nominations_only=nominations_only) as (_, caller):
+        if nominations_only:
+            await caller.line.watch.until(lambda: caller.line.state in ("failed", "closed"), PATIENCE_S)
+        else:
+            await asyncio.sleep(1.5)  # the other takes 1.2 s: twice 0.1 s, and 0.5 s without an answer
+            assert caller.line.state == "connected"
 
 
 async def test_an_error_inside_fails_the_test() -> None:
