@@ -371,6 +371,7 @@ async def test_a_call_that_drops_says_nothing() -> None:
     async with calling() as (standin, caller):
         standin.session.inject(Drop())
         await standin.wait_for(lambda standin: standin.session.closed)
+        await asyncio.sleep(0.1)  # for what was on its way
         before = len(caller.hearing.packets)
         caller.say("hello")
         await asyncio.sleep(0.5)
