@@ -65,6 +65,15 @@ const PROBLEMS = {
     "The earlier conversation could not be continued.",
     "The server no longer accepts its token, so a new conversation has begun.",
   ],
+  provider: [
+    "Nobody could answer: the speech service failed.",
+    "Start again in a moment. If it happens again, a provider's key, quota or address is wrong: `trunkline doctor` says which.",
+  ],
+  failed: ["The conversation could not be gone on with.", "Start a new one. The gateway's and the workers' logs say why."],
+  no_worker: [
+    "Nobody was free to answer.",
+    "Start again in a moment. If it happens again, start more workers, or see whether those there are still run.",
+  ],
   audio_gap: [
     "Some of what you said was lost while the connection was down.",
     "Only the last 15 seconds can be kept. Please say it again.",
@@ -76,6 +85,9 @@ const PROBLEMS = {
   busy: ["The server has as many conversations as it can take.", "Wait a moment, then start again."],
   server_failed: ["The server failed.", "Start again. If it happens again, look at the gateway's log."],
 };
+
+/** Why a gateway ended the conversation, where that is a problem (docs/websocket.md, `closing`). */
+const ENDINGS = ["provider", "failed", "no_worker"];
 
 /** Close codes after which coming back is pointless. @type {Record<number, keyof typeof PROBLEMS>} */
 const CLOSE_CODES = {
@@ -111,6 +123,11 @@ export function problem(code, fatal) {
 export function closeProblem(closeCode) {
   const code = CLOSE_CODES[closeCode];
   return code ? problem(code, true) : null;
+}
+
+/** @param {string} reason of `closing`; @returns {Problem | null} null when that is no problem */
+export function endingProblem(reason) {
+  return ENDINGS.includes(reason) ? problem(/** @type {keyof typeof PROBLEMS} */ (reason), true) : null;
 }
 
 /** Thrown by `connect` and by what changes a device; `problem` is for the user. */

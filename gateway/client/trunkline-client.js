@@ -7,7 +7,7 @@
  *     button.onclick = () => client.connect();
  */
 import { listDevices } from "./microphone.js";
-import { ConnectError, problem } from "./problems.js";
+import { ConnectError, endingProblem, problem } from "./problems.js";
 import { Timings } from "./timings.js";
 import { WebRtcCall } from "./webrtc-call.js";
 import { WebSocketCall } from "./websocket-call.js";
@@ -256,7 +256,7 @@ export class TrunklineClient extends EventTarget {
     const now = (take) => (detail) => this.#attempt === attempt && take(detail);
     return {
       onstatus: now((status) => this.#onStatus(status)),
-      onmessage: now((message) => this.#emit(message.type, message)),
+      onmessage: now((message) => this.#onMessage(message)),
       onproblem: now((detail) => this.#emit("problem", detail)),
       onconnection: now((detail) => this.#emit("connection", detail)),
       onrestart: now(() => {
@@ -264,6 +264,13 @@ export class TrunklineClient extends EventTarget {
         this.#emit("restarted", null);
       }),
     };
+  }
+
+  /** @param {Message} message */
+  #onMessage(message) {
+    this.#emit(message.type, message);
+    const why = message.type === "closing" ? endingProblem(message.reason) : null;
+    if (why) this.#emit("problem", why);
   }
 
   /** @param {Status} status */

@@ -1,21 +1,16 @@
 /** One conversation over WebRTC, whatever number of peer connections that takes: docs/webrtc.md. */
-import { Gauge } from "./connection.js";
 import { Peer } from "./peer.js";
 import { PeerAudio } from "./peer-audio.js";
 import { ConnectError, problem } from "./problems.js";
-import { Pulse } from "./pulse.js";
 import { Retries } from "./retries.js";
 import { Refused, Signalling } from "./signalling.js";
+import { Watch } from "./watch.js";
 
 const CONFIG_MS = 4_000;
 const PROBE_MS = 1_500; // is the gateway there? What is asked after that spends the token
 const CALL_MS = 8_000; // a resumed session may wait 5 s for its worker
 const OPEN_MS = 10_000; // from the answer to an open channel
 const REOPEN_MS = 6_000;
-const LOOK_MS = 500;
-const REPORT_MS = 200;
-const AUDIBLE = 0.001; // RMS
-const AUDIBLE_FOR_MS = 1_000; // an answer that ends in silence has been heard to its end
 
 /** @typedef {import("./trunkline-client.js").Call} Call */
 /** @typedef {import("./trunkline-client.js").Message} Message */
@@ -38,18 +33,14 @@ export class WebRtcCall {
   /** @type {Status} */
   #status = "starting";
   #muted = false;
-  #ending = false; // the gateway has said goodbye
+  /** @type {string | null} */
+  #goodbye = null; // why the gateway ends the session
+  #returning = false;
   #closed = new AbortController();
   #seq = 0;
   #reconnects = 0;
-  #speaking = false;
-  #audibleMs = -Infinity;
-  /** @type {number | undefined} the RTP timestamp that was reported last */
-  #reported;
-  /** @type {ReturnType<typeof setTimeout> | undefined} */
-  #looking;
-  /** @type {ReturnType<typeof setInterval> | undefined} */
-  #reporting;
+  /** @type {Watch | null} */
+  #watch = null;
   #hurry = () => {};
 
   /**
@@ -221,79 +212,48 @@ export class WebRtcCall {
   #use(peer, { session_id, conversation_id, rate_hz }, resumed) {
     const old = this.#peer;
     this.#peer = peer;
-    this.#reported = undefined;
     this.#audio?.play(peer.stream);
     old?.close();
     if (resumed) this.#reconnects += 1;
     this.#setStatus("ready");
     this.#handlers.onmessage({ type: "session_ready", session_id, conversation_id, rate_hz, resumed });
-    this.#watch(peer);
+    const before = this.#watch;
+    before?.stop();
+    this.#watch = this.#newWatch(peer);
+    this.#watch.speaking = before?.speaking ?? false;
   }
 
   // --- while it stands
 
   /** @param {Message} message */
   #onMessage(message) {
-    if (typeof message.seq === "number") this.#seq = message.seq;
+    if (message.seq > this.#seq) this.#seq = message.seq;
     if (message.type === "session_ready") return; // said already, out of the answer over HTTP
-    if (message.type === "state") this.#speaking = message.state === "speaking";
-    if (message.type === "clear") this.#report();
-    if (message.type === "closing") this.#ending = message.reason !== "restarting";
-    if (message.type === "error") {
-      const { code, message: words, hint, fatal } = message;
-      this.#ending ||= Boolean(fatal);
-      return this.#handlers.onproblem({ code, message: words, hint, fatal: Boolean(fatal) });
-    }
+    if (message.type === "state" && this.#watch) this.#watch.speaking = message.state === "speaking";
+    if (message.type === "clear") this.#watch?.report();
+    if (message.type === "closing" && message.reason === "restarting") return void this.#comeBack(); // served until then
+    if (message.type === "closing") this.#goodbye = message.reason;
+    if (message.type === "error") return this.#onError(message);
     this.#handlers.onmessage(message);
   }
 
+  /** @param {Message} message */
+  #onError({ code, message, hint, fatal = false }) {
+    if (fatal) this.#goodbye = code;
+    this.#handlers.onproblem({ code, message, hint, fatal });
+  }
+
   /** @param {Peer} peer */
-  #watch(peer) {
-    clearTimeout(this.#looking);
-    clearInterval(this.#reporting);
-    this.#reporting = setInterval(() => this.#reportIfHeard(), REPORT_MS);
-    const gauge = new Gauge();
-    const pulse = new Pulse(performance.now());
-    let looks = 0;
-    let missed = false;
-    const look = async () => {
-      const reading = gauge.read(await peer.stats(), performance.now());
-      if (this.#isClosed || peer !== this.#peer) return;
-      looks += 1;
-      if (looks % 2 === 1) this.#tellConnection(peer, reading);
-      const verdict = pulse.look(gauge.received, performance.now());
-      if (verdict === "lost") return this.#lost("silent");
-      if (verdict === "never" && !missed) this.#handlers.onproblem(problem("no_audio", false));
-      missed ||= verdict === "never";
-      this.#looking = setTimeout(look, LOOK_MS);
-    };
-    look();
-  }
-
-  /**
-   * @param {Peer} peer
-   * @param {ReturnType<Gauge["read"]>} reading
-   */
-  #tellConnection(peer, reading) {
-    this.#handlers.onconnection({
-      transport: "webrtc",
-      state: peer.iceState,
-      ...reading,
-      reconnects: this.#reconnects,
+  #newWatch(peer) {
+    const { onconnection, onproblem } = this.#handlers;
+    return new Watch(peer, {
+      level: () => this.levels.speaker,
+      onreading: (reading) =>
+        onconnection({ transport: "webrtc", state: peer.iceState, ...reading, reconnects: this.#reconnects }),
+      onheard: (rtpTimestamp) => this.send({ type: "played", rtp_timestamp: rtpTimestamp }),
+      onmute: () => onproblem(problem("no_audio", false)),
+      onlost: () => this.#lost("silent"),
     });
-  }
-
-  /** What was heard counts while there is an answer to hear; between two, the gateway's sparse packets say nothing. */
-  #reportIfHeard() {
-    const nowMs = performance.now();
-    if (this.levels.speaker > AUDIBLE) this.#audibleMs = nowMs;
-    if (this.#speaking || nowMs - this.#audibleMs < AUDIBLE_FOR_MS) this.#report();
-  }
-
-  #report() {
-    const heard = this.#peer?.heard;
-    if (heard === undefined || heard === this.#reported) return;
-    if (this.send({ type: "played", rtp_timestamp: heard })) this.#reported = heard;
   }
 
   // --- losing it, and coming back
@@ -301,35 +261,51 @@ export class WebRtcCall {
   /** @param {"silent" | "ice_failed" | "connection_failed" | "channel_closed"} code */
   #lost(code) {
     if (this.#isClosed || this.#status !== "ready") return;
-    clearTimeout(this.#looking);
-    clearInterval(this.#reporting);
-    if (this.#ending) return this.#end(null);
+    this.#watch?.stop();
+    if (this.#goodbye !== null) {
+      return this.#end(this.#goodbye === "resumed_elsewhere" ? problem(this.#goodbye, true) : null);
+    }
     this.#setStatus("reconnecting");
+    if (this.#returning) return; // sent away, and cut off before it was elsewhere
     if (code === "channel_closed") this.#handlers.onproblem(problem(code, false));
     this.#comeBack();
   }
 
+  /** To the same session by another peer connection, here or at another gateway. */
   async #comeBack() {
-    const retries = new Retries(performance.now());
-    let last = problem("connection_lost", true);
-    for (;;) {
-      const wait = retries.next(performance.now());
-      if (wait === null) return this.#end(last);
+    if (this.#returning) return;
+    this.#returning = true;
+    try {
+      const why = await this.#attempts(new Retries(performance.now()));
+      if (why && this.#status === "reconnecting") this.#end(why); // one that still stands is used on
+    } catch (error) {
+      this.#end(problem("connection_lost", true));
+      throw error; // a mistake of ours
+    } finally {
+      this.#returning = false;
+    }
+  }
+
+  /**
+   * @param {Retries} retries
+   * @returns {Promise<import("./problems.js").Problem | null>} why there is no connection; null: there is, or nobody wants it
+   */
+  async #attempts(retries) {
+    let why = problem("connection_lost", true);
+    for (let wait = retries.next(performance.now()); wait !== null; wait = retries.next(performance.now())) {
       await this.#pause(wait);
-      if (this.#isClosed) return;
+      if (this.#isClosed) return null;
       try {
-        return await this.#connect(await this.#configuration(PROBE_MS), REOPEN_MS);
+        await this.#connect(await this.#configuration(PROBE_MS), REOPEN_MS);
+        return null;
       } catch (error) {
-        if (this.#isClosed) return;
-        if (!(error instanceof ConnectError)) {
-          this.#end(problem("connection_lost", true));
-          throw error; // a mistake of ours
-        }
-        const { problem: why } = error;
-        if (error instanceof Refused && !error.passing && !this.#startOver(error)) return this.#end(why);
-        last = why.code === "ice_failed" ? why : problem("connection_lost", true);
+        if (this.#isClosed) return null;
+        if (!(error instanceof ConnectError)) throw error;
+        if (error instanceof Refused && !error.passing && !this.#startOver(error)) return error.problem;
+        why = error.problem.code === "ice_failed" ? error.problem : problem("connection_lost", true);
       }
     }
+    return why;
   }
 
   /** @param {Refused} refused; @returns {boolean} whether a new session may do, now that there is none to resume */
@@ -359,8 +335,7 @@ export class WebRtcCall {
     if (this.#isClosed) return;
     this.#closed.abort();
     this.#hurry();
-    clearTimeout(this.#looking);
-    clearInterval(this.#reporting);
+    this.#watch?.stop();
     this.#peer?.close();
     this.#next?.close();
     this.#audio?.close();

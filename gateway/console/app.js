@@ -149,9 +149,6 @@ function takeToolCall({ call_id: callId, tool, arguments: given }) {
 const ENDINGS = {
   assistant_ended: "The assistant ended the conversation",
   transferred: "The assistant put the call through",
-  provider: "The conversation ended: nobody could answer",
-  failed: "The conversation ended: it could not be gone on with",
-  no_worker: "The conversation ended: nobody was free to answer",
 };
 
 const on = (type, take) => client.addEventListener(type, ({ detail }) => take(detail));
@@ -167,7 +164,7 @@ on("transcript", (message) => transcript.final(message));
 on("latency", showLatency);
 on("tool_call", takeToolCall);
 on("tool_result", (result) => transcript.tool(result));
-on("closing", ({ reason }) => transcript.note(ENDINGS[reason] ?? `The gateway ended the conversation: ${reason}`));
+on("closing", ({ reason }) => transcript.note(ENDINGS[reason] ?? "The gateway ended the conversation"));
 
 byId("start").addEventListener("click", () => {
   if (client.status === "idle" || client.status === "closed") start(true);
