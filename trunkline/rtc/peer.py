@@ -124,17 +124,13 @@ class Peer:
     async def accept(self, answer: str) -> None:
         """Raises `ClientError` saying what is wrong with the answer; then nothing is left behind."""
         if self._offer is None or self._task is not None or self._ending:
-            raise ClientError(
-                "unexpected_answer", "There is no offer that waits for an answer", "Answer an offer once."
-            )
+            raise ClientError("unexpected_answer", "No offer waits for an answer", "Answer an offer once.")
         try:
             remote = sdp.read_answer(answer)
             if remote.opus != sdp.OPUS:
                 raise ClientError("bad_sdp", f"The answer's Opus is {remote.opus}, not offered", f"Keep {sdp.OPUS}.")
             if remote.data is None:
-                raise ClientError(
-                    "bad_sdp", "The answer refuses the data channel", "Answer both sections of the offer."
-                )
+                raise ClientError("bad_sdp", "The answer has no data channel", "Answer both sections of the offer.")
             self._start(remote, "server" if remote.dtls.role == "client" else "client")
         except BaseException:
             await self.close()
@@ -213,8 +209,7 @@ class Peer:
                 self._task.cancel()
         if self._task is not None:
             await asyncio.wait({self._task})
-        else:
-            await self._release()
+        await self._release()  # also if the task was cancelled before its first step
 
     def _use(self) -> None:
         if self._used:
@@ -328,11 +323,15 @@ class Peer:
             self._over.set_result(why)
 
     async def _release(self) -> None:
-        """Says good-bye as far as it can still be said: RTCP BYE, SCTP ABORT, DTLS close_notify."""
-        if self._released:
-            return
-        self._released = True
-        self._last_stats = self.stats
+        if not self._released:
+            self._released = True
+            self._last_stats = self.stats
+            await self._say_goodbye()
+        if self._ice is not None:
+            await self._ice.close()  # in any case: sockets may have been bound while the call was being closed
+
+    async def _say_goodbye(self) -> None:
+        """As far as it can still be said: RTCP BYE, SCTP ABORT, DTLS close_notify."""
         self._media.stop()
         if self._channels is not None:
             await self._channels.close()
@@ -344,5 +343,3 @@ class Peer:
                 await asyncio.wait({pump})
         if self._transport is not None:
             await self._transport.stop()
-        if self._ice is not None:
-            await self._ice.close()

@@ -300,8 +300,7 @@ def write_answer(remote: Remote, local: Local) -> str:
         if section.mid:
             lines.append(f"a=mid:{section.mid}")
         if index in used:
-            tagged = not mids or section.mid == mids[0]
-            lines += _transport_lines(local, candidates=tagged, trickle=remote.trickle)
+            lines += _transport_lines(local, trickle=remote.trickle)
     return "".join(f"{line}\r\n" for line in lines)
 
 
@@ -311,7 +310,7 @@ def write_offer(local: Local) -> str:
     lines += [*_audio_lines(local, "UDP/TLS/RTP/SAVPF", OPUS, "sendrecv"), "a=mid:0"]
     lines += _transport_lines(local)
     lines += [*_data_lines(local, "UDP/DTLS/SCTP"), "a=mid:1"]
-    lines += _transport_lines(local, candidates=False)
+    lines += _transport_lines(local)
     return "".join(f"{line}\r\n" for line in lines)
 
 
@@ -353,11 +352,12 @@ def _data_lines(local: Local, profile: str) -> list[str]:
     ]
 
 
-def _transport_lines(local: Local, *, candidates: bool = True, trickle: bool = False) -> list[str]:
-    """What is bundled repeats the first section's transport, but for its candidates (RFC 9143 section 7.1)."""
-    ours = [*(f"a=candidate:{candidate.to_sdp()}" for candidate in local.candidates), "a=end-of-candidates"]
+def _transport_lines(local: Local, *, trickle: bool = False) -> list[str]:
+    """Each section repeats the transport that all share. Candidates needed no repeating (RFC 9143 section 7.1), but
+    aiortc with `max-bundle` takes the last section's, and nobody minds."""
     return [
-        *(ours if candidates else []),
+        *(f"a=candidate:{candidate.to_sdp()}" for candidate in local.candidates),
+        "a=end-of-candidates",
         f"a=ice-ufrag:{local.username}",
         f"a=ice-pwd:{local.password}",
         *(["a=ice-options:trickle"] if trickle else []),
