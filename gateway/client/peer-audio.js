@@ -118,9 +118,9 @@ export class PeerAudio {
       this.#measure(opened);
     } else {
       const sink = new MediaStreamAudioDestinationNode(this.#context, { channelCount: 1 });
-      this.#input = source?.(this.#context) ?? null;
-      this.#input?.connect(sink);
-      this.#input?.connect(this.#meters.mic.node);
+      this.#input = source?.(this.#context) ?? silence(this.#context);
+      this.#input.connect(sink);
+      this.#input.connect(this.#meters.mic.node);
       [this.#instead] = sink.stream.getAudioTracks();
     }
     if (speaker) await this.useSpeaker(speaker).catch((error) => onproblem(error.problem));
@@ -143,4 +143,11 @@ export class PeerAudio {
     };
     globalThis.addEventListener("pointerdown", goOn, { once: true });
   }
+}
+
+/** @param {AudioContext} context; @returns {AudioNode} without which browsers send nothing, and a gateway hangs up */
+function silence(context) {
+  const node = new ConstantSourceNode(context, { offset: 0 });
+  node.start();
+  return node;
 }

@@ -96,7 +96,8 @@ def open_page(chromium: Path, console_errors: Expected) -> OpenPage:
             page = await context.new_page()
             page.on("console", lambda message: take_console(message, console_errors))
             page.on("pageerror", lambda error: console_errors.seen.append(str(error)))
-            await page.add_init_script(f"localStorage['trunkline.transport'] ??= '{transport}'")
+            picked = f"localStorage['trunkline.transport'] ??= '{transport}'"
+            await page.add_init_script(f"if (location.protocol === 'http:') {picked}")
             if init:
                 await page.add_init_script(init)
             await page.goto(url)
@@ -109,9 +110,9 @@ def open_page(chromium: Path, console_errors: Expected) -> OpenPage:
     return open_page
 
 
-async def until(page: Page, expression: str) -> None:
+async def until(page: Page, expression: str, patience_s: float = PATIENCE_MS / 1000) -> None:
     """Wait for something to be true in the page. (Playwright's own `wait_for_function` breaks on the page's policy.)"""
-    async with asyncio.timeout(PATIENCE_MS / 1000):
+    async with asyncio.timeout(patience_s):
         while not await page.evaluate(f"Boolean({expression})"):  # noqa: ASYNC110 (only the page knows)
             await asyncio.sleep(0.02)
 

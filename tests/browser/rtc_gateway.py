@@ -1,4 +1,4 @@
-"""A gateway of WebRTC calls that does what a test tells it, wrong things too: plain aiortc behind the page of the stand-in.
+"""A gateway of WebRTC calls that does what a test says, wrong things too: plain aiortc behind the stand-in's page.
 
 The real gateway has tests of its own; here are the ones that it cannot be made to fail in.
 """
@@ -11,7 +11,7 @@ import fractions
 import itertools
 import json
 import re
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
 
@@ -46,7 +46,7 @@ class Voice(MediaStreamTrack):
         loop = asyncio.get_running_loop()
         self._began_s = self._began_s or loop.time()
         await asyncio.sleep(max(0.0, self._began_s + self._at / RATE_HZ - loop.time()))
-        while self.mute:  # noqa: ASYNC110 (nobody tells)
+        while self.mute:
             if self.readyState != "live":
                 raise MediaStreamError
             await asyncio.sleep(0.05)
@@ -70,7 +70,6 @@ class Peer:
         self.channel: RTCDataChannel | None = None
         self.connection = RTCPeerConnection(RTCConfiguration(iceServers=[]))
         self.opened = asyncio.Event()
-        self.news = asyncio.Condition()
         self.connection.on("datachannel", self._take)
 
     async def answer(self, *, mute: bool, unreachable: bool) -> str:
@@ -86,27 +85,26 @@ class Peer:
 
     def _take(self, channel: RTCDataChannel) -> None:
         self.channel = channel
-        channel.on("message", lambda data: asyncio.ensure_future(self._hear(json.loads(data))))
+        channel.on("message", lambda data: self.messages.append(json.loads(data)))
         self.opened.set()
-
-    async def _hear(self, message: dict[str, Any]) -> None:
-        async with self.news:
-            self.messages.append(message)
-            self.news.notify_all()
 
     def tell(self, kind: str, **fields: Any) -> None:
         assert self.channel is not None
         self.channel.send(json.dumps({"type": kind, **fields}))
 
     async def wait_for(self, kind: str) -> dict[str, Any]:
-        def found() -> dict[str, Any] | None:
-            return next((message for message in self.messages if message["type"] == kind), None)
+        """The first message of this kind."""
+        await self.until(lambda: any(message["type"] == kind for message in self.messages))
+        return next(message for message in self.messages if message["type"] == kind)
 
-        async with asyncio.timeout(PATIENCE_S), self.news:
-            await self.news.wait_for(found)
-        message = found()
-        assert message is not None
-        return message
+    async def gone(self) -> None:
+        """Wait until the page has closed its side."""
+        await self.until(lambda: self.connection.connectionState == "closed")
+
+    async def until(self, said: Callable[[], bool]) -> None:
+        async with asyncio.timeout(PATIENCE_S):
+            while not said():  # noqa: ASYNC110 (who knows it tells in many ways)
+                await asyncio.sleep(0.02)
 
 
 class RtcGateway(StandIn):
@@ -114,7 +112,9 @@ class RtcGateway(StandIn):
 
     def __init__(self, assets: Path | None = None) -> None:
         super().__init__(assets=assets)
-        self.mute = self.unreachable = False
+        self.mute = self.unreachable = self.garble = False
+        self.hold: asyncio.Event | None = None
+        """Offers are answered when it is set."""
         self.refuse_with: tuple[int, dict[str, str]] | None = None
         self.peers: list[Peer] = []
         self._numbers = itertools.count(1)
@@ -149,15 +149,26 @@ class RtcGateway(StandIn):
 
     async def _bridge(self, request: Request) -> Response:
         if self.refuse_with:
-            status, told = self.refuse_with
-            return JSONResponse(told, status)
-        peer = Peer(await request.json())
+            status, refusal = self.refuse_with
+            return JSONResponse(refusal, status)
+        offer = await request.json()
+        if self.refuse_tokens and "resume" in offer:
+            return JSONResponse({"code": "bad_token", "message": "used", "hint": "begin anew"}, 401)
+        if self.hold:
+            await self.hold.wait()
+        peer = Peer(offer)
         answer = await peer.answer(mute=self.mute, unreachable=self.unreachable)
         async with self._came:
             self.peers.append(peer)
             self._came.notify_all()
         token = f"token-{next(self._numbers)}"
-        told = {"session_id": "s-1", "conversation_id": "c-1", "answer": answer, "resume": token, "rate_hz": 24_000}
+        told = {
+            "session_id": "s-1",
+            "conversation_id": "c-1",
+            "answer": answer[: 99 if self.garble else None],
+            "resume": token,
+            "rate_hz": 24_000,
+        }
         return JSONResponse(told, 201)
 
     async def _change(self, request: Request) -> Response:
