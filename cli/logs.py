@@ -41,5 +41,5 @@ def set_up(settings: Settings, process: str) -> None:
     handler.setFormatter(JsonLines(process) if settings.log_json else lines)
     logging.basicConfig(level=settings.log_level, handlers=[handler])
     logging.getLogger("transcripts").disabled = not settings.log_transcripts
-    for library in ("uvicorn", "asyncio", "httpx", "openai"):
+    for library in ("uvicorn", "asyncio", "aioice", "aiortc", "httpx", "openai"):
         logging.getLogger(library).setLevel(logging.WARNING)

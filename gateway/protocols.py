@@ -7,6 +7,7 @@ takes a client that sends faster than we read for a dead one.
 from __future__ import annotations
 
 import asyncio
+import json
 from collections import deque
 from collections.abc import Callable
 from typing import Any, cast
@@ -36,7 +37,6 @@ LINGER_S = 5.0
 """After our close, a client may take this long for its own."""
 READ_BYTES = 16 * 1024
 """Read at once from one socket. asyncio's 256 KiB may hold 40,000 messages, and nobody else is served meanwhile."""
-_TOO_LONG = b"HTTP/1.1 413 Content Too Large\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"
 _READ_INTO = memoryview(bytearray(READ_BYTES))
 """For all sockets: what is read into it is taken out before the event loop turns to the next."""
 
@@ -99,22 +99,32 @@ class HttpProtocol(_Bounded, HttpToolsProtocol):
         if self._request_bytes > MAX_REQUEST_BYTES and not self.transport.is_closing():
             self._refuse_size()
 
+    def on_headers_complete(self) -> None:
+        length = next((value for name, value in self.headers if name == b"content-length"), b"")
+        if length.isdigit() and int(length[:9]) > MAX_REQUEST_BYTES:
+            self._refuse_size()
+        elif self._lingering is None:
+            super().on_headers_complete()
+
+    def on_body(self, body: bytes) -> None:
+        if self._lingering is None:
+            super().on_body(body)
+
     def _refuse_size(self) -> None:
-        """Say that it is too long, unless the application has; and read on until the client has seen that."""
+        """Say that it is too long, unless it was answered already; and read on until the client has seen that."""
+        if self._lingering is not None:
+            return
         if self._deadline is not None:
             self._deadline.cancel()
         self._lingering = self.loop.call_later(LINGER_S, self.transport.abort)
         self.flow.resume_reading()
         cycle: RequestResponseCycle | None = self.cycle
-        if (
-            cycle is not None and cycle.scope is self.scope
-        ):  # else it is an older request's: this one had no headers yet
-            if not cycle.response_started:
-                self.transport.write(_TOO_LONG)
-            cycle.disconnected = True  # nobody is to wait for the rest
+        asked = cycle is not None and cycle.scope is self.scope  # else it is an older request's
+        if cycle is None or not (asked and cycle.response_started):
+            self.transport.write(_too_large())
+        if asked and cycle is not None:  # nobody is to wait for the rest
+            cycle.disconnected = True
             cycle.message_event.set()
-        else:
-            self.transport.write(_TOO_LONG)
         self.transport.write_eof()
 
     def on_message_begin(self) -> None:
@@ -123,7 +133,8 @@ class HttpProtocol(_Bounded, HttpToolsProtocol):
 
     def on_message_complete(self) -> None:
         self._request_is_here()
-        super().on_message_complete()
+        if self._lingering is None:
+            super().on_message_complete()
 
     def handle_websocket_upgrade(self) -> None:
         self._request_is_here()
@@ -347,6 +358,13 @@ class WebSocketProtocol(_Bounded, WebSocketsSansIOProtocol):
     def _linger(self) -> None:
         if self._lingering is None and not self.disconnected:
             self._lingering = self.loop.call_later(LINGER_S, self.transport.abort)
+
+
+def _too_large() -> bytes:
+    hint = f"at most {MAX_REQUEST_BYTES} bytes, headers and body"
+    told = json.dumps({"code": "too_large", "message": "a request too large", "hint": hint}).encode()
+    lines = ("HTTP/1.1 413 Content Too Large", "connection: close", "content-type: application/json")
+    return "\r\n".join((*lines, f"content-length: {len(told)}", "", "")).encode() + told
 
 
 def _content(event: ASGIReceiveEvent) -> str | bytes | int:

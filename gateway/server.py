@@ -21,9 +21,11 @@ from gateway.phone import PhoneDoor
 from gateway.protocols import HttpProtocol, WebSocketProtocol
 from gateway.sessions import Sessions
 from gateway.signatures import Account
+from gateway.webrtc import WebRtcDoor
 from trunkline.bus.connection import Redis
 from trunkline.errors import SettingsError
 from trunkline.loop import settle
+from trunkline.sessions import Records
 from trunkline.settings import Settings
 
 if TYPE_CHECKING:
@@ -99,23 +101,35 @@ def configure(sessions: Sessions, admission: Admission, doors: Sequence[Door]) -
 
 
 async def serve(settings: Settings, listener: socket.socket, process_id: str | None) -> None:
-    """Be a gateway on this socket until told to stop. Raises BusError."""
+    """Be a gateway on this socket until told to stop. Raises BusError, SettingsError."""
     redis = Redis(settings.redis_url)
     sessions = Sessions(settings, redis, process_id)
     admission = Admission(settings)
     account = Account.read(os.environ)
     api = _api(settings, account)
-    doors: list[Door] = [
-        WebSocketDoor(settings, sessions, admission),
-        PhoneDoor(settings, sessions, admission, redis, account, api),
-    ]
-    settle()
     try:
+        doors: list[Door] = [
+            WebSocketDoor(settings, sessions, admission),
+            PhoneDoor(settings, sessions, admission, redis, account, api),
+            _webrtc(settings, sessions, admission, redis),
+        ]
+        settle()
         await Server(configure(sessions, admission, doors), admission, doors).serve(sockets=[listener])
     finally:
         if api is not None:
             await api.close()
         await redis.close()
+
+
+def _webrtc(settings: Settings, sessions: Sessions, admission: Admission, redis: Redis) -> WebRtcDoor:
+    """Raises SettingsError."""
+    from adapters.webrtc.link import WebRtcLink  # here, for aiortc takes a third of a second
+    from trunkline.rtc.ice import Network
+
+    network = Network(
+        settings.rtc_bind_addresses, settings.rtc_advertised, settings.rtc_port_range, settings.rtc_private
+    )
+    return WebRtcDoor(settings, sessions, admission, Records(redis), lambda rate_hz: WebRtcLink(network, rate_hz))
 
 
 def _api(settings: Settings, account: Account) -> TwilioApi | None:

@@ -248,7 +248,7 @@ class Sessions:
         if held.coming is not None or held.bridge.link not in (None, link):
             held.bridge.disconnect(link)  # the caller has another, or has it soon
             return
-        if held.bridge.ended == ELSEWHERE:
+        if held.bridge.ended == ELSEWHERE or held.record.session in self._hung_up:
             return
         if outcome == "lost":
             held.bridge.disconnect(link)

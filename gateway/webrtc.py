@@ -27,7 +27,7 @@ from gateway.sessions import Held, Sessions, new_session_id
 from gateway.signalling import FRAGMENT, JSON, MAX_BODY_BYTES, SDP, Wish
 from trunkline import tokens
 from trunkline.bus.messages import Control
-from trunkline.errors import BusError, ClientError, SettingsError
+from trunkline.errors import BusError, ClientError, NoPortLeft, SettingsError
 from trunkline.sessions import Record, Records
 from trunkline.settings import Settings
 
@@ -302,10 +302,9 @@ class WebRtcDoor:
         except ClientError as error:
             log.info("%s %s refused: %s", request.method, request.url.path, error)
             return refusal(STATUS.get(error.code, 400), error)
-        except (BusError, SettingsError) as error:
+        except (BusError, NoPortLeft, SettingsError) as error:
             log.error("a caller could not be served: %s", error)
-            why = "the bus is out of reach" if isinstance(error, BusError) else "this tenant's settings are wrong"
-            return TurnedAway(503, ClientError(error.code, why, "try again later"), retry=True).response()
+            return TurnedAway(503, ClientError(error.code, _ours(error), "try again later"), retry=True).response()
 
     def _json(self, answer: str, held: Held) -> Response:
         record = held.record
@@ -345,22 +344,25 @@ def _media_type(request: Request, *allowed: str) -> str:
 
 
 async def _body(request: Request) -> bytes:
-    """The whole body. Raises TurnedAway."""
+    """The whole body, which the server has bounded. Raises TurnedAway."""
     try:
-        length = int(request.headers.get("content-length", "0"))
-        body = bytearray()
-        if length <= MAX_BODY_BYTES:
-            async for piece in request.stream():
-                body += piece
-                if len(body) > MAX_BODY_BYTES:
-                    break
-            else:
-                return bytes(body)
-    except ValueError:
-        raise TurnedAway(400, ClientError("bad_length", "Content-Length is no number", "its bytes")) from None
+        body = await request.body()
     except ClientDisconnect:
         raise TurnedAway(400, ClientError("gone", "it left in the middle", "send the whole body")) from None
-    raise TurnedAway(413, ClientError("too_large", "a body too large", f"at most {MAX_BODY_BYTES} bytes"))
+    if len(body) > MAX_BODY_BYTES:
+        raise TurnedAway(413, ClientError("too_large", "a body too large", f"at most {MAX_BODY_BYTES} bytes"))
+    return body
+
+
+def _ours(error: BusError | NoPortLeft | SettingsError) -> str:
+    """What a client is told of an error that is not its own."""
+    match error:
+        case BusError():
+            return "the bus is out of reach"
+        case NoPortLeft():
+            return "this gateway has no UDP port left"
+        case SettingsError():
+            return "the settings of this gateway, or of this tenant, are wrong"
 
 
 def _not_allowed(why: str) -> TurnedAway:

@@ -98,3 +98,29 @@ async def test_the_first_signal_sends_callers_away_and_the_second_ends(
         gateway.server.handle_exit(signal.SIGTERM, None)
         assert gateway.server.should_exit
         gateway.server._captured_signals.clear()
+
+
+@pytest.mark.parametrize(
+    "head",
+    [
+        b"POST /x HTTP/1.1\r\nHost: x\r\nContent-Length: 3000000\r\n\r\n",
+        b"POST /x HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n2dc6c0\r\n",
+        b"POST /x HTTP/1.1\r\nHost: x\r\nX-Long: ",
+    ],
+    ids=["by its length", "in pieces", "in a header"],
+)
+async def test_a_request_without_end_is_answered_and_not_reset(gateways: Any, head: bytes) -> None:
+    gateway = await gateways()
+    reader, writer = await asyncio.open_connection(gateway.host, gateway.port)
+    writer.write(b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n")
+    assert b"200 OK" in await asyncio.wait_for(reader.readuntil(b"}"), 5)
+    writer.write(head + b"x" * 3_000_000)
+    answer = await asyncio.wait_for(reader.read(), 5)
+    assert answer.startswith((b"HTTP/1.1 413", b"HTTP/1.1 400", b"HTTP/1.1 404"))
+    assert answer.count(b"HTTP/1.1") == 1
+    await asyncio.wait_for(writer.drain(), 5)  # all of it was taken
+    writer.close()
+    await writer.wait_closed()
+    async with asyncio.timeout(5):
+        while gateway.server.server_state.connections:  # noqa: ASYNC110
+            await asyncio.sleep(0.002)

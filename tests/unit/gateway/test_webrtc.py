@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import json
-import os
 from collections.abc import AsyncIterator
 from typing import Any
 
-import httpx
 import pytest
 
 from gateway.webrtc import PATH
@@ -230,26 +227,6 @@ async def test_a_body_without_a_length_is_bounded_too(gateway: Gateway) -> None:
 
     answer = await gateway.ask("POST", "/bridge", content=pieces(), headers=SDP)
     assert answer.status_code == 413
-
-
-async def test_two_hundred_that_are_refused_leave_nothing(gateway: Gateway) -> None:
-    wrong = [json.dumps(asked) for asked, _ in JSON_WRONG.values()]
-    headers = {"content-type": "application/json"}
-    tasks = files = 0
-    async with httpx.AsyncClient(base_url=gateway.origin, trust_env=False) as client:
-        for i in range(200):
-            if i == len(wrong):  # by now all is there that stays: connections, scripts
-                tasks, files = len(asyncio.all_tasks()), open_files()
-            answer = await client.post(f"{PATH}/bridge", content=wrong[i % len(wrong)], headers=headers)
-            assert 400 <= answer.status_code < 500
-        await until(lambda: len(asyncio.all_tasks()) <= tasks and open_files() <= files)
-    assert (len(gateway.sessions), len(gateway.admission)) == (0, 0)
-    assert await gateway.redis.ask("KEYS", keys.session("*")) == []
-    assert await gateway.redis.ask("XLEN", keys.dispatch("echo")) == 0
-
-
-def open_files() -> int:
-    return len(os.listdir("/dev/fd"))
 
 
 async def test_without_redis_a_caller_is_told_and_the_link_closed(

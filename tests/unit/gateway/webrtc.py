@@ -14,7 +14,7 @@ from adapters.bridge import Bridge
 from gateway.admission import Admission
 from gateway.server import Server, configure, listen
 from gateway.sessions import Held, Sessions
-from gateway.webrtc import PATH, WebRtcDoor
+from gateway.webrtc import PATH, Peer, WebRtcDoor
 from trunkline.bus.connection import Redis
 from trunkline.errors import ClientError
 from trunkline.sessions import Record, Records
@@ -94,18 +94,19 @@ class FakeLink:
 class Gateway:
     """What a test looks at."""
 
-    def __init__(self, redis_url: str, **settings: Any) -> None:
+    def __init__(self, redis_url: str, make_link: Callable[[int], Peer] | None = None, **settings: Any) -> None:
         self.redis = Redis(redis_url)
         self.settings = load({}, secret="a secret for all gateways", redis_url=redis_url, **settings)
         self.sessions = Sessions(self.settings, self.redis)
         self.records = Records(self.redis)
         self.admission = Admission(self.settings)
         self.links: list[FakeLink] = []
-        self.door = WebRtcDoor(self.settings, self.sessions, self.admission, self.records, self._make_link)
+        self.door = WebRtcDoor(self.settings, self.sessions, self.admission, self.records, make_link or self._make_link)
         self.server = Server(configure(self.sessions, self.admission, [self.door]), self.admission, [self.door])
         self._listener = listen("127.0.0.1", 0)
         self.host, self.port = self._listener.getsockname()
         self.origin = f"http://{self.host}:{self.port}"
+        self._client = httpx.AsyncClient(base_url=self.origin, trust_env=False, timeout=20)
 
     def _make_link(self, rate_hz: int) -> FakeLink:
         self.links.append(FakeLink(rate_hz))
@@ -122,6 +123,7 @@ class Gateway:
         try:
             yield
         finally:
+            await self._client.aclose()
             self.server.force_exit = True
             await self.server.shutdown(sockets=[self._listener])
             await self.server.lifespan.shutdown()
@@ -130,8 +132,7 @@ class Gateway:
     # --- as a browser
 
     async def ask(self, method: str, path: str, **options: Any) -> httpx.Response:
-        async with httpx.AsyncClient(base_url=self.origin, trust_env=False, timeout=20) as client:
-            return await client.request(method, PATH + path, **options)
+        return await self._client.request(method, PATH + path, **options)
 
     async def offer(self, **asked: Any) -> httpx.Response:
         """Ask for a call."""
