@@ -131,7 +131,12 @@ class WebRtcLink:
         self._over.set()
 
     def _summarise(self, bridge: Bridge) -> None:
-        log.info("session %s: a peer connection is over (%s): %s", bridge.session, self._outcome, self.stats)
+        stats = self.stats
+        log.info(
+            "session %s: a peer connection is over (%s): %s; of %d packets %d lost; of ours %d of %d",
+            *(bridge.session, self._outcome, stats.candidate or "never connected"),
+            *(stats.packets_received, stats.packets_lost, stats.remote_lost, stats.packets_sent),
+        )
         if self._uplink_dropped_ms or self._unsent or self._patience.forgiven:
             log.info(
                 "session %s: %d ms of audio came too fast, %d messages could not be sent, %d were wrong",
@@ -184,6 +189,8 @@ class WebRtcLink:
         early, self._early = self._early or (), None
         for event in early:
             self._send(label, language.tell(*event))
+        if self._playing:
+            self._send(label, language.playing(self._playing[0].turn))
 
     def message(self, label: str, data: str) -> None:
         language = self._channels.get(label)

@@ -290,6 +290,14 @@ async def test_what_is_told_before_a_channel_is_open_is_kept() -> None:
         assert [message["type"] for message in call.peer.told["oai-events"]] == ["session.created"]
 
 
+async def test_a_channel_that_opens_into_an_answer_is_told_that_it_plays() -> None:
+    async with running() as call:
+        call.answer(1, 400)
+        call.peer.leave(2)
+        call.peer.opens("oai-events")
+        assert call.peer.told["oai-events"][-1]["type"] == "output_audio_buffer.started"
+
+
 async def test_a_channel_that_takes_nothing_costs_its_client_only_that() -> None:
     async with running() as call:
         call.peer.opens("trunkline")
