@@ -8,14 +8,10 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
-import os
 import random
-import socket
-import ssl
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
-from contextlib import asynccontextmanager, contextmanager
-from pathlib import Path
+from contextlib import ExitStack, asynccontextmanager, contextmanager
 from urllib.parse import urlencode
 
 import httpx
@@ -23,9 +19,10 @@ import pytest
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed
 
-from benchmarks.stack import Stack, pid_of
+from benchmarks.stack import Stack
 from cli import valkey
 from tests.standins.twilio import ACCOUNT_SID, AUTH_TOKEN, Call, Faults, twiml
+from tests.system.attacked import MB, Attacked, gateway_of
 from tests.unit.gateway.phone import NUMBER, PUBLIC, new_sid, ringing, signature, start
 from trunkline.bus.connection import Redis
 from trunkline.bus.keys import dispatch
@@ -37,43 +34,23 @@ MOST_GAP_S = 0.6
 NOISE_S = 120
 """As long as the longest test; the innocent caller says it without a pause."""
 PATIENCE_S = 10.0
-MB = 1024 * 1024
-_UNUSED_TLS = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-"""A client makes its own otherwise, for 19 ms in which the innocent caller stands still."""
 KEYS_THAT_STAY = ("tenants", "numbers", "processes", "dispatch:echo", "dispatch:relay", "dispatch-dead")
 """Bounded by the deployment, not by its callers."""
 BYTES_OF_SPEECH = bytes(0x80 | byte & 0x7E for byte in range(256))
 """Mu-law that is neither silence nor a second way to write it."""
 
 
-class Target:
-    """The deployment, looked at from outside."""
+class Target(Attacked):
+    """The deployment, with a telephone."""
 
     def __init__(self, stack: Stack, pid: int) -> None:
-        self.stack = stack
-        self.pid = pid
-        self.origin = f"http://127.0.0.1:{stack.port}"
+        super().__init__(stack, pid)
         self.began_at = 0
         """Where the log of this test begins."""
         self.redis = stack.redis
         """This test's own, for its own event loop."""
 
     # --- what it has
-
-    @property
-    def sockets(self) -> int:
-        """Its open connections to clients (and its listening socket)."""
-        rows = [row.split() for row in Path("/proc/net/tcp").read_text().splitlines()[1:]]
-        ours = {f"socket:[{row[9]}]" for row in rows if int(row[1].partition(":")[2], 16) == self.stack.port}
-        return sum(1 for fd in Path(f"/proc/{self.pid}/fd").iterdir() if _target(fd) in ours)
-
-    @property
-    def rss(self) -> int:
-        return rss(self.pid)
-
-    async def sessions(self) -> int:
-        async with self._client() as client:
-            return int((await client.get("/healthz")).json()["sessions"])
 
     async def has_sessions(self, number: int) -> bool:
         return await self.sessions() == number
@@ -105,18 +82,6 @@ class Target:
 
     # --- what is sent to it
 
-    def dial(self, *, receive_buffer: int = 0) -> socket.socket:
-        """A TCP connection that does not block."""
-        dialled = socket.socket()
-        if receive_buffer:
-            dialled.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
-        dialled.connect(("127.0.0.1", self.stack.port))
-        dialled.setblocking(False)
-        return dialled
-
-    def _client(self) -> httpx.AsyncClient:
-        return httpx.AsyncClient(base_url=self.origin, trust_env=False, timeout=20, verify=_UNUSED_TLS)
-
     async def post(
         self, path: str, form: Mapping[str, str], *, url: str = "", body: str | None = None, **headers: str
     ) -> httpx.Response:
@@ -129,7 +94,7 @@ class Target:
         }
         raw = [(name.encode(), value.encode("latin-1")) for name, value in sent.items() if value != "none"]
         content = (urlencode(form) if body is None else body).encode()
-        async with self._client() as client:
+        async with self.http() as client:
             return await client.post(path, content=content, headers=raw)
 
     async def token(self, form: Mapping[str, str], path: str = "/twiml") -> str:
@@ -178,45 +143,27 @@ class Target:
         )
 
 
-def rss(pid: int) -> int:
-    """A process's memory, in bytes."""
-    status = Path(f"/proc/{pid}/status").read_text()
-    return 1024 * int(status.partition("VmRSS:")[2].split()[0])
-
-
-def _target(fd: Path) -> str:
-    try:
-        return os.readlink(fd)
-    except FileNotFoundError:
-        return ""
-
-
 @contextmanager
 def deployed(tenants: dict[str, str], realtime_url: str = "ws://127.0.0.1:9") -> Iterator[Target]:
-    """One gateway and one worker, in an event loop of their own: nothing of it leaks into a test."""
-    loop = asyncio.new_event_loop()
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("TWILIO_AUTH_TOKEN", AUTH_TOKEN)
-        patch.setenv("TWILIO_ACCOUNT_SID", ACCOUNT_SID)
-        patch.setenv("OPENAI_API_KEY", "the key of a stand-in")
-        stack = Stack(
-            gateways=1,
-            workers=1,
-            tenants=tenants,
-            public_url=PUBLIC,
-            resume_grace_s=GRACE_S,
-            twilio_api_url="http://127.0.0.1:9",
-            openai_realtime_url=realtime_url,
-            backends="echo,relay",
-            default_tenant="echo",
-        )
-        loop.run_until_complete(stack.__aenter__())
-    try:
-        (process_id,) = loop.run_until_complete(stack.ids("gateway"))
-        yield Target(stack, pid_of(process_id))
-    finally:
-        loop.run_until_complete(stack.__aexit__(None, None, None))
-        loop.close()
+    """One gateway and one worker."""
+    with ExitStack() as running:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setenv("TWILIO_AUTH_TOKEN", AUTH_TOKEN)
+            patch.setenv("TWILIO_ACCOUNT_SID", ACCOUNT_SID)
+            patch.setenv("OPENAI_API_KEY", "the key of a stand-in")
+            stack = Stack(
+                gateways=1,
+                workers=1,
+                tenants=tenants,
+                public_url=PUBLIC,
+                resume_grace_s=GRACE_S,
+                twilio_api_url="http://127.0.0.1:9",
+                openai_realtime_url=realtime_url,
+                backends="echo,relay",
+                default_tenant="echo",
+            )
+            pid = running.enter_context(gateway_of(stack))
+        yield Target(stack, pid)
 
 
 @asynccontextmanager
@@ -308,4 +255,4 @@ def message(event: str, body: object = None, *, number: object = "2", sid: objec
     return json.dumps({"event": event, "sequenceNumber": number, "streamSid": sid, event: body})
 
 
-__all__ = ["ACCOUNT_SID", "NUMBER", "PUBLIC", "new_sid", "ringing", "signature", "start"]
+__all__ = ["ACCOUNT_SID", "MB", "NUMBER", "PUBLIC", "new_sid", "ringing", "signature", "start"]

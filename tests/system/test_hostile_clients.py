@@ -10,23 +10,21 @@ import asyncio
 import base64
 import json
 import logging
-import os
 import random
 import socket
 import struct
 import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, suppress
-from pathlib import Path
 from typing import Any
-from urllib.request import urlopen
 
 import pytest
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
-from benchmarks.stack import Stack, pid_of
+from benchmarks.stack import Stack
 from cli.client import Caller
+from tests.system.attacked import MB, Attacked, gateway_of
 
 log = logging.getLogger(__name__)
 
@@ -34,7 +32,6 @@ RATE_HZ = 16_000
 MOST_GAP_MS = 300.0
 SECOND = 2 * RATE_HZ
 GRACE_S = 1
-MB = 1024 * 1024
 
 UPGRADE = (
     b"GET /ws HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
@@ -42,75 +39,22 @@ UPGRADE = (
 )
 
 
-class Gateway:
-    """The gateway under attack, looked at from outside."""
-
-    def __init__(self, stack: Stack, pid: int) -> None:
-        self.stack = stack
-        self.pid = pid
-
-    @property
-    def sockets(self) -> int:
-        """Its open connections to clients (and its listening socket)."""
-        rows = [row.split() for row in Path("/proc/net/tcp").read_text().splitlines()[1:]]
-        ours = {f"socket:[{row[9]}]" for row in rows if int(row[1].partition(":")[2], 16) == self.stack.port}
-        return sum(1 for fd in Path(f"/proc/{self.pid}/fd").iterdir() if _target(fd) in ours)
-
-    @property
-    def rss(self) -> int:
-        status = Path(f"/proc/{self.pid}/status").read_text()
-        return 1024 * int(status.partition("VmRSS:")[2].split()[0])
-
-    async def sessions(self) -> int:
-        def ask() -> int:
-            with urlopen(f"http://127.0.0.1:{self.stack.port}/healthz") as response:
-                return int(json.load(response)["sessions"])
-
-        return await asyncio.to_thread(ask)
-
-    async def peak_rss(self, stop: asyncio.Event) -> int:
-        """The most memory it had until `stop`."""
-        most = self.rss
-        while not stop.is_set():
-            most = max(most, self.rss)
-            await asyncio.sleep(0.05)
-        return most
-
-    def dial(self, *, receive_buffer: int = 0) -> socket.socket:
-        """A TCP connection that does not block."""
-        dialled = socket.socket()
-        if receive_buffer:
-            dialled.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
-        dialled.connect(("127.0.0.1", self.stack.port))
-        dialled.setblocking(False)
-        return dialled
+class Gateway(Attacked):
+    """The deployment, with WebSockets."""
 
     def client(self, **options: Any) -> connect:
         return connect(self.stack.url, compression=None, proxy=None, **options)
 
 
-def _target(fd: Path) -> str:
-    try:
-        return os.readlink(fd)
-    except FileNotFoundError:
-        return ""
-
-
 @pytest.fixture(scope="module")
 def gateway() -> Iterator[Gateway]:
-    """One deployment for all tests here, in an event loop of its own: nothing of it leaks into a test."""
-    loop = asyncio.new_event_loop()
+    """One deployment for all tests here."""
     tenants = {"echo.yaml": "id: echo\nbackend: echo\n"}
     stack = Stack(
         gateways=1, workers=1, tenants=tenants, backends="echo", default_tenant="echo", resume_grace_s=GRACE_S
     )
-    loop.run_until_complete(stack.__aenter__())
-    try:
-        (process_id,) = loop.run_until_complete(stack.ids("gateway"))
-        yield Gateway(stack, pid_of(process_id))
-    finally:
-        loop.run_until_complete(stack.__aexit__(None, None, None))
-        loop.close()
+    with gateway_of(stack) as pid:
+        yield Gateway(stack, pid)
 
 
 @pytest.fixture

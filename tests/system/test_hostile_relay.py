@@ -20,11 +20,12 @@ import pytest
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed
 
+from benchmarks.processes import resident_bytes
 from benchmarks.stack import pid_of
 from cli.client import Caller
 from tests.standins.realtime import Call as Use
 from tests.standins.realtime import Prompt, Realtime, Reply, Say, echo, text_of
-from tests.system.hostile import MB, NUMBER, PATIENCE_S, Target, deployed, nobody_is_hurt, rss
+from tests.system.hostile import MB, NUMBER, PATIENCE_S, Target, deployed, nobody_is_hurt
 from trunkline.bus import keys
 
 log = logging.getLogger(__name__)
@@ -219,9 +220,9 @@ async def test_a_flood_hurts_nobody_else(target: Target, flood: str) -> None:
     which shares this process with the innocent."""
     (worker_id,) = await _worker_ids(target)
     worker = pid_of(worker_id)
-    before, logged = rss(worker), len(target.log)
+    before, logged = resident_bytes(worker), len(target.log)
     await asyncio.gather(*(_flood(target, FLOODS[flood]) for _ in range(1 if flood in HEAVY else 3)))
-    more_mb, logged_kb = (rss(worker) - before) / MB, (len(target.log) - logged) / 1024
+    more_mb, logged_kb = (resident_bytes(worker) - before) / MB, (len(target.log) - logged) / 1024
     log.info("%s: worker %.1f MB more, %d KB of log", flood, more_mb, logged_kb)
     assert await _worker_ids(target) == [worker_id], "the worker lives"
     assert more_mb < 60
