@@ -41,5 +41,5 @@ def set_up(settings: Settings, process: str) -> None:
     handler.setFormatter(JsonLines(process) if settings.log_json else lines)
     logging.basicConfig(level=settings.log_level, handlers=[handler])
     logging.getLogger("transcripts").disabled = not settings.log_transcripts
-    for library in ("uvicorn", "asyncio", "aioice", "aiortc", "httpx", "openai"):
+    for library in ("uvicorn", "asyncio", "aioice", "aiortc", "httpx", "httpx2", "openai"):
         logging.getLogger(library).setLevel(logging.WARNING)

@@ -93,6 +93,7 @@ class RelaySettings(_Model):
     """How a Realtime speech-to-speech model serves a tenant."""
 
     model: str = Field(default="gpt-realtime-2.1", min_length=1)
+    link: Literal["websocket", "webrtc"] = Field(default="websocket", description="the wire to the model")
     voice: str = Field(default="marin", min_length=1)
     speed: float = Field(default=1.0, ge=0.25, le=1.5)
     turn_detection: Annotated[ServerVad | SemanticVad, Field(discriminator="type")] | None = ServerVad()

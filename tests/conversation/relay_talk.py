@@ -104,11 +104,13 @@ class Cast:
     latency_ms: float = 5.0
     prepare: Callable[[Model], None] = lambda model: None
     """Called with the model before anything begins."""
+    vendor: type[Model] = Model
+    """By which wire it is reached."""
 
     def model(self) -> Model:
         usual: dict[str, Reply] = {QUESTION: Say(ANSWER), SECOND: Say(SECOND_ANSWER)}
         options = {"answer": script({**usual, **self.answers}), **self.options}
-        return Model(Options(**options), self.latency_ms)
+        return self.vendor(Options(**options), self.latency_ms)
 
 
 def tenant(greeting: str | None = None, turn: dict[str, Any] | None = None, **relay: Any) -> Tenant:

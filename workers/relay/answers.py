@@ -32,6 +32,7 @@ class Answers:
         self._told = told
         self._remember = remember
         self._list: list[Answering] = []
+        self._character_ms = 0.0
 
     def __bool__(self) -> bool:
         return bool(self._list)
@@ -54,8 +55,8 @@ class Answers:
 
     def open(self) -> Answering:
         """The model speaks up: it goes on with its answer, or begins another."""
-        if self.going_on is not None:
-            return self.going_on
+        if (answering := self.going_on) is not None and not answering.answer.complete:
+            return answering
         return self._add(Answering(Answer(context.new_turn(self._session.snapshot))))
 
     def take_over(self, answer: Answer, received_ms: int) -> tuple[Answering, str]:
@@ -65,6 +66,7 @@ class Answers:
         return self._add(answering), rest
 
     def _add(self, answering: Answering) -> Answering:
+        answering.character_ms = self._character_ms
         self._list.append(answering)
         self._session.snapshot.answer = answering.answer
         return answering
@@ -74,6 +76,7 @@ class Answers:
         if answering.cut:
             return
         answering.complete()
+        self._character_ms = answering.character_ms
         if answering.received_ms:
             self._voice.end(answering)
         else:
@@ -121,6 +124,12 @@ class Answers:
         self.settle()
         for answering in self._list:
             answering.new_session()
+
+    def words_come_ahead(self, character_ms: float) -> None:
+        """The model's words come long before their audio, in which one character takes about so long."""
+        self._character_ms = self._character_ms or character_ms
+        for answering in self._list:
+            answering.character_ms = self._character_ms
 
     def unremembered(self) -> list[Answering]:
         """What the caller hears, or is about to, and the conversation does not hold yet."""

@@ -105,6 +105,8 @@ class Conversation:
     async def _begin(self, link: ModelLink) -> None:
         self._hearing.new_session()
         self._floor.voice.rate_hz = link.rate_hz
+        if link.in_real_time:
+            self._floor.answers.words_come_ahead(context.CHARACTER_MS / self._floor.tenant.relay.speed)
         if link.rate_hz != self._session.rate_hz:
             self._to_model = Resampler(self._session.rate_hz, link.rate_hz)
         await beginning.begin(self._floor, link)

@@ -42,6 +42,8 @@ class Hearing:
         """Responses in progress, by id, and the answer each belongs to."""
         self._turns: dict[str, int] = {}
         """Items of the caller's that are not known as text yet, and the turn each is."""
+        self._tools_begun: set[str] = set()
+        """Responses whose tools run while their audio still comes."""
         self._nothing: set[str] = set()
         """Items that hold the caller's silence."""
         self._latency: Latency | None = None
@@ -63,6 +65,7 @@ class Hearing:
     def new_session(self) -> None:
         """Nothing of the last session with the model comes any more."""
         self._responses.clear()
+        self._tools_begun.clear()
         self._turns.clear()
         self._nothing.clear()
 
@@ -175,6 +178,9 @@ class Hearing:
 
     async def _response_done(self, event: Event) -> None:
         floor, response = self._floor, event["response"]
+        if event.get(protocol.AUDIO_FOLLOWS):
+            self._words_ended(response)
+            return
         floor.responses.done(response["id"])
         answering = self._responses.pop(response["id"], None)
         if floor.tenant.relay.transcription is None:
@@ -197,17 +203,27 @@ class Hearing:
             del self._turns[item_id]
             self._settled(item_id)
 
+    def _words_ended(self, response: Event) -> None:
+        """Its audio still comes. Tools do not wait for it: what the model says before covers the time they take."""
+        answering = self._responses.get(response["id"])
+        if answering is None or answering.cut:
+            return
+        if calls := _calls(response):
+            self._tools_begun.add(response["id"])
+            self._floor.use_tools(calls, answering.turn)
+        elif response["status"] == "completed":
+            answering.words_are_whole()
+        self._floor.keeper.commit_soon()
+
     def _ended(self, answering: Answering, response: Event) -> None:
         answering.audio_is_whole()
-        calls = [
-            ToolCall(item["call_id"], item["name"], item["arguments"])
-            for item in response["output"]
-            if item["type"] == "function_call" and response["status"] == "completed"
-        ]
+        calls = _calls(response)
         if response["status"] == "incomplete":
             reason = (response.get("status_details") or {}).get("reason")
             log.info("session %s: an answer ended early: %s", self._floor.session.id, reason)
-        if calls:
+        if response["id"] in self._tools_begun:
+            self._tools_begun.remove(response["id"])
+        elif calls:
             self._floor.use_tools(calls, answering.turn)
         else:
             self._floor.answers.finish(answering)
@@ -269,6 +285,15 @@ class Hearing:
             self._failed(None, wish, trouble)
         if not floor.answers.audible and floor.responses.idle:
             floor.show("listening")
+
+
+def _calls(response: Event) -> list[ToolCall]:
+    """The tools that it uses."""
+    return [
+        ToolCall(item["call_id"], item["name"], item["arguments"])
+        for item in response["output"]
+        if item["type"] == "function_call" and response["status"] == "completed"
+    ]
 
 
 _LEVELS = {Kind.HARMLESS: logging.DEBUG, Kind.NOTHING_HEARD: logging.DEBUG, Kind.BAD_REQUEST: logging.ERROR}

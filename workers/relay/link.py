@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import AsyncIterator
+from email.utils import parsedate_to_datetime
 from typing import Any, Protocol
 
 from trunkline.errors import ProviderError
 from workers.relay.protocol import PROVIDER, AudioFormat
 from workers.relay.trouble import Kind
-
-AUDIO_FOLLOWS = "audio_follows"
-"""The field of a `response.done` that is ahead of the response's audio."""
 
 LIFETIME_S = 3600.0
 """A session's longest life with the model (PROTOCOLS 1.1), where the model does not say its own."""
@@ -61,7 +60,7 @@ class ModelLink(Protocol):
 
     def events(self) -> AsyncIterator[dict[str, Any]]:
         """The model's events, after `session.created`; the `delta` of `response.output_audio.delta` is PCM. With
-        `in_real_time`, a `response.done` that is ahead of the response's audio says `AUDIO_FOLLOWS: True`, and comes
+        `in_real_time`, a `response.done` that is ahead of the response's audio says `protocol.AUDIO_FOLLOWS: True`, and comes
         once more, without, when all of it is there.
 
         Raises ModelLost when the wire ends, for whatever reason, and never ends otherwise. To be iterated once, and
@@ -70,3 +69,19 @@ class ModelLink(Protocol):
 
     async def close(self) -> None:
         """Hang up, within a second. May be called twice, and after ModelLost."""
+
+
+def lifetime_s(expires_at: object, date: str | None) -> float:
+    """How long a session lasts that ends at `expires_at` (s since 1970) by the model's own clock: ours may be an hour
+    off, and would then always say that it ends. `date` is what the model's HTTP answer said. LIFETIME_S for what makes
+    no sense."""
+    if isinstance(expires_at, int | float) and 0 < expires_at - (now_s := _seconds(date)) <= LIFETIME_S:
+        return expires_at - now_s
+    return LIFETIME_S
+
+
+def _seconds(date: str | None) -> float:
+    try:
+        return parsedate_to_datetime(date).timestamp() if date else time.time()
+    except (ValueError, OverflowError):
+        return time.time()

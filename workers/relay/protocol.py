@@ -30,6 +30,9 @@ PROVIDER = "openai_realtime"
 SETTINGS_ID = "settings"
 """The event id of a session's whole configuration: an error that names it says that the session has none of it."""
 
+AUDIO_FOLLOWS = "audio_follows"
+"""A field of ours: of a `response.done` that is ahead of the response's audio."""
+
 
 @dataclass(frozen=True, slots=True)
 class AudioFormat:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import importlib
 import os
 
 from openai import AsyncOpenAI
@@ -31,7 +32,8 @@ class Relay:
     @property
     def providers(self) -> dict[str, str]:
         relay = self._tenant.relay
-        return {"model": f"{relay.model}: OpenAI Realtime, speech to speech (voice {relay.voice})"}
+        over = " over WebRTC" if relay.link == "webrtc" else ""
+        return {"model": f"{relay.model}: OpenAI Realtime{over}, speech to speech (voice {relay.voice})"}
 
     async def run(self, session: Session) -> None:
         """Serve `session` until its inbox ends. Raises SessionLost when another worker owns it."""
@@ -39,8 +41,12 @@ class Relay:
         await Conversation(session, dial, self._voice_activity).run()
 
     async def _dial(self, rate_hz: int) -> ModelLink:
-        audio = protocol.format_for(rate_hz)
-        return await websocket.connect(self._client, self._tenant.relay.model, audio, timeout_s=DIAL_S)
+        model, client = self._tenant.relay.model, self._client
+        if self._tenant.relay.link == "webrtc":
+            from workers.relay import webrtc  # `backend` had it loaded
+
+            return await webrtc.connect(client, model, rate_hz, timeout_s=DIAL_S)
+        return await websocket.connect(client, model, protocol.format_for(rate_hz), timeout_s=DIAL_S)
 
     async def close(self) -> None:
         """Nothing of its own to close: each session hung up its own links."""
@@ -48,7 +54,7 @@ class Relay:
 
 @functools.cache
 def _client(*settings: tuple[str, str]) -> AsyncOpenAI:
-    """The process's client: it takes long to make, and keeps no connections of its own."""
+    """The process's client: it takes long to make. Of its own it keeps HTTP connections, for some seconds."""
     return websocket.make_client(dict(settings))
 
 
@@ -56,6 +62,9 @@ def backend(tenant: Tenant, providers: Providers) -> Relay:
     """The relay for `tenant`. May load a model of ours, and so block. Raises SettingsError for a missing key."""
     names = (KEY_VARIABLE, URL_VARIABLE, "OPENAI_BASE_URL")
     client = _client(*((name, os.environ[name]) for name in names if name in os.environ))
+    if tenant.relay.link == "webrtc":  # not in the first call, which its half second would stop, and all others with it
+        importlib.import_module("workers.relay.webrtc")
+        _ = client.realtime.calls
     return Relay(tenant, client, _detector(tenant))
 
 

@@ -61,7 +61,7 @@ class Voice:
                 answering, pcm, end_ms = self._waiting.popleft()
                 if pcm is not None:
                     self._waiting_ms -= self.ms(pcm)
-                if not answering.cut and (pcm is None or end_ms > answering.kept_ms + UNKEPT_MS):
+                if not answering.cut and (pcm is None or self._outgrew(answering, end_ms)):
                     await self._keep(answering)
                 if answering.cut:
                     continue
@@ -71,6 +71,10 @@ class Voice:
                     answering.sent = True
                     await self._session.speak(answering.turn, self._resampled(answering, pcm))
             self._wake.clear()
+
+    def _outgrew(self, answering: Answering, end_ms: int) -> bool:
+        """Whether there is audio whose words may not be kept. Those that came long before are."""
+        return not answering.character_ms and end_ms > answering.kept_ms + UNKEPT_MS
 
     async def _keep(self, answering: Answering) -> None:
         received_ms = answering.received_ms

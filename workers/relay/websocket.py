@@ -11,9 +11,7 @@ import asyncio
 import importlib
 import json
 import logging
-import time
 from collections.abc import AsyncIterator, Mapping
-from email.utils import parsedate_to_datetime
 from typing import Any, cast
 from urllib.parse import urlsplit
 
@@ -25,7 +23,7 @@ from websockets.exceptions import ConnectionClosed, InvalidStatus, WebSocketExce
 
 from trunkline.errors import ProviderError, SettingsError
 from workers.relay import protocol, trouble
-from workers.relay.link import LIFETIME_S, ModelLost
+from workers.relay.link import LIFETIME_S, ModelLost, lifetime_s
 from workers.relay.trouble import Kind, Trouble
 
 log = logging.getLogger(__name__)
@@ -158,7 +156,7 @@ class WebSocketModel:
         session = event.get("session")
         if isinstance(session, dict):
             self.session_id = str(session.get("id", ""))
-            self.expires_s = _lifetime_s(session.get("expires_at"), _date_s(self._socket))
+            self.expires_s = lifetime_s(session.get("expires_at"), _date(self._socket))
         self.opened_s = asyncio.get_running_loop().time()
 
     async def send(self, event: dict[str, Any]) -> None:
@@ -264,17 +262,6 @@ def _refusal(error: InvalidStatus) -> Trouble:
     return trouble.refused_upgrade(error.response.status_code, bytes(error.response.body or b""), headers)
 
 
-def _date_s(socket: ClientConnection) -> float:
-    """When it was opened by the model's own clock: ours may be an hour off, and would then always say that it ends."""
+def _date(socket: ClientConnection) -> str | None:
     dates = socket.response.headers.get_all("Date") if socket.response else []
-    try:
-        return parsedate_to_datetime(dates[0]).timestamp() if dates else time.time()
-    except (ValueError, OverflowError):
-        return time.time()
-
-
-def _lifetime_s(expires_at: object, now_s: float) -> float:
-    """Seconds until `expires_at`; LIFETIME_S for what makes no sense."""
-    if isinstance(expires_at, int | float) and 0 < expires_at - now_s <= LIFETIME_S:
-        return expires_at - now_s
-    return LIFETIME_S
+    return dates[0] if dates else None
