@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import AsyncIterator
 from typing import Any
 
 import httpx
@@ -11,22 +10,11 @@ from gateway import phone as module
 from gateway.signatures import Account
 from gateway.twiml import APOLOGY
 from tests.standins.twilio import ACCOUNT_SID, twiml
-from tests.unit.gateway.phone import ACCOUNT, PUBLIC, Gateway, Start, gateways_on, new_sid, ringing, verbs
+from tests.unit.gateway.phone import ACCOUNT, PUBLIC, Gateway, Start, new_sid, ringing, verbs
 from trunkline.bus import keys
 from trunkline.bus.connection import Redis
 from trunkline.errors import BusError
 from trunkline.sessions import Record
-
-
-@pytest.fixture
-async def gateways(redis_url: str) -> AsyncIterator[Start]:
-    async with gateways_on(redis_url) as start:
-        yield start
-
-
-@pytest.fixture
-async def gateway(gateways: Start) -> Gateway:
-    return await gateways()
 
 
 def warnings(caplog: pytest.LogCaptureFixture) -> str:

@@ -4,36 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import json
-import logging
-from collections.abc import AsyncIterator
 
 import pytest
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
 from gateway import phone as module
 from tests.standins.twilio import Faults, faults
-from tests.unit.gateway.phone import Gateway, Start, clean, closed, gateways_on, new_sid, ringing, start, until
+from tests.unit.gateway.phone import Gateway, Start, clean, closed, new_sid, ringing, start, until
 from trunkline.errors import BusError
-
-
-@pytest.fixture
-async def gateways(redis_url: str, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Start]:
-    monkeypatch.setattr("gateway.sessions.RESUME_ATTACH_S", 0.05)  # there are no workers here
-    monkeypatch.setattr("gateway.sessions.RESUME_RETRY_S", 0.01)
-    monkeypatch.setattr("gateway.sessions.RESTORE_TRIES", 1)
-    async with gateways_on(redis_url) as start_one:
-        yield start_one
-
-
-@pytest.fixture
-async def gateway(gateways: Start) -> Gateway:
-    return await gateways()
-
-
-@pytest.fixture(autouse=True)
-def _log(caplog: pytest.LogCaptureFixture) -> None:
-    caplog.set_level(logging.INFO)
-
 
 # --- who may come in
 

@@ -4,22 +4,20 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import AsyncIterator
 from contextlib import suppress
 
 import pytest
 from websockets.exceptions import ConnectionClosed
 
-from tests.unit.gateway.phone import Gateway, gateways_on, ringing, start, until
+from tests.unit.gateway.phone import Gateway, Start, ringing, start, until
 from trunkline.bus import keys
 
 CALLS = 60
 
 
 @pytest.fixture
-async def gateway(redis_url: str) -> AsyncIterator[Gateway]:
-    async with gateways_on(redis_url) as start_one:
-        yield await start_one(resume_grace_s=1)
+async def gateway(gateways: Start) -> Gateway:
+    return await gateways(resume_grace_s=1)
 
 
 async def drop(gateway: Gateway, way: int) -> None:

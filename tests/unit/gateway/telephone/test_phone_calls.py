@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
-from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
@@ -15,31 +13,12 @@ from gateway.calls import KEEP_ENDED_S
 from gateway.signatures import Account
 from gateway.twilio_rest import TwilioApi as RestApi
 from tests.standins.twilio import ACCOUNT_SID, AUTH_TOKEN, TwilioApi
-from tests.unit.gateway.phone import Gateway, Start, clean, closed, gateways_on, ringing, start, until
+from tests.unit.gateway.phone import Gateway, Start, clean, closed, ringing, start, until
 from trunkline.audio.frame import silence
 from trunkline.audio.g711 import ULAW_SILENCE
 from trunkline.bus import keys
 from trunkline.bus.codec import encode
 from trunkline.bus.messages import Attached, Clear, Close, Control, DownlinkAudio, TurnEnd
-
-
-@pytest.fixture
-async def gateways(redis_url: str, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Start]:
-    monkeypatch.setattr("gateway.sessions.RESUME_ATTACH_S", 0.05)  # there are no workers here
-    monkeypatch.setattr("gateway.sessions.RESUME_RETRY_S", 0.01)
-    monkeypatch.setattr("gateway.sessions.RESTORE_TRIES", 1)
-    async with gateways_on(redis_url) as start_one:
-        yield start_one
-
-
-@pytest.fixture
-async def gateway(gateways: Start) -> Gateway:
-    return await gateways()
-
-
-@pytest.fixture(autouse=True)
-def _log(caplog: pytest.LogCaptureFixture) -> None:
-    caplog.set_level(logging.INFO)
 
 
 async def test_a_call_from_webhook_to_hang_up(gateway: Gateway, caplog: pytest.LogCaptureFixture) -> None:
