@@ -56,7 +56,7 @@ class WebRtcLink:
     """
 
     def __init__(self, network: Network, rate_hz: int) -> None:
-        self.on_connected: Callable[[], None] = lambda: None
+        self.on_connected: Callable[[], None] = _nothing
         """Called once, when audio may flow."""
         self._rate_hz = rate_hz
         self._peer = Peer(self, rate_hz, network)
@@ -117,12 +117,14 @@ class WebRtcLink:
             self._summarise(bridge)
 
     async def close(self) -> None:
-        """From any state; again does nothing."""
+        """From any state; again does nothing. What the caller heard is known still; the session may be forgotten."""
         self._end("ended")
         self._channels.clear()
         if self._looking is not None:
             self._looking.cancel()
             self._looking = None
+        self._bridge = None
+        self.on_connected = _nothing
         await self._peer.close()
 
     def _end(self, outcome: str) -> None:
@@ -331,6 +333,10 @@ class WebRtcLink:
         for text in texts:
             if not self._peer.send(label, text):
                 self._unsent += 1
+
+
+def _nothing() -> None:
+    pass
 
 
 def _too_fast() -> ClientError:

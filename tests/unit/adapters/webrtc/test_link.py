@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import asyncio
+import gc
+import weakref
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from types import SimpleNamespace
@@ -132,6 +134,17 @@ async def test_a_call_that_is_cancelled_is_closed() -> None:
     assert serving.cancelled()
     assert call.peer.closed == 1
     await call.link.close()
+
+
+async def test_a_link_that_is_over_knows_what_was_heard_and_keeps_no_session() -> None:
+    async with running() as call:
+        call.answer(1, 100)
+        call.peer.leave(3)
+    bridge, link = weakref.ref(call.bridge), call.link
+    assert link.heard(call.peer.timestamp()) == (1, 59)
+    del call
+    gc.collect()
+    assert bridge() is None
 
 
 async def test_a_fault_of_ours_ends_the_call_and_is_raised(monkeypatch: pytest.MonkeyPatch) -> None:
