@@ -25,6 +25,8 @@ GROW = 1.5
 """What came `late` after it was missed lets the next hole wait for this many times as long ..."""
 SHRINK = 0.95
 """... and each hole that waited in vain makes the next wait this much shorter."""
+NO_WAIT_MS = 1.0
+"""A wait shorter than this is none."""
 
 CONCEAL_TICKS = 100 * TICKS_PER_MS
 """After this libopus's concealment has faded away (and FEC reaches one packet back only)."""
@@ -80,13 +82,16 @@ class _Held(NamedTuple):
 class Counts:
     """What became of the packets; in packets, and ticks."""
 
+    missing: int = 0
+    """Given up. Some come after all:"""
     late: int = 0
     duplicate: int = 0
+    stray: int = 0
+    """Of a number far from all others."""
     excess: int = 0
-    missing: int = 0
+    """More audio than time."""
     concealed_ticks: int = 0
     silent_ticks: int = 0
-    streams: int = 0
 
 
 class JitterBuffer:
@@ -96,7 +101,8 @@ class JitterBuffer:
         self.counts = Counts()
         self.wait_ms = START_MS
         """For how long a hole would wait now."""
-        self._next: int | None = None
+        self._begun = False
+        self._next = 0
         self._position = 0
         """The timestamp at which what was given out ends."""
         self._held: dict[int, _Held] = {}
@@ -112,9 +118,8 @@ class JitterBuffer:
         if self._ahead_ms > AHEAD_MS:
             self.counts.excess += 1
             return []
-        if self._next is None:
+        if not self._begun:
             self._begin(sequence, timestamp)
-        assert self._next is not None
         delta = sequence_delta(sequence, self._next)
         if not delta:
             return self._in_order(_Held(timestamp, ticks, payload, now_ms), now_ms)
@@ -146,7 +151,7 @@ class JitterBuffer:
         items: list[Item] = []
         while self._held:
             items += self._give_up()
-        self._next = None
+        self._begun = False
         return items
 
     @property
@@ -154,42 +159,47 @@ class JitterBuffer:
         return sum(held.ticks for held in self._held.values())
 
     def _due_ms(self) -> float:
-        return min(held.arrived_ms for held in self._held.values()) + self.wait_ms
+        return self._missed_ms() + self.wait_ms
+
+    def _missed_ms(self) -> float:
+        """When the first packet behind a hole came."""
+        return min(held.arrived_ms for held in self._held.values())
 
     def _begin(self, sequence: int, timestamp: int) -> None:
-        self._next, self._position = sequence, timestamp
+        self._begun, self._next, self._position = True, sequence, timestamp
         self._missed.clear()
         self._restart = None
-        self.counts.streams += 1
 
     def _in_order(self, packet: _Held, now_ms: float) -> list[Item]:
         if self._held:
-            self._learn(now_ms - min(held.arrived_ms for held in self._held.values()))
+            self._learn(now_ms - self._missed_ms())
         items = self._release(packet, lost=False)
-        while self._held and (held := self._held.pop(self._next or 0, None)) is not None:
+        if self._held:
+            items += self._release_what_follows()
+        return items
+
+    def _release_what_follows(self) -> list[Item]:
+        items: list[Item] = []
+        while (held := self._held.pop(self._next, None)) is not None:
             items += self._release(held, lost=False)
         return items
 
     def _give_up(self) -> list[Item]:
         """The hole before what is held becomes what fills it; then what is held, up to the next hole."""
-        expected = self._next or 0
-        first = min(self._held, key=lambda sequence: sequence_delta(sequence, expected))
-        missed_ms = min(held.arrived_ms for held in self._held.values())
-        hole = sequence_delta(first, expected)
+        first = min(self._held, key=lambda sequence: sequence_delta(sequence, self._next))
+        missed_ms = self._missed_ms()
+        hole = sequence_delta(first, self._next)
         self.counts.missing += hole
-        self.wait_ms = self.wait_ms * SHRINK if self.wait_ms > 1 else 0.0
+        self.wait_ms = self.wait_ms * SHRINK if self.wait_ms > NO_WAIT_MS else 0.0
         for sequence in range(first - min(hole, LATE_SEQUENCES), first):
             self._missed[sequence & 0xFFFF] = missed_ms
         while len(self._missed) > LATE_SEQUENCES:
             self._missed.popitem(last=False)
         self._next = first
-        items = self._release(self._held.pop(first), lost=True)
-        while self._held and (held := self._held.pop(self._next, None)) is not None:
-            items += self._release(held, lost=False)
-        return items
+        return self._release(self._held.pop(first), lost=True) + self._release_what_follows()
 
     def _release(self, packet: _Held, *, lost: bool) -> list[Item]:
-        self._next = (self._next or 0) + 1 & 0xFFFF
+        self._next = self._next + 1 & 0xFFFF
         if not packet.ticks:
             return []
         gap = timestamp_delta(packet.timestamp, self._position)
@@ -197,8 +207,6 @@ class JitterBuffer:
         items: list[Item] = []
         if filled:
             items = self._fill(gap, packet) if lost else self._pause(gap)
-        elif gap:
-            self.counts.streams += 1
         self._ahead_ms += (packet.ticks + (gap if filled else 0)) / TICKS_PER_MS
         self._position = packet.timestamp + packet.ticks & 0xFFFF_FFFF
         items.append(Piece(packet.payload, packet.ticks))
@@ -240,7 +248,7 @@ class JitterBuffer:
         """A number so far off is a stray, unless the next one follows it: then the sender began again."""
         if sequence != self._restart:
             self._restart = sequence + 1 & 0xFFFF
-            self.counts.late += 1
+            self.counts.stray += 1
             return []
         items = self.flush()
         self._begin(sequence, packet.timestamp)

@@ -10,7 +10,7 @@ from trunkline.audio.frame import SAMPLE_BYTES
 from trunkline.errors import AudioError
 from trunkline.rtc import opus, rtp
 from trunkline.rtc.jitter import Item, JitterBuffer, Lost, Piece, Silence
-from trunkline.rtc.opus import CLOCK_HZ, MAX_TICKS, TICKS_PER_MS
+from trunkline.rtc.opus import CLOCK_HZ, TICKS_PER_MS
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,7 +19,7 @@ class ReceiverStats:
 
     packets_received: int
     packets_lost: int
-    """Never came, or too late."""
+    """Never came."""
     concealed_ms: int
     silence_ms: int
     """Pauses of the sender, and what was lost in a row and is beyond concealment."""
@@ -43,8 +43,7 @@ class Receiver:
         self._decoder = opus.Decoder(rate_hz)
         self._buffer = JitterBuffer()
         self._statistics: rtp.ReceiveStatistics | None = None
-        self._lost_before = self._received_before = 0
-        self._ignored = self._malformed = 0
+        self._received_before = self._ignored = self._malformed = self._spoilt_ticks = 0
         self._fraction = 0
         """Of a sample, in 1/CLOCK_HZ, that silences left over: they may end between two samples."""
         self._sender_report: tuple[int, float] | None = None
@@ -97,9 +96,9 @@ class Receiver:
         return ReceiverStats(
             packets_received=self._received_before + (current.received if current else 0),
             packets_lost=counts.missing - counts.late,
-            concealed_ms=counts.concealed_ticks // TICKS_PER_MS,
+            concealed_ms=(counts.concealed_ticks + self._spoilt_ticks) // TICKS_PER_MS,
             silence_ms=counts.silent_ticks // TICKS_PER_MS,
-            discarded_late=counts.late,
+            discarded_late=counts.late + counts.stray,
             duplicates=counts.duplicate,
             excess=counts.excess,
             ignored=self._ignored,
@@ -128,6 +127,7 @@ class Receiver:
                     return self._decoder.decode(payload)
                 except AudioError:
                     self._malformed += 1
+                    self._spoilt_ticks += ticks
                     return self._decoder.conceal(ticks / TICKS_PER_MS)
             case Lost(ticks, following):
                 return self._lost(ticks, following)
@@ -136,10 +136,10 @@ class Receiver:
                 return bytes(samples * SAMPLE_BYTES)
 
     def _lost(self, ticks: int, following: bytes | None) -> bytes:
-        parts = []
-        while ticks > MAX_TICKS:
-            parts.append(self._decoder.conceal(MAX_TICKS / TICKS_PER_MS))
-            ticks -= MAX_TICKS
         ms = ticks / TICKS_PER_MS
-        parts.append(self._decoder.decode_fec(following, ms) if following else self._decoder.conceal(ms))
-        return b"".join(parts)
+        if following is not None:
+            try:
+                return self._decoder.decode_fec(following, ms)
+            except AudioError:  # counted when its own turn comes
+                pass
+        return self._decoder.conceal(ms)

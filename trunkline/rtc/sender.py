@@ -25,12 +25,17 @@ TAIL_PACKETS = 5
 silence."""
 BEHIND_PACKETS = 3
 """What a late loop may send at once. If it is later than that, what follows is later too."""
+PATIENCE_MS = 20
+"""Speech that stops at a packet's end may only be late: who makes it in real time is now and then. Until silence goes
+out instead, what comes is sent as if it had come in time."""
 FADE_MS = 5
 """Speech that is cut off ends in a slope this long, for a click is heard louder than the word."""
 QUEUED_MS = 30_000
 """More is not queued but dropped, and counted: whoever plays has a clock, or credit, and is nowhere near."""
 HEARD_TICKS = 30_000 * TICKS_PER_MS
-"""So long it is known what was said when."""
+"""So long it is known what was said when ..."""
+HEARD_RUNS = 3000
+"""... unless turns change twice a packet."""
 
 
 @dataclass(slots=True)
@@ -79,7 +84,9 @@ class Sender:
         """When the packet that follows the last one without a pause is due."""
         self._ticks = 0
         """That packet's timestamp, counted from `_base` on without wrapping."""
-        self._runs: deque[_Run] = deque()
+        self._midway = False
+        """The last packet ended inside speech."""
+        self._runs: deque[_Run] = deque(maxlen=HEARD_RUNS)
         self._sent = (0, 0)
         self.packets = 0
         self.octets = 0
@@ -107,9 +114,10 @@ class Sender:
         self._held = False
 
     def clear(self) -> None:
-        """Forget what is queued."""
+        """Forget what is queued, and with it that it was held."""
         if not self._held:
             self._cut_off()
+        self._held = False
         self._queue.clear()
         self._queued_bytes = 0
 
@@ -126,9 +134,11 @@ class Sender:
         """When to take the next packet: in the past if that is late."""
         if self._origin_ms is None:
             return now_ms
-        if self._has_speech() or self._slope or self._tail:
-            return max(self._slot_ms, now_ms) if not self._speaking else self._slot_ms
-        return self._slot_ms - FRAME_MS + COMFORT_MS
+        if self._has_speech() or self._slope:
+            return self._slot_ms if self._speaking else max(self._slot_ms, now_ms)
+        if self._midway and not self._held:
+            return self._slot_ms + PATIENCE_MS
+        return self._slot_ms if self._speaking else self._slot_ms - FRAME_MS + COMFORT_MS
 
     def take(self, now_ms: float) -> bytes | None:
         """The next packet if it is due, as RTP; None if none is. To be asked until it is None."""
@@ -156,9 +166,10 @@ class Sender:
     def heard(self, rtp_timestamp: int) -> tuple[int, int] | None:
         """Which (turn, ms of it) this timestamp of ours is, or was the last before it; None if it is none we sent
         within the last 30 s, or nothing was said before it."""
-        ticks = self._ticks + rtp.timestamp_delta(rtp_timestamp, self._base + self._ticks)
-        if ticks > self._ticks:
+        ago = -rtp.timestamp_delta(rtp_timestamp, self._base + self._ticks)
+        if not -COMFORT_MS * TICKS_PER_MS <= ago <= HEARD_TICKS:  # a listener's time goes on while we are silent
             return None
+        ticks = self._ticks - ago
         for run in reversed(self._runs):
             if run.start <= ticks:
                 return run.turn, (run.at_ticks + min(ticks, run.end) - run.start) // TICKS_PER_MS
@@ -199,6 +210,7 @@ class Sender:
         parts = [self._slope]
         filled = len(self._slope)
         self._slope = b""
+        self._midway = self._queued_bytes >= self._packet_bytes - filled and not self._held
         while filled < self._packet_bytes and self._has_speech():
             piece = self._queue[0]
             part = piece.pcm[piece.start : piece.start + self._packet_bytes - filled]
@@ -227,11 +239,10 @@ class Sender:
 
     def _cut_off(self) -> None:
         """If speech goes on in the queue, let the next packet end it softly."""
-        if not self._speaking or not self._has_speech() or self._slope:
+        if not self._midway or not self._has_speech():
             return
         piece = self._queue[0]
-        if not piece.start and self._tail < TAIL_PACKETS:
-            return  # nothing of it was heard yet
         samples = samples_of(piece.pcm[piece.start : piece.start + bytes_in(FADE_MS, self._rate_hz)])
         slope = np.linspace(1.0, 0.0, samples.size, endpoint=False)
         self._slope = (samples * slope).astype("<i2").tobytes()
+        self._midway = False
