@@ -42,7 +42,7 @@ STATUS = {"bad_token": 401, "no_tenant": 404, "no_session": 404, "too_large": 41
 """Of errors that are not simply 400."""
 
 
-class Peer(Link, Protocol):
+class PeerLink(Link, Protocol):
     """What the door needs of a WebRTC link: `adapters.webrtc.link.WebRtcLink`."""
 
     on_connected: Callable[[], None]
@@ -84,7 +84,7 @@ class WebRtcDoor:
         sessions: Sessions,
         admission: Admission,
         records: Records,
-        make_link: Callable[[int], Peer],
+        make_link: Callable[[int], PeerLink],
     ) -> None:
         """`make_link` makes one for a session of that many Hz. Raises SettingsError."""
         turn.check(settings)
@@ -93,8 +93,8 @@ class WebRtcDoor:
         self._admission = admission
         self._records = records
         self._make_link = make_link
-        self._links: set[Peer] = set()
-        self._last: WeakKeyDictionary[Held, Peer] = WeakKeyDictionary()
+        self._links: set[PeerLink] = set()
+        self._last: WeakKeyDictionary[Held, PeerLink] = WeakKeyDictionary()
         """A session's last link that was connected: it knows what its client heard, also when it is lost."""
         self._serving: asyncio.TaskGroup | None = None
         sessions.on_ice = self._ice_from_elsewhere
@@ -191,7 +191,7 @@ class WebRtcDoor:
 
     # --- its life
 
-    def _serve(self, link: Peer, held: Held, received: Received, place: Place) -> None:
+    def _serve(self, link: PeerLink, held: Held, received: Received, place: Place) -> None:
         """From now on the task group owns the link."""
         assert self._serving is not None
         held.coming = link
@@ -199,7 +199,7 @@ class WebRtcDoor:
         self._links.add(link)
         self._serving.create_task(self._live(link, held, place), name=f"webrtc {held.record.session}")
 
-    def _connected(self, link: Peer, held: Held, received: Received) -> None:
+    def _connected(self, link: PeerLink, held: Held, received: Received) -> None:
         """The wire is up. Until now nothing was played to it, and the events of the session's beginning were kept."""
         if held.coming is not link or held.bridge.ended is not None:
             link.end(held.bridge.ended or "resumed_elsewhere")
@@ -208,7 +208,7 @@ class WebRtcDoor:
         self._last[held] = link
         held.bridge.reconnect(link, *received)
 
-    async def _live(self, link: Peer, held: Held, place: Place) -> None:
+    async def _live(self, link: PeerLink, held: Held, place: Place) -> None:
         outcome = "lost"
         try:
             outcome = await link.run(held.bridge)
@@ -271,7 +271,7 @@ class WebRtcDoor:
             raise _not_allowed("a token that was used to come back")
         return record
 
-    def _link_of(self, session: str) -> Peer | None:
+    def _link_of(self, session: str) -> PeerLink | None:
         """The newest link of a session that is here."""
         held = self._sessions.find(session)
         newest = (held.coming or held.bridge.link) if held is not None else None
@@ -284,7 +284,7 @@ class WebRtcDoor:
             return
         self._serving.create_task(self._add_candidates(link, held, data.get("candidates", [])))
 
-    async def _add_candidates(self, link: Peer, held: Held, candidates: Sequence[str]) -> None:
+    async def _add_candidates(self, link: PeerLink, held: Held, candidates: Sequence[str]) -> None:
         try:
             await link.add_candidates(candidates)
         except ClientError as error:  # the gateway that was asked has answered already

@@ -103,8 +103,9 @@ def tcp_server(answer: Callable[[bytes], bytes]) -> Iterator[int]:
         def serve() -> None:
             accepted, _ = server.accept()
             with accepted:
-                for byte in answer(accepted.recv(2048)):
-                    accepted.send(bytes((byte,)))
+                said = answer(accepted.recv(2048))
+                accepted.sendall(said[:7])
+                accepted.sendall(said[7:])
 
         thread = threading.Thread(target=serve)
         thread.start()

@@ -9,11 +9,11 @@ from typing import Any
 import pytest
 
 from gateway.webrtc import PATH
-from tests.unit.gateway.webrtc import CANDIDATE, OFFER, Gateway, Start, bearer, gateways_on, until
+from tests.unit.gateway.webrtc import CANDIDATE, OFFER, FakeLink, Gateway, Start, bearer, gateways_on, until
 from trunkline.bus import keys
 from trunkline.bus.lanes import Inbox, Outbox
 from trunkline.bus.messages import Attached, ClientEvent, Control, DownlinkAudio, Event, LinkResumed, Message
-from trunkline.errors import BusError
+from trunkline.errors import BusError, NoPortLeft
 
 SDP = {"content-type": "application/sdp"}
 
@@ -451,3 +451,47 @@ async def test_pages_of_allowed_origins_may_call(gateways: Start) -> None:
         answer = await gateway.ask("POST", "/bridge", json={"offer": OFFER}, headers={"origin": origin})
         assert answer.status_code == 403
     assert len(gateway.links) == 4, "nothing was done for the others"
+
+
+# --- between two wires
+
+
+async def test_a_wire_that_is_still_coming_is_replaced_when_its_caller_is_elsewhere(
+    gateway: Gateway, gateways: Start, worker: Worker
+) -> None:
+    other = await gateways()
+    told, first = await gateway.called(connect=False)
+    await worker.take(told)
+    await other.called(resume=told["resume"])
+    worker.say(gateway, Control(told["session_id"], "moved", {"link": 1}))
+    await until(lambda: first.closed)
+    assert first.is_replaced
+    assert not (await gateway.record(told)).closed
+    assert (len(gateway.sessions), len(other.sessions)) == (0, 1)
+
+
+async def test_a_session_that_ends_while_its_wire_is_coming_ends_the_wire(gateway: Gateway, worker: Worker) -> None:
+    told, first = await gateway.called()
+    await worker.take(told)
+    _, second = await gateway.called(connect=False, resume=told["resume"])
+    first.finish("lost")
+    await until(lambda: first.closed)
+    worker.say(gateway, Control(told["session_id"], "hang_up"))
+    await until(lambda: second.closed)
+    assert second.ended == "hung_up"
+    second.on_connected()
+    assert gateway.sessions.find(told["session_id"]) is None
+
+
+async def test_a_gateway_without_a_port_left_sends_callers_elsewhere(
+    gateway: Gateway, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def full(*_: object) -> str:
+        raise NoPortLeft("no UDP port from 40000 to 40001 is free at 192.0.2.7")
+
+    monkeypatch.setattr(FakeLink, "open", full)
+    answer = await gateway.offer()
+    assert (answer.status_code, answer.json()["code"]) == (503, "no_port_left")
+    assert answer.headers["retry-after"]
+    assert "192.0.2.7" not in answer.text
+    assert len(gateway.admission) == 0

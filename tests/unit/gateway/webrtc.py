@@ -14,7 +14,7 @@ from adapters.bridge import Bridge
 from gateway.admission import Admission
 from gateway.server import Server, configure, listen
 from gateway.sessions import Held, Sessions
-from gateway.webrtc import PATH, Peer, WebRtcDoor
+from gateway.webrtc import PATH, PeerLink, WebRtcDoor
 from trunkline.bus.connection import Redis
 from trunkline.errors import ClientError
 from trunkline.sessions import Record, Records
@@ -94,7 +94,7 @@ class FakeLink:
 class Gateway:
     """What a test looks at."""
 
-    def __init__(self, redis_url: str, make_link: Callable[[int], Peer] | None = None, **settings: Any) -> None:
+    def __init__(self, redis_url: str, make_link: Callable[[int], PeerLink] | None = None, **settings: Any) -> None:
         self.redis = Redis(redis_url)
         self.settings = load({}, secret="a secret for all gateways", redis_url=redis_url, **settings)
         self.sessions = Sessions(self.settings, self.redis)
