@@ -211,7 +211,7 @@ FLOODS: dict[str, list[str]] = {
     * 2000,
 }
 HEAVY = ("texts", "tool calls", "audio and commits")
-FLOOD_S = 3.0
+FLOOD_S = 2.0
 
 
 @pytest.mark.parametrize("flood", FLOODS)
