@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import struct
 from collections.abc import AsyncIterator, Callable
@@ -110,6 +111,13 @@ async def a_listener(network: Network = HERE) -> AsyncIterator[tuple[Peer, Owner
     finally:
         await peer.close()
         await connection.close()
+
+
+async def within(predicate: Callable[[], object]) -> None:
+    """For what tells nobody when it happens."""
+    async with asyncio.timeout(WITHIN_S):
+        while not predicate():  # noqa: ASYNC110 - nobody tells
+            await asyncio.sleep(0.01)
 
 
 def tone(hz: float, seconds: float, rate_hz: int = RATE_HZ) -> bytes:

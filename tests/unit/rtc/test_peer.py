@@ -326,8 +326,7 @@ async def test_nothing_is_left_of_200_peers(monkeypatch: pytest.MonkeyPatch) -> 
     await asyncio.gather(*(closed(how) for how in HOWS))
     before = census()
     await asyncio.gather(*(refused() for _ in range(100)), *(never_connected() for _ in range(44)))
-    for _ in range(4):
-        await asyncio.gather(*(closed(how) for how in HOWS))
+    await asyncio.gather(*(closed(how) for how in HOWS * 4))
     monkeypatch.setattr(peer_module, "CONNECT_S", 0.2)
     await asyncio.gather(*(abandoned() for _ in range(40)))
     assert census() == before
