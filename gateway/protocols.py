@@ -28,7 +28,7 @@ REQUEST_S = 5.0
 """A request must be complete by then, counted from the connection's start or the end of the last response."""
 MAX_REQUEST_BYTES = 96 * 1024
 """Headers and body, the longest of which brings an SDP offer."""
-MAX_REST_BYTES = 4 * 1024 * 1024
+MAX_REST_BYTES = 2 * 1024 * 1024
 """Of a longer request so much is read and thrown away: the reset of a socket closed with data unread may hide our
 answer."""
 STALL_S = 5.0
