@@ -1,6 +1,6 @@
 /** Whether sound still comes: the gateway sends at least a packet every 400 ms, also while nobody speaks. Pure. */
 
-const SILENT_MS = 1_900;
+const SILENT_MS = 1_400;
 const SILENT_LOOKS = 3; // a page that was asleep looks once and has not looked at all meanwhile
 const NEVER_MS = 3_000;
 

@@ -99,6 +99,7 @@ export class TrunklineClient extends EventTarget {
   /** @type {symbol | null} */
   #attempt = null; // the `connect` that counts
   #timings = new Timings();
+  #toldCode = ""; // of the last problem
   /** @type {Message[]} */
   #outputs = []; // of tools, while there was no way to say them
   #devicesChanged = () => this.#emit("devices", null);
@@ -157,6 +158,7 @@ export class TrunklineClient extends EventTarget {
     if (this.#status !== "idle" && this.#status !== "closed") return;
     this.#timings = new Timings();
     this.#outputs = [];
+    this.#toldCode = "";
     this.#setStatus("starting");
     const attempt = (this.#attempt = Symbol("connect"));
     const call = (this.#call = this.#newCall({ ...this.#options, ...options }, attempt));
@@ -257,7 +259,7 @@ export class TrunklineClient extends EventTarget {
     return {
       onstatus: now((status) => this.#onStatus(status)),
       onmessage: now((message) => this.#onMessage(message)),
-      onproblem: now((detail) => this.#emit("problem", detail)),
+      onproblem: now((detail) => this.#onProblem(detail)),
       onconnection: now((detail) => this.#emit("connection", detail)),
       onrestart: now(() => {
         this.#outputs = []; // the new session has not asked
@@ -270,7 +272,13 @@ export class TrunklineClient extends EventTarget {
   #onMessage(message) {
     this.#emit(message.type, message);
     const why = message.type === "closing" ? endingProblem(message.reason) : null;
-    if (why) this.#emit("problem", why);
+    if (why && why.code !== this.#toldCode) this.#onProblem(why); // the worker's own words say more
+  }
+
+  /** @param {Problem} detail */
+  #onProblem(detail) {
+    this.#toldCode = detail.code;
+    this.#emit("problem", detail);
   }
 
   /** @param {Status} status */

@@ -2,7 +2,7 @@
 import { Gauge } from "./connection.js";
 import { Pulse } from "./pulse.js";
 
-const LOOK_MS = 500;
+const LOOK_MS = 400;
 const REPORT_MS = 200;
 const AUDIBLE = 0.001; // RMS
 const AUDIBLE_FOR_MS = 1_000; // an answer that ends in silence has been heard to its end

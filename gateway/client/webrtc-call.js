@@ -73,9 +73,9 @@ export class WebRtcCall {
   /** Hang up. */
   close() {
     if (this.#isClosed) return;
-    this.send({ type: "stop" });
-    if (this.#session) {
-      // Also without an answer the gateway knows, by the connection that closes: this is for one that never stood.
+    const told = this.send({ type: "stop" });
+    if (!told && this.#session) {
+      // No connection tells the gateway by closing. When this does not either, it waits a while, and hangs up itself.
       this.#signalling.hangUp(this.#session.id, this.#session.token).catch(() => {});
     }
     this.#end(null);

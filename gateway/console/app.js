@@ -149,6 +149,9 @@ function takeToolCall({ call_id: callId, tool, arguments: given }) {
 const ENDINGS = {
   assistant_ended: "The assistant ended the conversation",
   transferred: "The assistant put the call through",
+  provider: "The conversation ended: nobody could answer",
+  failed: "The conversation ended: it could not be gone on with",
+  no_worker: "The conversation ended: nobody was free to answer",
 };
 
 const on = (type, take) => client.addEventListener(type, ({ detail }) => take(detail));

@@ -118,11 +118,13 @@ class Console:
         return str((await self.event("session_ready")).detail["session_id"])
 
     async def recording(self) -> Recording:
-        assert await self.page.evaluate("heard.rateHz") == RATE_HZ
+        rate_hz = await self.page.evaluate("heard.rateHz")  # of the page's sound: over WebRTC the machine's own
         async with asyncio.timeout(20):
             await self.page.evaluate("heard.caughtUp()")
-        channels = await self.page.evaluate("heard.samples()")
-        return Recording(*(np.frombuffer(base64.b64decode(channel), dtype="<i2") for channel in channels))
+        channels = [base64.b64decode(channel) for channel in await self.page.evaluate("heard.samples()")]
+        if rate_hz != RATE_HZ:
+            channels = [(resampler := Resampler(rate_hz, RATE_HZ)).push(pcm) + resampler.flush() for pcm in channels]
+        return Recording(*(np.frombuffer(channel, dtype="<i2") for channel in channels))
 
     async def words(self) -> list[tuple[str, str]]:
         """The transcript that is shown: who, and what."""
