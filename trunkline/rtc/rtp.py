@@ -1,6 +1,6 @@
 """RTP and RTCP (RFC 3550) as one audio stream each way needs them: packets, what was received, what is reported. Pure.
 
-Media packets have a parser of our own: aiortc's builds an object with its extensions for each, and takes four times as
+Media packets have a parser of our own: aiortc's builds an object with its extensions for each, and takes 2.5 times as
 long (`python -m benchmarks rtc_media`). RTCP, a few packets a second, is aiortc's.
 """
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import secrets
 from collections import deque
 from dataclasses import dataclass
+from itertools import islice
 
 import numpy as np
 
@@ -78,8 +79,7 @@ class Sender:
         self._slope = b""
         self._tail = 0
         self._speaking = False
-        self._origin_ms: float | None = None
-        """When timestamp `_base` was."""
+        self._begun = False
         self._slot_ms = 0.0
         """When the packet that follows the last one without a pause is due."""
         self._ticks = 0
@@ -132,7 +132,7 @@ class Sender:
 
     def next_due_ms(self, now_ms: float) -> float:
         """When to take the next packet: in the past if that is late."""
-        if self._origin_ms is None:
+        if not self._begun:
             return now_ms
         if self._has_speech() or self._slope:
             return self._slot_ms if self._speaking else max(self._slot_ms, now_ms)
@@ -142,8 +142,8 @@ class Sender:
 
     def take(self, now_ms: float) -> bytes | None:
         """The next packet if it is due, as RTP; None if none is. To be asked until it is None."""
-        if self._origin_ms is None:
-            self._origin_ms = self._slot_ms = now_ms
+        if not self._begun:
+            self._begun, self._slot_ms = True, now_ms
         elif now_ms < self.next_due_ms(now_ms):
             return None
         speech = self._has_speech() or bool(self._slope)
@@ -181,7 +181,7 @@ class Sender:
 
     def report(self, now_ms: float) -> rtp.RtcpSenderInfo | None:
         """What an SR says now; None while nothing was sent."""
-        if self._origin_ms is None or not self.packets:
+        if not self.packets:
             return None
         now_ticks = self._ticks + round((now_ms - self._slot_ms) * TICKS_PER_MS)
         return rtp.RtcpSenderInfo(
@@ -241,8 +241,8 @@ class Sender:
         """If speech goes on in the queue, let the next packet end it softly."""
         if not self._midway or not self._has_speech():
             return
-        piece = self._queue[0]
-        samples = samples_of(piece.pcm[piece.start : piece.start + bytes_in(FADE_MS, self._rate_hz)])
+        next_pieces = b"".join(piece.pcm[piece.start :] for piece in islice(self._queue, 2))
+        samples = samples_of(next_pieces[: bytes_in(FADE_MS, self._rate_hz)])
         slope = np.linspace(1.0, 0.0, samples.size, endpoint=False)
         self._slope = (samples * slope).astype("<i2").tobytes()
         self._midway = False
