@@ -60,7 +60,7 @@ class ModelLink(Protocol):
 
     def events(self) -> AsyncIterator[dict[str, Any]]:
         """The model's events, after `session.created`; the `delta` of `response.output_audio.delta` is PCM. With
-        `in_real_time`, a `response.done` that is ahead of the response's audio says `protocol.AUDIO_FOLLOWS: True`, and comes
+        `in_real_time`, a `response.done` that is ahead of the response's audio has `protocol.AUDIO_FOLLOWS`, and comes
         once more, without, when all of it is there.
 
         Raises ModelLost when the wire ends, for whatever reason, and never ends otherwise. To be iterated once, and

@@ -245,6 +245,7 @@ class WebRtcModel:
 
     def gone(self, why: Gone) -> None:
         if why is Gone.CLOSED:
+            self._call_id = ""  # it knows
             self._lose(_lost(trouble.closed(1000, "it hung up", self._complaint)))
         elif why is Gone.LOST:
             self._lose(ModelLost(f"nothing comes from {self._peer.stats.candidate} any more", Kind.UNAVAILABLE))
