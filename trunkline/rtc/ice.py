@@ -86,8 +86,10 @@ def bind(network: Network, address: str) -> socket.socket:
 class IceSocket(StunProtocol):
     """One UDP socket of a call. What comes from strangers is dropped and counted, whatever it is.
 
-    aioice alone lets any datagram through: an empty one ended a call, and a malformed STUN message raised out of
-    `datagram_received`, which costs a log entry in asyncio, and in uvloop the socket.
+    aioice alone lets any datagram through: an empty one ended a call, and malformed STUN raises out of
+    `datagram_received`. In asyncio that is a line in the log, in uvloop the end of the socket. But for that, both loops
+    serve: the InvalidStateError out of STUN's retries that pipecat#2488 reports with uvloop is gone with aioice 0.13
+    (14,000 transactions on each loop with loss, duplicates, late answers, cancellations and stalls: none).
     """
 
     receiver: IceConnection

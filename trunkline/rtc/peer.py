@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import enum
 import secrets
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
@@ -24,7 +25,6 @@ from trunkline.rtc.ice import IceConnection, Network
 from trunkline.rtc.media import Media
 
 CONNECT_S = 10.0
-CLOSE_S = 1.0
 
 
 class Gone(enum.Enum):
@@ -253,7 +253,7 @@ class Peer:
     async def _run(self, remote: sdp.Remote, candidates: list[Candidate]) -> None:
         try:
             if await self._connects(remote, candidates):
-                self._owner.connected()
+                self._owner.connected()  # in the same turn of the loop as the start of media: before any audio
                 why = await self._over
             else:
                 why = Gone.FAILED
@@ -291,14 +291,14 @@ class Peer:
         if self._dtls.state != "connected":
             return False
         self._dtls.on("statechange", self._dtls_changed)
-        self._media.start(
-            self._dtls._rx_srtp, self._dtls._tx_srtp, self._ice.transmit, opus=remote.opus, may_speak=remote.receives
-        )
         if remote.data is not None:
             self._channels = Channels(self._dtls, self._owner.channel_opened, self._owner.message)
             if self._label:
                 self._channels.open(self._label)
             await self._channels.start(remote.max_message_bytes, remote.sctp_port)
+        self._media.start(
+            self._dtls._rx_srtp, self._dtls._tx_srtp, self._ice.transmit, opus=remote.opus, may_speak=remote.receives
+        )
         return True
 
     def _datagram(self, data: bytes) -> None:
@@ -313,10 +313,12 @@ class Peer:
         self._end(Gone.LOST)
 
     def _dtls_changed(self) -> None:
+        """Closed: by the other side, or because reading failed here, which is no reason to take it for a hang-up."""
         assert self._dtls is not None
         assert self._ice is not None
         if self._dtls.state == "closed":
-            self._end(Gone.LOST if self._ice.broken else Gone.CLOSED)
+            failed = isinstance(sys.exception(), Exception)
+            self._end(Gone.LOST if failed or self._ice.broken else Gone.CLOSED)
 
     def _end(self, why: Gone) -> None:
         if not self._over.done():
@@ -340,6 +342,6 @@ class Peer:
             self._dtls.remove_all_listeners()
             await self._dtls.stop()
             if pump is not None:
-                await asyncio.wait({pump})
+                await asyncio.gather(pump, return_exceptions=True)  # aiortc has logged what it raised, if it did
         if self._transport is not None:
             await self._transport.stop()

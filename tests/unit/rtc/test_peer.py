@@ -177,6 +177,16 @@ async def test_who_says_goodbye_is_gone_at_once() -> None:
         assert call.owner.events.count("gone: closed") == 1
 
 
+async def test_a_fault_of_ours_is_no_hang_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def fail(_: Association, data: bytes) -> None:
+        raise RuntimeError(f"a bug, at {len(data)} bytes")
+
+    async with a_call() as call:
+        monkeypatch.setattr(Association, "_handle_data", fail)
+        call.line.send("hello")
+        await call.owner.until("gone: lost")
+
+
 @pytest.mark.usefixtures("hasty")
 async def test_who_vanishes_is_lost() -> None:
     async with a_call() as call:
