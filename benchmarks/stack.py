@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import random
+import secrets
 import signal
 import socket
 import subprocess
@@ -124,7 +125,12 @@ class Stack:
         """Start a worker of our own, without a supervisor. Returns its PID."""
         return self._spawn("worker", "--process-id", new_process_id())
 
-    def _spawn(self, *arguments: str) -> int:
+    def start_gateway(self) -> tuple[int, int]:
+        """Start a gateway of our own, on a port of its own, without a supervisor. Returns its PID and that port."""
+        port = _free_port()
+        return self._spawn("gateway", "--process-id", f"gateway-{secrets.token_hex(6)}", port=port), port
+
+    def _spawn(self, *arguments: str, port: int = 0) -> int:
         tenants = self.directory / "tenants"
         if self._tenants is not None and not tenants.exists():
             tenants.mkdir()
@@ -132,7 +138,7 @@ class Stack:
                 (tenants / name).write_text(text, encoding="utf-8")
         environment = {
             "TRUNKLINE_REDIS_URL": valkey.url(self.directory),
-            "TRUNKLINE_PORT": str(self.port),
+            "TRUNKLINE_PORT": str(port or self.port),
             "TRUNKLINE_TENANTS_DIR": str(tenants if self._tenants is not None else ROOT / "deploy/tenants"),
             "TRUNKLINE_SECRET": "a secret of the tests only",
         }
