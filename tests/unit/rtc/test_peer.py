@@ -145,6 +145,19 @@ async def test_two_of_ours() -> None:
         await called.close()
 
 
+async def test_both_want_to_control() -> None:
+    """An offer that says ice-lite makes us the controlling side (RFC 8445 section 6.1.1); aiortc is that, too."""
+    for _ in range(4):  # whose number is greater, is chance
+        owner, line = Owner(), Line("oai-events")
+        peer = Peer(owner, RATE_HZ, HERE)
+        try:
+            await line.accept(await peer.answer((await line.offer()).replace("s=-", "s=-\r\na=ice-lite")))
+            await owner.until("opened oai-events")
+        finally:
+            await peer.close()
+            await line.close()
+
+
 async def test_candidates_that_come_later() -> None:
     """Nothing is known of the other side until they come; what cannot be used is no error."""
     network = Network(addresses=LOOPBACK, private=True)
