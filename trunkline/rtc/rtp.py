@@ -152,7 +152,7 @@ class ReceiveStatistics:
         missing = expected - received
         return RtcpReceiverInfo(
             ssrc=self.ssrc,
-            fraction_lost=min(255, missing * 256 // expected) if expected > 0 and missing > 0 else 0,
+            fraction_lost=missing * 256 // expected if expected > 0 and missing > 0 else 0,
             packets_lost=clamp_packets_lost(self.lost),
             highest_sequence=self._highest & 0xFFFF_FFFF,
             jitter=int(self._jitter) & 0xFFFF_FFFF,

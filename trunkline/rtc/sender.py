@@ -34,9 +34,9 @@ FADE_MS = 5
 QUEUED_MS = 30_000
 """More is not queued but dropped, and counted: whoever plays has a clock, or credit, and is nowhere near."""
 HEARD_TICKS = 30_000 * TICKS_PER_MS
-"""So long it is known what was said when ..."""
+"""A timestamp older than that is not asked for, or not ours."""
 HEARD_RUNS = 3000
-"""... unless turns change twice a packet."""
+"""Stretches of speech that are remembered: one a turn or pause, and at worst two a packet."""
 
 
 @dataclass(slots=True)
@@ -233,8 +233,6 @@ class Sender:
             last.end += ticks
         else:
             self._runs.append(_Run(start, start + ticks, piece.turn, at_ticks))
-            while self._runs[0].end < start - HEARD_TICKS:
-                self._runs.popleft()
         self._sent = (piece.turn, (at_ticks + ticks) // TICKS_PER_MS)
 
     def _cut_off(self) -> None:
