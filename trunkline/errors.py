@@ -8,7 +8,7 @@ TrunklineError
 ├── NoPortLeft           every UDP port that calls may use is taken: this gateway is full, another may not be
 ├── AudioError           audio of a shape or rate that cannot be what it says
 ├── SessionLost          this process no longer owns the session it works for (fenced, taken over)
-└── ProviderError        a vendor failed: `provider`, `retryable`
+└── ProviderError        a vendor failed: `provider`, `retryable`, `retry_after_s`
 """
 
 from __future__ import annotations
@@ -62,7 +62,11 @@ class SessionLost(TrunklineError):
 class ProviderError(TrunklineError):
     code = "provider"
 
-    def __init__(self, provider: str, message: str, *, retryable: bool = True) -> None:
+    def __init__(
+        self, provider: str, message: str, *, retryable: bool = True, retry_after_s: float | None = None
+    ) -> None:
+        """`retryable`: the same may succeed later. `retry_after_s`: the vendor says that it will not succeed sooner."""
         super().__init__(f"{provider}: {message}")
         self.provider = provider
         self.retryable = retryable
+        self.retry_after_s = retry_after_s

@@ -30,7 +30,7 @@ async def test_streams_text(model: LanguageModel) -> None:
     deltas = [delta async for delta in model.reply(QUESTION)]
     assert len(deltas) > 3
     assert all(deltas)
-    assert "".join(deltas).startswith("Once upon a time")
+    assert "".join(map(str, deltas)).startswith("Once upon a time")
     assert model.description
 
 

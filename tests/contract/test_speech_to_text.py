@@ -40,6 +40,17 @@ async def test_silence_and_nothing_have_no_text(stt: SpeechToText) -> None:
     assert await heard(stt, b"") == ""
 
 
+async def test_a_pause_changes_nothing_but_the_time(stt: SpeechToText) -> None:
+    pcm = await spoken("what time is it", stt.rate_hz)
+    utterance = stt.utterance()
+    for at in range(0, len(pcm), 6400):
+        utterance.push(pcm[at : at + 6400])
+        utterance.pause()
+    utterance.push(bytes(stt.rate_hz))
+    assert isinstance(utterance.interim, str)
+    assert "what time is it" in (await utterance.finish()).text.lower()
+
+
 async def test_several_at_once(stt: SpeechToText) -> None:
     said = ["what time is it", "who are you", "thank you very much", "what can you do"]
     audio = [await spoken(text, stt.rate_hz) for text in said]

@@ -32,11 +32,11 @@ async def speech(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterato
 
 
 async def spoken(speech: TextToSpeech, text: str) -> bytes:
-    return b"".join([chunk async for chunk in speech.speak(text)])
+    return b"".join([chunk async for chunk in speech.speak(text) if isinstance(chunk, bytes)])
 
 
 async def test_gives_whole_samples_of_sound(speech: TextToSpeech) -> None:
-    chunks = [chunk async for chunk in speech.speak(TEXT)]
+    chunks = [chunk async for chunk in speech.speak(TEXT) if isinstance(chunk, bytes)]
     assert all(chunks)
     assert all(len(chunk) % 2 == 0 for chunk in chunks)
     assert 0.5 < sum(map(len, chunks)) / 2 / speech.rate_hz < 10
@@ -46,6 +46,18 @@ async def test_gives_whole_samples_of_sound(speech: TextToSpeech) -> None:
 
 async def test_nothing_to_say(speech: TextToSpeech) -> None:
     assert await spoken(speech, "") == b""
+
+
+async def test_an_answer_has_a_voice(speech: TextToSpeech) -> None:
+    voice = speech.voice()
+    said = [
+        b"".join([chunk async for chunk in voice.speak(text, last=last) if isinstance(chunk, bytes)])
+        for text, last in (("Good day.", False), ("This is a test.", True))
+    ]
+    assert all(said)
+    await voice.close()
+    await voice.close()
+    assert await spoken(speech, TEXT), "only this answer's voice was closed"
 
 
 async def test_several_at_once(speech: TextToSpeech) -> None:

@@ -11,7 +11,7 @@ from collections.abc import AsyncGenerator, Sequence
 from itertools import groupby
 
 from trunkline.errors import ProviderError
-from workers.providers.base import ChatMessage, Transcript
+from workers.providers.base import ChatMessage, Separate, ToolCall, ToolSchema, Transcript, Voice
 
 RATE_HZ = 8000
 LOUD = 1000
@@ -88,6 +88,8 @@ class ScriptedStt:
         self.shortest_ms = shortest_ms
         self.open = 0
         self.heard: list[str] = []
+        self.paused: list[str] = []
+        """What was heard at each pause of a speaker."""
 
     def utterance(self) -> ScriptedTranscriber:
         self.open += 1
@@ -106,13 +108,19 @@ class ScriptedTranscriber:
     def push(self, pcm: bytes) -> None:
         self._pcm += pcm
 
+    def pause(self) -> None:
+        self._stt.paused.append(self.interim)
+
+    @property
+    def interim(self) -> str:
+        return " ".join(words(self._pcm, self._stt.shortest_ms))
+
     async def finish(self) -> Transcript:
         await asyncio.sleep(self._stt.takes_s)
         self.cancel()
         self._stt.failing.check("stt")
-        text = " ".join(words(self._pcm, self._stt.shortest_ms))
-        self._stt.heard.append(text)
-        return Transcript(text)
+        self._stt.heard.append(self.interim)
+        return Transcript(self.interim)
 
     def cancel(self) -> None:
         if self._open:
@@ -139,7 +147,9 @@ class ScriptedLlm:
         """Words that come before a failure."""
         self.asked: list[list[ChatMessage]] = []
 
-    async def reply(self, messages: Sequence[ChatMessage]) -> AsyncGenerator[str, None]:
+    async def reply(
+        self, messages: Sequence[ChatMessage], tools: Sequence[ToolSchema] = ()
+    ) -> AsyncGenerator[str | ToolCall, None]:
         self.asked.append(list(messages))
         before = messages[-1].content if messages[-1].role == "assistant" else ""
         said = [message for message in messages if message.role != "system"]
@@ -196,6 +206,9 @@ class ScriptedTts:
         for chunk in chunks:
             yield chunk
             await asyncio.sleep(0.05 / self.speed)
+
+    def voice(self) -> Voice:
+        return Separate(self)
 
     async def close(self) -> None:
         """Nothing to close."""

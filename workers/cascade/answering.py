@@ -16,7 +16,7 @@ from workers.cascade.prompting import messages, resume_at, said
 from workers.cascade.sentences import Sentences
 from workers.context import heard
 from workers.latency import Latency
-from workers.providers.base import LanguageModel, SpeechToText, TextToSpeech
+from workers.providers.base import LanguageModel, SpeechToText, TextToSpeech, ToolCall, Word
 
 SORRY = "Sorry, something went wrong. Could you say that again?"
 """Said when the language model or the transcription failed."""
@@ -126,6 +126,8 @@ class Answering:
     async def _generate(self, sentences: Sentences) -> None:
         async with aclosing(self._stages.language_model.reply(self._messages)) as deltas:
             async for delta in deltas:
+                if isinstance(delta, ToolCall):
+                    raise ProviderError("cascade", "the language model called a tool, and was given none")
                 self._mark("first_token")
                 self.answer.text += delta
                 await self._pass_on(sentences.push(delta))
@@ -190,6 +192,8 @@ class Answering:
         try:
             async with aclosing(voice.speak(sentence.strip())) as chunks:
                 async for chunk in chunks:
+                    if isinstance(chunk, Word):
+                        continue
                     for pcm in cutter.push(resampler.push(chunk)):
                         await self._pieces.put(_Piece(pcm, False, begins, text))
                         begins, text = False, ""

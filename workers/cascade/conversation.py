@@ -179,7 +179,7 @@ class Conversation:
                 else:
                     await self._end_utterance(next_seq, edge.media_ms, edge.decided_ms)
             case EdgeKind.FELL_SILENT if self._machine.state is State.USER_SPEAKING:
-                self._move(Move.SILENCE)
+                self._fell_silent()
             case EdgeKind.WENT_ON if self._machine.state is State.ENDPOINTING:
                 self._move(Move.SPEECH)
 
@@ -436,7 +436,13 @@ class Conversation:
     def _after_hold(self) -> None:
         """The user has the floor now, and may just be pausing."""
         if self._machine.state is State.USER_SPEAKING and self._ear.endpointing.quiet:
-            self._move(Move.SILENCE)
+            self._fell_silent()
+
+    def _fell_silent(self) -> None:
+        """Perhaps for good: what was said may be wanted at once."""
+        self._move(Move.SILENCE)
+        if self._ear.utterance is not None:
+            self._ear.utterance.pause()
 
     def _needed_seq(self) -> int:
         return self._pending[0].first_seq if self._pending else self._ear.needed_seq

@@ -34,6 +34,7 @@ class Utterance:
         self._resampler = Resampler(rate_hz, speech_to_text.rate_hz)
         self._transcriber: Transcriber | None = None
         self._error: ProviderError | None = None
+        self._paused = False
         try:
             self._transcriber = speech_to_text.utterance()
         except ProviderError as error:
@@ -48,12 +49,33 @@ class Utterance:
         except ProviderError as error:
             self._error = error
 
+    def pause(self) -> None:
+        """The speaker fell silent: the text may be wanted at once."""
+        self._paused = True
+        if self._transcriber is None or self._error is not None:
+            return
+        try:
+            self._transcriber.pause()
+        except ProviderError as error:
+            self._error = error
+
+    def went_on(self) -> None:
+        """The speaker speaks again."""
+        self._paused = False
+
+    @property
+    def interim(self) -> str:
+        """What was understood so far; all of it may change."""
+        return "" if self._transcriber is None else self._transcriber.interim
+
     async def finish(self) -> Transcript:
         """The text of it. Raises ProviderError."""
         if self._error is not None or self._transcriber is None:
             self.cancel()
             raise self._error or ProviderError("cascade", "no transcriber")
         self._transcriber.push(self._resampler.flush())
+        if not self._paused:
+            self._transcriber.pause()  # speech since the last pause may be too soft for it to notice by itself
         return await self._transcriber.finish()
 
     def cancel(self) -> None:
@@ -105,6 +127,8 @@ class Ear:
                 edges.append(edge)
                 if edge.kind is EdgeKind.STARTED:
                     self._open(edge.media_ms)
+                elif edge.kind is EdgeKind.WENT_ON and self.utterance is not None:
+                    self.utterance.went_on()
         return edges
 
     def _advance(self, frame: UplinkAudio) -> None:

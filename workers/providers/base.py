@@ -7,13 +7,35 @@ providers exists anywhere. Vendors do not know each other.
 
 Everything here is cancellable: cancelling the awaiting task (or closing the generator, `contextlib.aclosing`) must
 stop the work, or stop caring for it, at once. Errors of a vendor are raised as `trunkline.errors.ProviderError`.
+
+A vendor of speech-to-text that takes whole recordings only implements `batch.Batch` instead, and `batch.BatchSpeech`
+makes a `SpeechToText` of it. A vendor of text-to-speech that knows no sentences which belong together returns
+`Separate(self)` as its `voice()`.
 """
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal, Protocol
+from typing import Any, Literal, Protocol
+
+
+@dataclass(frozen=True, slots=True)
+class ToolSchema:
+    """A tool that a language model may call. `parameters` is a JSON Schema of type object."""
+
+    name: str
+    description: str
+    parameters: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class ToolCall:
+    """What a language model asks of a tool, whole. `arguments` is JSON as the model wrote it: it may be wrong."""
+
+    call_id: str
+    name: str
+    arguments: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,6 +44,10 @@ class ChatMessage:
 
     role: Literal["system", "user", "assistant", "tool"]
     content: str
+    tool_calls: tuple[ToolCall, ...] = ()
+    """Of an assistant: what it called after `content`. The answers follow, one message of role `tool` a call."""
+    call_id: str = ""
+    """Of a tool: which call `content` answers. Without it (another backend's), it is told as a fact."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +56,8 @@ class Transcript:
 
     text: str
     confidence: float | None = None
+    transcribed_s: float = 0.0
+    """Seconds of audio that a vendor of whole recordings was sent for it, in all requests together: what is paid."""
 
 
 class Transcriber(Protocol):
@@ -38,16 +66,29 @@ class Transcriber(Protocol):
     def push(self, pcm: bytes) -> None:
         """Take the next s16le mono audio, at the provider's `rate_hz`. Never blocks."""
 
+    def pause(self) -> None:
+        """The speaker fell silent, maybe for good: the text so far may be wanted at once.
+
+        Sound that is pushed later takes it back; silence may go on being pushed, and does not. When it is called again,
+        there was speech since the last time, however soft. `finish` after it, with nothing but silence in between,
+        does not transcribe again. Never blocks.
+        """
+
+    @property
+    def interim(self) -> str:
+        """What was understood so far; all of it may change. Empty for those that say nothing before the end."""
+
     async def finish(self) -> Transcript:
-        """The utterance is over: return its text."""
+        """The utterance is over: return its text. Raises ProviderError. Called once."""
 
     def cancel(self) -> None:
         """Forget the utterance; `finish` is not called any more. Safe to call twice and after `finish`."""
 
 
 class SpeechToText(Protocol):
-    rate_hz: int
-    """The rate of audio it takes, in Hz."""
+    @property
+    def rate_hz(self) -> int:
+        """The rate of audio it takes, in Hz."""
 
     @property
     def description(self) -> str:
@@ -64,22 +105,64 @@ class LanguageModel(Protocol):
     @property
     def description(self) -> str: ...
 
-    def reply(self, messages: Sequence[ChatMessage]) -> AsyncGenerator[str, None]:
-        """Stream the answer as text deltas. A last message of role `assistant` is an answer that was cut off by a
-        fault: stream only what follows it, without repeating it."""
+    def reply(
+        self, messages: Sequence[ChatMessage], tools: Sequence[ToolSchema] = ()
+    ) -> AsyncGenerator[str | ToolCall, None]:
+        """Stream the answer: text as deltas, and calls of `tools`, each whole, once the model has written it. A last
+        message of role `assistant` without calls is an answer that was cut off by a fault: stream only what follows
+        it, without repeating it."""
 
     async def close(self) -> None: ...
 
 
+@dataclass(frozen=True, slots=True)
+class Word:
+    """When a word sounds: ms from the first sample of the same `speak`. Words come in order, before or after the audio
+    that holds them, as the vendor gives them."""
+
+    text: str
+    start_ms: int
+    end_ms: int
+
+
+class Voice(Protocol):
+    """The voice of one answer, whose sentences belong together: one melody, one context at the vendor."""
+
+    def speak(self, text: str, *, last: bool) -> AsyncGenerator[bytes | Word, None]:
+        """Stream the next sentence, as `TextToSpeech.speak` does; one at a time. `last`: nothing follows it."""
+
+    async def close(self) -> None:
+        """The answer is over or given up: the vendor makes no more of it, and bills no more. Safe to call twice."""
+
+
 class TextToSpeech(Protocol):
-    rate_hz: int
-    """The rate of the audio it gives, in Hz."""
+    @property
+    def rate_hz(self) -> int:
+        """The rate of the audio it gives, in Hz."""
 
     @property
     def description(self) -> str: ...
 
-    def speak(self, text: str) -> AsyncGenerator[bytes, None]:
-        """Stream `text` as s16le mono audio in chunks of any even size. Deterministic voices are resumed mid-sentence
-        after a takeover by speaking the sentence again and skipping what was heard."""
+    def speak(self, text: str) -> AsyncGenerator[bytes | Word, None]:
+        """Stream `text` as s16le mono audio in chunks of any even size, and the times of its words if they are known.
+        Deterministic voices are resumed mid-sentence after a takeover by speaking the sentence again and skipping what
+        was heard."""
+
+    def voice(self) -> Voice:
+        """Begin an answer. Several may be open at once, of different sessions. Close what this returns."""
 
     async def close(self) -> None: ...
+
+
+class Separate:
+    """The `Voice` of a vendor that speaks each sentence by itself."""
+
+    def __init__(self, text_to_speech: TextToSpeech) -> None:
+        self._text_to_speech = text_to_speech
+
+    def speak(self, text: str, *, last: bool) -> AsyncGenerator[bytes | Word, None]:
+        """`text` by itself, whatever came before it. `last` means nothing here."""
+        return self._text_to_speech.speak(text)
+
+    async def close(self) -> None:
+        """Nothing to let go of: who closes the generator of `speak` has stopped the vendor."""

@@ -16,7 +16,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field
 
 from workers.phrases import NUMBERS
-from workers.providers.base import ChatMessage
+from workers.providers.base import ChatMessage, ToolSchema
 from workers.providers.options import read_options
 
 _TENS = {2: "twenty", 3: "thirty", 4: "forty", 5: "fifty"}
@@ -198,9 +198,11 @@ class DemoDialogue:
     def description(self) -> str:
         return "built-in demo dialogue: a table of rules, no language model (English only)"
 
-    async def reply(self, messages: Sequence[ChatMessage]) -> AsyncGenerator[str, None]:
+    async def reply(
+        self, messages: Sequence[ChatMessage], tools: Sequence[ToolSchema] = ()
+    ) -> AsyncGenerator[str, None]:
         """Stream the answer word by word. Of an answer that was begun (a last message of role `assistant`), only what
-        follows.
+        follows. It calls no tools.
 
         What was said is counted in words, not compared, since the time of day may have moved on.
         """

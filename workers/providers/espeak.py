@@ -23,6 +23,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field
 
 from trunkline.errors import ProviderError, SettingsError
+from workers.providers.base import Separate
 from workers.providers.options import read_options
 
 INSTALL = "pip install 'trunkline[local]' (or: pip install espeakng-loader)"
@@ -200,6 +201,9 @@ class EspeakSpeech:
         finally:
             stopped.set()
             work.cancel()
+
+    def voice(self) -> Separate:
+        return Separate(self)
 
     async def close(self) -> None:
         self._thread.shutdown(wait=False, cancel_futures=True)

@@ -99,6 +99,11 @@ class WhisperUtterance:
         """Take the next audio. Beyond 60 s an utterance is not listened to any more."""
         self._audio += pcm[: _LONGEST_BYTES - len(self._audio)]
 
+    interim = ""
+
+    def pause(self) -> None:
+        """Nothing yet."""
+
     async def finish(self) -> Transcript:
         """Raises ProviderError when the model fails. Cancelling leaves off at the model's next segment."""
         samples = np.frombuffer(bytes(self._audio), "<i2").astype(np.float32) / np.float32(32768)

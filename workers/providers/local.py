@@ -9,13 +9,22 @@ from __future__ import annotations
 import importlib.util
 import os
 from collections.abc import AsyncGenerator, Callable, Sequence
-from contextlib import aclosing
 from dataclasses import dataclass
 from typing import Any, Literal
 
 from trunkline.errors import SettingsError
 from workers.providers import demo, espeak, faster_whisper, openai_compatible, piper, pocketsphinx
-from workers.providers.base import ChatMessage, LanguageModel, SpeechToText, TextToSpeech, Transcriber
+from workers.providers.base import (
+    ChatMessage,
+    LanguageModel,
+    SpeechToText,
+    TextToSpeech,
+    ToolCall,
+    ToolSchema,
+    Transcriber,
+    Voice,
+    Word,
+)
 
 StageName = Literal["stt", "llm", "tts"]
 
@@ -135,10 +144,10 @@ class LocalLanguageModel:
     def description(self) -> str:
         return f"{self._chosen.description} [{self._why}]"
 
-    async def reply(self, messages: Sequence[ChatMessage]) -> AsyncGenerator[str, None]:
-        async with aclosing(self._chosen.reply(messages)) as deltas:
-            async for delta in deltas:
-                yield delta
+    def reply(
+        self, messages: Sequence[ChatMessage], tools: Sequence[ToolSchema] = ()
+    ) -> AsyncGenerator[str | ToolCall, None]:
+        return self._chosen.reply(messages, tools)
 
     async def close(self) -> None:
         await self._chosen.close()
@@ -156,10 +165,11 @@ class LocalTextToSpeech:
     def description(self) -> str:
         return f"{self._chosen.description} [{self._why}]"
 
-    async def speak(self, text: str) -> AsyncGenerator[bytes, None]:
-        async with aclosing(self._chosen.speak(text)) as chunks:
-            async for chunk in chunks:
-                yield chunk
+    def speak(self, text: str) -> AsyncGenerator[bytes | Word, None]:
+        return self._chosen.speak(text)
+
+    def voice(self) -> Voice:
+        return self._chosen.voice()
 
     async def close(self) -> None:
         await self._chosen.close()

@@ -13,16 +13,25 @@ import json
 import os
 import urllib.error
 import urllib.request
-from collections.abc import AsyncGenerator, Iterable, Sequence
-from typing import Any, Literal, TypeVar
+from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Sequence
+from typing import Any, TypeVar
 
 import openai
-from openai.types.chat import ChatCompletionMessageParam
+from openai.types.chat import (
+    ChatCompletionAssistantMessageParam,
+    ChatCompletionChunk,
+    ChatCompletionFunctionToolParam,
+    ChatCompletionMessageFunctionToolCallParam,
+    ChatCompletionMessageParam,
+)
+from openai.types.shared_params import FunctionDefinition
 from pydantic import BaseModel, ConfigDict, Field
 
 from trunkline.errors import ProviderError, SettingsError
-from workers.providers.base import ChatMessage
+from workers.providers.base import ChatMessage, ToolCall, ToolSchema
+from workers.providers.calls import Calls
 from workers.providers.options import read_options
+from workers.providers.refusals import retry_after_s
 
 MODEL_VARIABLE = "TRUNKLINE_CHAT_MODEL"
 OLLAMA_URL = "http://127.0.0.1:11434"
@@ -96,38 +105,49 @@ class ChatModel:
     def description(self) -> str:
         return f"{self._model} at {self._client.base_url.host} (chat completions)"
 
-    async def reply(self, messages: Sequence[ChatMessage]) -> AsyncGenerator[str, None]:
+    async def reply(
+        self, messages: Sequence[ChatMessage], tools: Sequence[ToolSchema] = ()
+    ) -> AsyncGenerator[str | ToolCall, None]:
         """Stream the answer. Raises ProviderError: a refusal, a broken stream, or silence beyond the deadlines."""
         try:
             async with contextlib.AsyncExitStack() as cleanup:
                 async with asyncio.timeout(self._options.first_token_s):
-                    stream = await self._client.chat.completions.create(
-                        model=self._model,
-                        messages=_wire_messages(messages),
-                        stream=True,
-                        temperature=_or_omit(self._options.temperature),
-                        max_tokens=self._limits[0],
-                        max_completion_tokens=self._limits[1],
-                    )
+                    stream = await self._ask(messages, tools)
                 cleanup.push_async_callback(stream.close)
-                finished = False
-                deadline_s = self._options.first_token_s
-                while True:
-                    async with asyncio.timeout(deadline_s):
-                        chunk = await anext(stream, None)
-                    if chunk is None:
-                        break
-                    for choice in chunk.choices:
-                        finished = finished or choice.finish_reason is not None
-                        if choice.delta.content:
-                            deadline_s = self._options.next_token_s
-                            yield choice.delta.content
-                if not finished:
-                    raise ProviderError("openai_compatible", "the stream ended in the middle of an answer")
+                async with contextlib.aclosing(self._chunks(stream)) as chunks:
+                    async for part in _parts(chunks):
+                        yield part
         except TimeoutError as error:
             raise ProviderError("openai_compatible", f"no token from {self._model} within the deadline") from error
         except openai.OpenAIError as error:
             raise _mapped(error) from error
+
+    async def _ask(
+        self, messages: Sequence[ChatMessage], tools: Sequence[ToolSchema]
+    ) -> openai.AsyncStream[ChatCompletionChunk]:
+        return await self._client.chat.completions.create(
+            model=self._model,
+            messages=_wire_messages(messages),
+            tools=[_wire_tool(tool) for tool in tools] or openai.omit,
+            stream=True,
+            temperature=_or_omit(self._options.temperature),
+            max_tokens=self._limits[0],
+            max_completion_tokens=self._limits[1],
+        )
+
+    async def _chunks(
+        self, stream: openai.AsyncStream[ChatCompletionChunk]
+    ) -> AsyncGenerator[ChatCompletionChunk, None]:
+        """What comes, under the deadlines: for the first token (of text or of a call), and between chunks after it."""
+        deadline_s = self._options.first_token_s
+        while True:
+            async with asyncio.timeout(deadline_s):
+                chunk = await anext(stream, None)
+            if chunk is None:
+                return
+            if any(choice.delta.content or choice.delta.tool_calls for choice in chunk.choices):
+                deadline_s = self._options.next_token_s
+            yield chunk
 
     async def close(self) -> None:
         await self._client.close()
@@ -149,26 +169,69 @@ def _or_omit(value: Item | None) -> Item | openai.Omit:
     return openai.omit if value is None else value
 
 
+async def _parts(chunks: AsyncIterator[ChatCompletionChunk]) -> AsyncGenerator[str | ToolCall, None]:
+    """Text as it comes, and calls of tools once they are whole. Raises ProviderError when the end never came."""
+    calls, finished = Calls(), False
+    async for chunk in chunks:
+        for choice in chunk.choices:
+            finished = finished or choice.finish_reason is not None
+            if choice.delta.content:
+                yield choice.delta.content
+            for call in choice.delta.tool_calls or ():
+                if call.function is not None:
+                    calls.add(call.index, call.id, call.function.name, call.function.arguments)
+    if not finished:
+        raise ProviderError("openai_compatible", "the stream ended in the middle of an answer")
+    for whole in calls.whole():
+        yield whole
+
+
+def _wire_tool(tool: ToolSchema) -> ChatCompletionFunctionToolParam:
+    function: FunctionDefinition = {
+        "name": tool.name,
+        "description": tool.description,
+        "parameters": dict(tool.parameters),
+    }
+    return {"type": "function", "function": function}
+
+
 def _wire_messages(messages: Sequence[ChatMessage]) -> list[ChatCompletionMessageParam]:
-    wire = [_wire_message(message.role, message.content) for message in messages]
-    if messages and messages[-1].role == "assistant":
-        wire.append(_wire_message("system", _CONTINUE))
+    wire = [_wire_message(message) for message in messages]
+    if messages and messages[-1].role == "assistant" and not messages[-1].tool_calls:
+        wire.append({"role": "system", "content": _CONTINUE})
     return wire
 
 
-def _wire_message(role: Literal["system", "user", "assistant", "tool"], content: str) -> ChatCompletionMessageParam:
-    if role == "user":
-        return {"role": "user", "content": content}
-    if role == "assistant":
-        return {"role": "assistant", "content": content}
-    # A tool's result as a system message: the interface wants the id of a call, and this contract has no calls.
-    return {"role": "system", "content": content}
+def _wire_message(message: ChatMessage) -> ChatCompletionMessageParam:
+    if message.role == "user":
+        return {"role": "user", "content": message.content}
+    if message.role == "assistant":
+        return _wire_assistant(message)
+    if message.role == "tool" and message.call_id:
+        return {"role": "tool", "tool_call_id": message.call_id, "content": message.content}
+    # The answer to a call that this model never made, another backend's: the interface wants the id of one of its own.
+    return {"role": "system", "content": message.content}
+
+
+def _wire_assistant(message: ChatMessage) -> ChatCompletionAssistantMessageParam:
+    if not message.tool_calls:
+        return {"role": "assistant", "content": message.content}
+    calls: list[ChatCompletionMessageFunctionToolCallParam] = [
+        {"id": call.call_id, "type": "function", "function": {"name": call.name, "arguments": call.arguments}}
+        for call in message.tool_calls
+    ]
+    return {"role": "assistant", "content": message.content or None, "tool_calls": calls}
 
 
 def _mapped(error: openai.OpenAIError) -> ProviderError:
     if isinstance(error, openai.APIStatusError):
         retryable = error.status_code in (408, 409, 429) or error.status_code >= 500
-        return ProviderError("openai_compatible", f"HTTP {error.status_code}: {error.message}", retryable=retryable)
+        return ProviderError(
+            "openai_compatible",
+            f"HTTP {error.status_code}: {error.message}",
+            retryable=retryable,
+            retry_after_s=retry_after_s(error.response.headers),
+        )
     return ProviderError("openai_compatible", f"{type(error).__name__}: {error}")
 
 

@@ -20,6 +20,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field
 
 from trunkline.errors import ProviderError, SettingsError
+from workers.providers.base import Separate
 from workers.providers.options import read_options
 
 VOICE_VARIABLE = "TRUNKLINE_PIPER_VOICE"
@@ -108,6 +109,9 @@ class PiperSpeech:
                     yield audio[start : start + chunk_bytes]
         finally:
             stopped.set()
+
+    def voice(self) -> Separate:
+        return Separate(self)
 
     async def close(self) -> None:
         self._thread.shutdown(wait=False, cancel_futures=True)

@@ -173,6 +173,12 @@ class PocketsphinxUtterance:
         elif self._decoding is None:
             self._decoding = self._pool.submit(self._cut(first, end))
 
+    interim = ""
+
+    def pause(self) -> None:
+        """Nothing: it finds pauses by itself. Those of 160 ms, for decoding at each breath would take the processor
+        from everybody's calls."""
+
     async def finish(self) -> Transcript:
         """The text of what was pushed; empty when there was no sound. Raises ProviderError when decoding fails."""
         first, end = self._speech()
