@@ -236,9 +236,10 @@ class WebRtcModel:
         except ProviderError as error:
             self._lose(ModelLost(str(error), Kind.UNAVAILABLE))
             return
-        for name in ("audio_start_ms", "audio_end_ms"):
-            if isinstance(event.get(name), int):
-                event[name] = self._uplink.heard_ms(event[name])
+        if event["type"].startswith("input_audio_buffer."):
+            for name in ("audio_start_ms", "audio_end_ms"):
+                if isinstance(event.get(name), int):
+                    event[name] = self._uplink.heard_ms(event[name])
         self._put(self._output.event(event))
         if self._output.wait_s is not None:
             self._patience.set(self._output.wait_s)

@@ -31,6 +31,7 @@ def real_time(began_ms: float = 0.0) -> RealTime:
 
 def test_live_audio_passes_and_both_clocks_are_one() -> None:
     wire = real_time(1000.0)
+    now_ms = 1000.0
     for number in range(500):
         now_ms = 1000.0 + number * 20 + (number % 3) * 7
         assert wire.takes(SPEECH if number % 100 < 30 else SILENCE, now_ms)
