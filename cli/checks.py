@@ -9,6 +9,7 @@ import importlib.metadata
 import importlib.util
 import json
 import os
+import posixpath
 import re
 import resource
 import socket
@@ -333,9 +334,9 @@ def voice_activity() -> Finding:
 
 
 def console() -> Finding:
-    """The page, and every file it asks for."""
-    folder = resources.files("gateway") / "console"
-    todo, seen, missing = ["index.html"], set[str](), []
+    """The page and the client's example, and every file they ask for."""
+    folder = resources.files("gateway")
+    todo, seen, missing = ["console/index.html", "client/example.html"], set[str](), []
     while todo:
         name = todo.pop()
         if name in seen:
@@ -343,7 +344,7 @@ def console() -> Finding:
         seen.add(name)
         file = folder / name
         if file.is_file():
-            todo += _asked_for(file)
+            todo += _asked_for(file, name)
         else:
             missing.append(name)
     if missing:
@@ -351,10 +352,11 @@ def console() -> Finding:
     return Finding("ok", "console", f"{len(seen)} files in {folder}")
 
 
-def _asked_for(file: Traversable) -> list[str]:
-    if not file.name.endswith((".html", ".js", ".css")):
+def _asked_for(file: Traversable, name: str) -> list[str]:
+    if not name.endswith((".html", ".js", ".css")):
         return []
-    return re.findall(r"""["'(](?:/console/|\./)([\w./-]+\.\w+)["')]""", file.read_text(encoding="utf-8"))
+    asked = re.findall(r"""["'(]((?:/|\.{1,2}/)[\w./-]+\.\w+)["')]""", file.read_text(encoding="utf-8"))
+    return [posixpath.normpath(posixpath.join("/", posixpath.dirname(name), path)).lstrip("/") for path in asked]
 
 
 def limits(found: Settings) -> Iterator[Finding]:

@@ -4,7 +4,8 @@
  * @typedef {object} Connection of either transport; what it cannot tell is null
  * @property {"webrtc" | "websocket"} transport
  * @property {string} state "checking", "connected", "disconnected", ... as ICE has it
- * @property {string | null} path how packets travel: "host udp", "srflx udp", "relay udp" (through TURN), "relay tcp", ...
+ * @property {string | null} path how packets travel: "host udp", "srflx udp", "relay udp" (through TURN), "relay tcp", ...,
+ *   or "websocket tcp"
  * @property {string | null} codec
  * @property {number | null} round_trip_ms
  * @property {number | null} jitter_ms of what comes

@@ -112,7 +112,7 @@ export class SocketAudio {
       this.#input = source(this.context);
     }
     await Promise.all(
-      ["capture-worklet.js", "playback-worklet.js"].map((file) =>
+      ["./capture-worklet.js", "./playback-worklet.js"].map((file) =>
         this.context.audioWorklet.addModule(new URL(file, import.meta.url)),
       ),
     );

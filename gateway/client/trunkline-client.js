@@ -84,7 +84,7 @@ import { WebSocketCall } from "./websocket-call.js";
  *  - `status`: a {@link Status}
  *  - `problem`: a {@link Problem}: `{code, message, hint, fatal}`, from either side
  *  - `restarted`: the session could not be resumed, what follows is another one
- *  - `connection`: a {@link Connection}, once a second over WebRTC
+ *  - `connection`: a {@link Connection}: once a second over WebRTC, each time it is made over a WebSocket
  *  - `devices`: a microphone or a speaker came or went while connected
  *  - `tool_call`: a {@link ToolCall}; `tool_result`: a {@link ToolResult}
  *  - one per server message, named by its `type` (docs/websocket.md): `session_ready`, `backend`, `state`, `transcript`, ...

@@ -131,7 +131,23 @@ export class WebSocketCall {
   #onStatus(status) {
     if (status === "ready") this.#timings.mark("session");
     this.#handlers.onstatus(status);
-    if (status === "ready" && this.#unsaid) this.#onPlayout(this.#unsaid);
+    if (status !== "ready") return;
+    this.#tellConnection();
+    if (this.#unsaid) this.#onPlayout(this.#unsaid);
+  }
+
+  /** A socket says nothing of its round trips and losses: TCP hides them. */
+  #tellConnection() {
+    const { rateHz } = this.#options;
+    const unknown = { round_trip_ms: null, jitter_ms: null, buffer_ms: null, lost_down: null, lost_up: null };
+    this.#handlers.onconnection({
+      transport: "websocket",
+      state: "connected",
+      path: "websocket tcp",
+      codec: `PCM ${rateHz / 1000} kHz`,
+      ...unknown,
+      reconnects: this.#link?.stats.reconnects ?? 0,
+    });
   }
 
   /** @param {import("./playout.js").PlayoutEvent | Message} event */

@@ -80,7 +80,7 @@ function showStatus(status) {
     showReady(client.timings);
     if (shownProblem?.code === "channel_closed") showProblem(null); // it was opened again
   }
-  if (!ready) showConnection(null);
+  if (!running) showConnection(null);
   if (running) drawLevels(client);
   showWords();
 }

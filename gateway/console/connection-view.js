@@ -7,6 +7,7 @@ const PATHS = {
   srflx: "direct, through NAT",
   prflx: "direct, through NAT",
   relay: "through TURN",
+  websocket: "WebSocket",
 };
 const PARTS = {
   offer: "offer made",
