@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 from array import array
 from collections.abc import AsyncGenerator, Sequence
+from dataclasses import dataclass
 from itertools import groupby
 
 from trunkline.errors import ProviderError
@@ -66,14 +67,18 @@ class LoudnessVad:
 class Failing:
     """Fails on the n-th uses (from 0) given."""
 
-    def __init__(self, *uses: int) -> None:
+    def __init__(self, *uses: int, retryable: bool = True, retry_after_s: float | None = None) -> None:
         self._uses = uses
+        self._retryable = retryable
+        self._retry_after_s = retry_after_s
         self._count = 0
 
     def check(self, provider: str) -> None:
         use, self._count = self._count, self._count + 1
         if use in self._uses:
-            raise ProviderError(provider, "scripted failure")
+            raise ProviderError(
+                provider, "scripted failure", retryable=self._retryable, retry_after_s=self._retry_after_s
+            )
 
 
 class ScriptedStt:
@@ -126,6 +131,49 @@ class ScriptedTranscriber:
         if self._open:
             self._open = False
             self._stt.open -= 1
+
+
+@dataclass(frozen=True)
+class Recording:
+    """What a ScriptedBatch was sent: what is in it, and what it was told of before."""
+
+    text: str
+    context: str
+    length_ms: int
+
+
+class ScriptedBatch:
+    """Takes whole recordings, `takes_s` for each: what `BatchSpeech` makes speech-to-text of."""
+
+    rate_hz = RATE_HZ
+    description = "scripted recordings"
+
+    def __init__(self, takes_s: float = 0.7, failing: Failing | None = None) -> None:
+        self.takes_s = takes_s
+        self.failing = failing or Failing()
+        self.asked: list[Recording] = []
+        self.given_up = 0
+        self.running = 0
+        self.most_running = 0
+        self.closed = False
+
+    async def transcribe(self, pcm: bytes, context: str) -> Transcript:
+        text = " ".join(words(pcm, 120))
+        self.asked.append(Recording(text, context, len(pcm) * 1000 // (2 * RATE_HZ)))
+        self.running += 1
+        self.most_running = max(self.most_running, self.running)
+        try:
+            await asyncio.sleep(self.takes_s)
+        except asyncio.CancelledError:
+            self.given_up += 1
+            raise
+        finally:
+            self.running -= 1
+        self.failing.check("batch")
+        return Transcript(f" {text}")
+
+    async def close(self) -> None:
+        self.closed = True
 
 
 class ScriptedLlm:

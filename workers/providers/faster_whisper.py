@@ -1,8 +1,8 @@
 """Speech-to-text by faster-whisper (MIT) on this machine: OpenAI's Whisper models, run by CTranslate2.
 
 Used when its package is installed (`trunkline[whisper]`) and its model is at hand: a directory, or in Hugging Face's
-cache. A model that is missing is fetched only when the option `download` allows it. Whisper takes no stream: an
-utterance is transcribed when it is over.
+cache. A model that is missing is fetched only when the option `download` allows it. Whisper takes no stream, but whole
+recordings: `batch.py` makes the best of that.
 
 The model itself has not been run by Trunkline's tests: they have no network to fetch one. The calls are those of 1.2.1.
 """
@@ -19,24 +19,27 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from trunkline.errors import ProviderError, SettingsError
 from workers.providers.base import Transcript
+from workers.providers.batch import BatchOptions, BatchSpeech
 from workers.providers.options import read_options
 
 RATE_HZ = 16000
 DEFAULT_MODEL = "base.en"
 INSTALL = "pip install 'trunkline[whisper]' (or: pip install faster-whisper)"
-_LONGEST_BYTES = 60 * RATE_HZ * 2
 
 
-class WhisperOptions(BaseModel):
+class WhisperOptions(BatchOptions):
     """A tenant's options for faster-whisper."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
+    pause_ms: int = Field(
+        default=160,
+        ge=0,
+        le=2000,
+        description="silence before a pause is transcribed: it takes this machine's processor",
+    )
     model: str = Field(default=DEFAULT_MODEL, description="a model's name, or the directory of one")
     language: str = Field(default="en", pattern=r"^[a-z]{2,3}$")
     download: bool = Field(default=False, description="may the model be fetched from Hugging Face")
@@ -87,38 +90,8 @@ def _fetch(model: str) -> str:
     )
 
 
-class WhisperUtterance:
-    """One utterance: gathered, then transcribed."""
-
-    def __init__(self, speech: WhisperSpeech) -> None:
-        self._speech = speech
-        self._audio = bytearray()
-        self._cancelled = threading.Event()
-
-    def push(self, pcm: bytes) -> None:
-        """Take the next audio. Beyond 60 s an utterance is not listened to any more."""
-        self._audio += pcm[: _LONGEST_BYTES - len(self._audio)]
-
-    interim = ""
-
-    def pause(self) -> None:
-        """Nothing yet."""
-
-    async def finish(self) -> Transcript:
-        """Raises ProviderError when the model fails. Cancelling leaves off at the model's next segment."""
-        samples = np.frombuffer(bytes(self._audio), "<i2").astype(np.float32) / np.float32(32768)
-        try:
-            return await self._speech.transcribe(samples, self._cancelled)
-        finally:
-            self._cancelled.set()
-
-    def cancel(self) -> None:
-        self._cancelled.set()
-        self._audio.clear()
-
-
-class WhisperSpeech:
-    """faster-whisper as a `SpeechToText`. One utterance at a time; others wait in line."""
+class Whisper:
+    """faster-whisper as a `Batch`. One recording at a time; others wait in line."""
 
     rate_hz = RATE_HZ
 
@@ -145,23 +118,24 @@ class WhisperSpeech:
     def description(self) -> str:
         return f"faster-whisper: model {self._options.model}, on this machine"
 
-    def utterance(self) -> WhisperUtterance:
-        return WhisperUtterance(self)
-
-    async def transcribe(self, samples: NDArray[np.float32], cancelled: threading.Event) -> Transcript:
-        """Text of mono `samples` in -1..1 at 16 kHz. Raises ProviderError when the model fails."""
-        work = asyncio.get_running_loop().run_in_executor(self._thread, self._transcribe, samples, cancelled)
+    async def transcribe(self, pcm: bytes, context: str) -> Transcript:
+        """Cancelling it leaves off at the model's next segment. Raises ProviderError when the model fails."""
+        cancelled = threading.Event()
+        work = asyncio.get_running_loop().run_in_executor(self._thread, self._transcribe, pcm, context, cancelled)
         try:
             return await work
         except (RuntimeError, ValueError) as error:
             raise ProviderError("faster_whisper", str(error)) from error
+        finally:
+            cancelled.set()
 
-    def _transcribe(self, samples: NDArray[np.float32], cancelled: threading.Event) -> Transcript:
+    def _transcribe(self, pcm: bytes, context: str, cancelled: threading.Event) -> Transcript:
         segments, _ = self._model.transcribe(
-            samples,
+            np.frombuffer(pcm, "<i2").astype(np.float32) / np.float32(32768),
             language=self._options.language,
             beam_size=1,
             temperature=0.0,
+            initial_prompt=context or None,
             condition_on_previous_text=False,
             without_timestamps=True,
         )
@@ -179,6 +153,7 @@ class WhisperSpeech:
         self._thread.shutdown(wait=False, cancel_futures=True)
 
 
-def speech_to_text(options: dict[str, Any]) -> WhisperSpeech:
+def speech_to_text(options: dict[str, Any]) -> BatchSpeech:
     """Raises SettingsError for wrong options, a missing package or a missing model."""
-    return WhisperSpeech(read_options(WhisperOptions, options, "speech-to-text 'faster_whisper'"))
+    read = read_options(WhisperOptions, options, "speech-to-text 'faster_whisper'")
+    return BatchSpeech(Whisper(read), read)
