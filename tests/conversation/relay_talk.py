@@ -10,7 +10,10 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+import pytest
+
 from tests.standins import tones
+from tests.standins.call import CallModel
 from tests.standins.model import Model
 from tests.standins.realtime import Options, Prompt, Reply, Say, text_of
 from tests.standins.realtime.faults import SessionFault
@@ -93,6 +96,11 @@ class PeakVad:
         self._buffer = b""
 
 
+wire: type[Model] = Model
+"""By which the model is reached: a test that is for `both_wires` sees each."""
+both_wires = pytest.mark.parametrize("wire", [Model, CallModel], indirect=True, ids=["websocket", "webrtc"])
+
+
 @dataclass
 class Cast:
     """Who takes part, with answers for the usual questions."""
@@ -104,13 +112,11 @@ class Cast:
     latency_ms: float = 5.0
     prepare: Callable[[Model], None] = lambda model: None
     """Called with the model before anything begins."""
-    vendor: type[Model] = Model
-    """By which wire it is reached."""
 
     def model(self) -> Model:
         usual: dict[str, Reply] = {QUESTION: Say(ANSWER), SECOND: Say(SECOND_ANSWER)}
         options = {"answer": script({**usual, **self.answers}), **self.options}
-        return self.vendor(Options(**options), self.latency_ms)
+        return wire(Options(**options), self.latency_ms)
 
 
 def tenant(greeting: str | None = None, turn: dict[str, Any] | None = None, **relay: Any) -> Tenant:

@@ -17,6 +17,7 @@ from tests.conversation.relay_talk import (
     Cast,
     Outcome,
     PeakVad,
+    both_wires,
     talk,
     tenant,
 )
@@ -38,6 +39,7 @@ def local(**options: Any) -> Cast:
     return Cast(tenant(barge_in="local"), answers={STOP: Words(STOP_ANSWER)}, options=options, detector=PeakVad)
 
 
+@both_wires
 def test_an_interruption_noticed_here_and_confirmed_by_the_model() -> None:
     outcome = talk([Say(1000, QUESTION), Say(4000, STOP)], local(vad_floor_ms=150, speed=1.05))
     assert outcome.heard_between(4000 + 160, 5000) == "", "paused before the model noticed"
@@ -61,6 +63,7 @@ def test_noise_that_the_model_ignores_only_pauses(speed: float) -> None:
     assert not outcome.sent("conversation.item.truncate")
 
 
+@both_wires
 def test_noise_before_the_first_sound_of_an_answer_does_not_hold_it_for_good() -> None:
     cast = local(vad_floor_ms=400, first_audio_ms=900)
     outcome = talk([Say(1000, QUESTION, word_ms=600), Say(3400, "a", word_ms=250)], cast)
@@ -70,6 +73,7 @@ def test_noise_before_the_first_sound_of_an_answer_does_not_hold_it_for_good() -
 # --- telephone keys
 
 
+@both_wires
 def test_keys_are_gathered_by_their_pauses() -> None:
     one, two = "(The caller pressed these telephone keys: 12)", "(The caller pressed these telephone keys: 3#)"
     cast = Cast(answers={one: Words("yes"), two: Words("no")})
@@ -87,6 +91,7 @@ def test_keys_without_end_are_passed_on_in_parts() -> None:
     assert [text.count("5") for text in typed] == [32, 32, 32, 4]
 
 
+@both_wires
 @pytest.mark.parametrize("kill_ms", [2050, 2500, 3400, 3510, 3600])
 def test_keys_outlive_a_worker(kill_ms: int) -> None:
     keys = "(The caller pressed these telephone keys: 12)"
@@ -118,6 +123,7 @@ def updated(*actions: Any, kills_ms: tuple[int, ...] = (), faults: Mapping[float
     return talk([*actions, Say(6000, QUESTION)], cast, kills_ms=kills_ms, faults=faults, end_ms=13_000)
 
 
+@both_wires
 def test_a_client_changes_what_it_may() -> None:
     outcome = updated(Ask(1000, "session_update", {"session": CHANGES}))
     assert outcome.model.session.config["instructions"] == "Speak of ships."
@@ -132,6 +138,7 @@ def test_a_client_changes_nothing_else() -> None:
     assert outcome.model.session.config["instructions"] == "You are brief."
 
 
+@both_wires
 @pytest.mark.parametrize("lost", ["nothing", "worker", "model"])
 def test_a_change_that_the_model_refuses_is_undone_and_told(lost: str) -> None:
     cast = Cast(tenant(client_may_update=("voice", "instructions")))
@@ -171,6 +178,7 @@ def test_changes_are_kept(lost: str) -> None:
     assert outcome.heard == ANSWER
 
 
+@both_wires
 @pytest.mark.parametrize("kills_ms", [(), (3000,)])
 def test_a_client_takes_turn_detection_over(kills_ms: tuple[int, ...]) -> None:
     outcome = updated(
@@ -183,6 +191,7 @@ def test_a_client_takes_turn_detection_over(kills_ms: tuple[int, ...]) -> None:
 # --- answers that fail
 
 
+@both_wires
 def test_a_rate_limited_answer_is_tried_again_after_its_wait() -> None:
     fault = FailResponse("rate_limit_exceeded", "Rate limit reached. Please try again in 1.7s.")
     outcome = talk([Say(1000, QUESTION)], faults={500: fault})
@@ -193,6 +202,7 @@ def test_a_rate_limited_answer_is_tried_again_after_its_wait() -> None:
     assert not outcome.events("error")
 
 
+@both_wires
 def test_a_greeting_that_fails_is_said_after_all() -> None:
     cast = Cast(tenant(GREETING), prepare=lambda model: model.faults.append(FailResponse("server_error", "oops")))
     outcome = talk([Say(4000, QUESTION)], cast)
@@ -231,6 +241,7 @@ def test_an_empty_account_ends_the_session() -> None:
     assert outcome.told("error", "fatal") == [True]
 
 
+@both_wires
 def test_an_answer_that_breaks_off_goes_on() -> None:
     half = " ".join(ANSWER.split()[:10])
     failed: list[int] = []
@@ -247,6 +258,7 @@ def test_an_answer_that_breaks_off_goes_on() -> None:
     assert outcome.items == [("user", QUESTION), ("assistant", ANSWER)]
 
 
+@both_wires
 def test_an_incomplete_answer_is_one() -> None:
     outcome = talk([Say(1000, QUESTION)], Cast(answers={QUESTION: [Words("one two"), Incomplete()]}))
     assert outcome.heard == "one two"

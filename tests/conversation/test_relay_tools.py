@@ -8,12 +8,24 @@ from typing import Any
 
 import pytest
 
-from tests.conversation.relay_talk import ANSWER, QUESTION, SECOND, SECOND_ANSWER, Cast, Outcome, talk, tenant
+from tests.conversation.relay_talk import (
+    ANSWER,
+    QUESTION,
+    SECOND,
+    SECOND_ANSWER,
+    Cast,
+    Outcome,
+    both_wires,
+    talk,
+    tenant,
+)
 from tests.standins.realtime import Call, Drop, Reply
 from tests.standins.realtime import Say as Words
 from tests.standins.session import Ask, Say, Type
 from workers.tools import registry
 from workers.tools.base import Caller, ToolError
+
+pytestmark = both_wires
 
 WHEN = "what day"
 TOLD = "it was monday"

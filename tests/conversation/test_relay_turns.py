@@ -15,6 +15,7 @@ from tests.conversation.relay_talk import (
     UNKNOWN,
     Cast,
     Outcome,
+    both_wires,
     talk,
     tenant,
 )
@@ -64,12 +65,14 @@ def test_question_and_answer() -> None:
     assert not outcome.sent("response.create")
 
 
+@both_wires
 def test_latency_is_told_in_parts_that_sum() -> None:
     [told] = talk([Say(1000, QUESTION)]).events("latency")
     assert [part for part, _ in told.data["parts"]] == ["endpoint", "model"]
     assert sum(ms for _, ms in told.data["parts"]) == told.data["total_ms"] == pytest.approx(550, abs=20)
 
 
+@both_wires
 def test_greeting_comes_first_and_only_once() -> None:
     outcome = talk([Say(2000, QUESTION)], Cast(tenant(GREETING)))
     assert outcome.heard == f"{GREETING} {ANSWER}"
@@ -77,6 +80,7 @@ def test_greeting_comes_first_and_only_once() -> None:
     assert len(outcome.sent("response.create")) == 1
 
 
+@both_wires
 def test_known_caller_is_not_greeted() -> None:
     known = Snapshot(items=[Item("user", "hello", 1), Item("assistant", "hello there", 2)], next_turn=3)
     outcome = talk([], Cast(tenant(GREETING)), end_ms=3000, snapshot=known)
@@ -84,12 +88,14 @@ def test_known_caller_is_not_greeted() -> None:
     assert outcome.model_items == [("user", "hello"), ("assistant", "hello there")]
 
 
+@both_wires
 def test_an_unanswered_question_is_answered() -> None:
     """As another kind of backend may leave it."""
     left = Snapshot(items=[Item("user", QUESTION, 1)], next_turn=2)
     assert talk([], end_ms=6000, snapshot=left).heard == ANSWER
 
 
+@both_wires
 def test_two_questions() -> None:
     outcome = talk([Say(1000, QUESTION), Say(7000, SECOND)])
     assert outcome.heard == f"{ANSWER} {SECOND_ANSWER}"
@@ -109,6 +115,7 @@ def test_interruption_while_the_model_speaks_or_is_done_and_still_played(speed: 
     assert not outcome.sent("response.cancel"), "the model cancelled by itself"
 
 
+@both_wires
 def test_interruption_in_the_first_moment() -> None:
     outcome = talk([Say(1000, QUESTION), Say(2130, STOP)], stopping())
     assert len(outcome.heard_between(0, 3000).split()) <= 1
@@ -118,6 +125,7 @@ def test_interruption_in_the_first_moment() -> None:
         assert truncation["audio_end_ms"] <= 60
 
 
+@both_wires
 def test_speech_while_the_model_thinks_is_part_of_the_question() -> None:
     cast = stopping()
     cast.options["first_audio_ms"] = 1500
@@ -127,6 +135,7 @@ def test_speech_while_the_model_thinks_is_part_of_the_question() -> None:
     assert outcome.responses == ["cancelled", "completed"]
 
 
+@both_wires
 def test_no_barge_in_lets_the_answer_end_and_answers_then() -> None:
     """The model wants to answer while it speaks, which it says is not possible: it is asked again."""
     cast = stopping(turn={"barge_in": False})
@@ -139,6 +148,7 @@ def test_no_barge_in_lets_the_answer_end_and_answers_then() -> None:
     assert not outcome.sent("conversation.item.truncate")
 
 
+@both_wires
 def test_no_barge_in_while_a_finished_answer_is_played() -> None:
     outcome = talk([Say(1000, QUESTION), Say(4500, STOP)], stopping(turn={"barge_in": False}))
     assert outcome.heard == f"{ANSWER} {STOP_ANSWER}"
@@ -165,6 +175,7 @@ def test_semantic_vad() -> None:
     assert outcome.heard.endswith(STOP_ANSWER)
 
 
+@both_wires
 def test_without_turn_detection_the_client_says_when_an_utterance_is_over() -> None:
     script: list[Action] = [Say(1000, QUESTION), Ask(2000, "commit"), Say(7000, SECOND), Ask(8000, "commit")]
     outcome = talk(script, Cast(tenant(turn_detection=None)))
@@ -188,6 +199,7 @@ def test_a_commit_in_the_middle_of_what_the_model_hears() -> None:
     assert outcome.items == [("user", QUESTION), ("assistant", ANSWER)]
 
 
+@both_wires
 def test_cancel_while_thinking() -> None:
     cast = Cast(options={"first_audio_ms": 1000})
     outcome = talk([Say(1000, QUESTION), Ask(2500, "cancel"), Say(5000, SECOND)], cast)
@@ -208,6 +220,7 @@ def test_cancel_while_events_are_on_their_way(cancel_ms: int) -> None:
     assert outcome.items[-1] == ("assistant", SECOND_ANSWER)
 
 
+@both_wires
 def test_cancel_while_speaking() -> None:
     outcome = talk([Say(1000, QUESTION), Ask(3000, "cancel")])
     assert_heard = outcome.heard.split()
@@ -221,6 +234,7 @@ def test_cancel_while_speaking() -> None:
     assert outcome.last.rests[-1] is True
 
 
+@both_wires
 def test_typed_text_is_answered() -> None:
     outcome = talk([Type(1000, QUESTION)])
     assert outcome.heard == ANSWER
@@ -238,6 +252,7 @@ def test_typed_text_interrupts(speed: float) -> None:
     assert len(outcome.sent("response.create")) == 1
 
 
+@both_wires
 def test_typed_text_while_the_caller_speaks_is_answered_with_what_they_say() -> None:
     cast = Cast(answers={f"{QUESTION}": Reply("yes no")})
     outcome = talk([Say(1000, QUESTION), Type(1300, SECOND)], cast)
@@ -254,6 +269,7 @@ def test_typed_text_that_crosses_the_models_own_answer_is_answered(type_ms: int)
     assert sorted(text for role, text in outcome.items if role == "user") == [QUESTION, SECOND]
 
 
+@both_wires
 def test_a_transcript_that_comes_late_stands_where_it_belongs() -> None:
     cast = Cast(options={"transcribe_ms": 3000, "speed": 0.0})
     outcome = talk([Say(1000, QUESTION)], cast)
@@ -262,6 +278,7 @@ def test_a_transcript_that_comes_late_stands_where_it_belongs() -> None:
     assert outcome.last.rests[-1] is True
 
 
+@both_wires
 def test_a_transcript_that_fails_costs_only_itself() -> None:
     outcome = talk([Say(1000, QUESTION), Say(7000, SECOND)], faults={500: FailTranscription()})
     assert outcome.heard == f"{ANSWER} {SECOND_ANSWER}"
@@ -276,6 +293,7 @@ def test_a_transcript_that_never_comes_does_not_keep_the_session_from_rest(monke
     assert outcome.last.rests == [True, False, True]
 
 
+@both_wires
 def test_without_transcription_the_model_s_words_are_kept() -> None:
     outcome = talk([Say(1000, QUESTION), Say(7000, SECOND)], Cast(tenant(transcription=None)))
     assert outcome.heard == f"{ANSWER} {SECOND_ANSWER}"
@@ -283,6 +301,7 @@ def test_without_transcription_the_model_s_words_are_kept() -> None:
     assert outcome.last.rests == [True, False, True, False, True]
 
 
+@both_wires
 def test_a_silent_caller_is_spoken_to_where_the_tenant_wants_that() -> None:
     cast = Cast(
         tenant(turn_detection={"type": "server_vad", "idle_timeout_ms": 5000}), answers={"": Reply("are you there")}

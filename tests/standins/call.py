@@ -64,7 +64,7 @@ class CallLink(webrtc.WebRtcModel):
         super().__init__(AsyncOpenAI(api_key="key"), RATE_HZ)
         self.session = session
         self.sent: list[tuple[int, dict[str, Any]]] = []
-        """(ms, event)."""
+        """(ms, event), as they went over the wire."""
         self.wire = Wire(model, self)
         self._peer = cast(Peer, self.wire)
         self.closed = False
@@ -74,10 +74,6 @@ class CallLink(webrtc.WebRtcModel):
 
     async def _hang_up(self) -> None:
         await self._client.close()
-
-    async def send(self, event: dict[str, Any]) -> None:
-        await super().send(event)
-        self.sent.append((round(self._clock() * 1000), event))
 
     async def close(self) -> None:
         await super().close()
@@ -110,6 +106,7 @@ class Wire:
     def send(self, label: str, text: str) -> bool:
         if self._ended or self._shut:
             return False
+        self._link.sent.append((round(self._now_ms), json.loads(text)))
         self._up.append(text)
         self._later(self._model.latency_s, self._arrived)
         return True

@@ -216,7 +216,8 @@ class Hearing:
         self._floor.keeper.commit_soon()
 
     def _ended(self, answering: Answering, response: Event) -> None:
-        answering.audio_is_whole()
+        if not answering.cut:
+            answering.audio_is_whole()
         calls = _calls(response)
         if response["status"] == "incomplete":
             reason = (response.get("status_details") or {}).get("reason")
