@@ -1,5 +1,6 @@
 import importlib.metadata
 import sys
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -8,8 +9,10 @@ import pytest
 
 from trunkline.audio.resample import Resampler
 from trunkline.errors import AudioError, SettingsError
+from trunkline.tenants import TurnSettings
 from workers.turns import vad
-from workers.turns.vad import VoiceActivity
+from workers.turns.endpointing import Edge, EdgeKind, Endpointing
+from workers.turns.vad import CHUNK_MS, VoiceActivity, judge
 
 CHUNK_S = 0.032
 
@@ -59,6 +62,67 @@ async def test_sessions_share_the_model_and_not_their_memory() -> None:
     one.reset()
     assert one.push(audio) == alone
     assert "torch" not in sys.modules
+
+
+def noise(rate_hz: int, seconds: float, loudness: float) -> bytes:
+    samples = np.random.default_rng(1).normal(0, loudness, int(rate_hz * seconds))
+    return samples.astype("<i2").tobytes()
+
+
+@pytest.mark.parametrize("rate_hz", [16000, 8000])
+async def test_streams_run_together_are_judged_as_alone(rate_hz: int) -> None:
+    speech = await sentence(rate_hz)
+    apart = [noise(rate_hz, 0.032 * number, 3000) + speech for number in range(4)]
+    streams = [VoiceActivity(rate_hz) for _ in apart]
+    found: list[list[float]] = [[] for _ in apart]
+    for chunks in zip(*(stream.cut(audio) for stream, audio in zip(streams, apart, strict=True)), strict=False):
+        assert all(stream.load(chunk) for stream, chunk in zip(streams, chunks, strict=True))
+        for probabilities, probability in zip(found, judge(streams), strict=True):
+            probabilities.append(probability)
+    for probabilities, audio in zip(found, apart, strict=True):
+        assert probabilities == pytest.approx(VoiceActivity(rate_hz).push(audio)[: len(probabilities)], abs=1e-4)
+
+
+def edges(probabilities: Iterable[float]) -> list[Edge]:
+    endpointing = Endpointing(TurnSettings())
+    found = (endpointing.push(number * CHUNK_MS, float(value)) for number, value in enumerate(probabilities, 1))
+    return [edge for edge in found if edge is not None and edge.kind in (EdgeKind.STARTED, EdgeKind.STOPPED)]
+
+
+@pytest.mark.parametrize("rate_hz", [16000, 8000])
+async def test_what_is_as_good_as_silent_asks_no_model_and_changes_nothing(
+    rate_hz: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    speech = await sentence(rate_hz)
+    audio = speech + noise(rate_hz, 3, 4) + speech + noise(rate_hz, 3, 4) + noise(rate_hz, 2, 200)
+    asked: list[int] = []
+
+    def counted(streams: Sequence[VoiceActivity]) -> list[float]:
+        asked.append(len(streams))
+        return judge(streams)
+
+    monkeypatch.setattr(vad, "judge", counted)
+    spared = np.array(VoiceActivity(rate_hz).push(audio))
+    asked_sparing = len(asked)
+    asked.clear()
+    monkeypatch.setattr(vad, "FLOOR", -1)
+    thorough = np.array(VoiceActivity(rate_hz).push(audio))
+    assert len(asked) == len(thorough)
+    assert asked_sparing < 0.75 * len(asked)
+    found, wanted = edges(spared), edges(thorough)
+    assert [edge.kind for edge in found] == [edge.kind for edge in wanted]
+    assert all(abs(one.media_ms - other.media_ms) <= 64 for one, other in zip(found, wanted, strict=True))
+    assert spared[-int(2 / CHUNK_S) :].max() < 0.35, "the noise after it is no speech"
+
+
+@pytest.mark.parametrize("rate_hz", [16000, 8000])
+async def test_it_does_not_grow_deaf_in_long_quiet(rate_hz: int) -> None:
+    speech = await sentence(rate_hz)
+    fresh = sum(probability > 0.5 for probability in VoiceActivity(rate_hz).push(speech))
+    long_on = VoiceActivity(rate_hz)
+    quiet = long_on.push(noise(rate_hz, 61, 40))
+    assert max(quiet) < 0.35, "beginning anew is not heard as speech"
+    assert sum(probability > 0.5 for probability in long_on.push(speech)) >= 0.9 * fresh
 
 
 def test_other_rates_are_refused() -> None:

@@ -1,0 +1,114 @@
+"""Voice activity of many callers, judged together: the model takes eight chunks in the time of three to five.
+
+All streams of one event loop share a `Company`. A chunk waits for others at most WINDOW_S, and only where others are to
+be expected; who is behind its own time (audio heard again after a takeover) never waits.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+from weakref import WeakKeyDictionary
+
+from workers.turns.vad import CHUNK_MS, VoiceActivity, judge
+
+WINDOW_S = 0.004
+"""The longest that a chunk waits for company."""
+
+MOST = 16
+"""So many are judged without waiting for more: larger batches cost no less a chunk, and hold the loop up for longer."""
+
+_PACE_S = CHUNK_MS / 1000
+_WEIGHT = 1 / 32
+"""Of the newest gap between arrivals, in their running mean."""
+
+
+@dataclass(eq=False, slots=True)
+class _Waiting:
+    activity: VoiceActivity
+    probability: asyncio.Future[float]
+
+
+class Company:
+    """The chunks that wait to be judged on one event loop. At most MOST wait, and none longer than WINDOW_S."""
+
+    def __init__(self) -> None:
+        self.runs = 0
+        """How often the model was run."""
+        self.judged = 0
+        """How many chunks it was given in all."""
+        self._waiting: list[_Waiting] = []
+        self._due: asyncio.Handle | None = None
+        self._arrived_s = 0.0
+        self._gap_s = 1.0
+
+    def add(self, activity: VoiceActivity, *, late: bool) -> asyncio.Future[float]:
+        """Have what was loaded into `activity` judged; `late`: at once. It must not be loaded again before."""
+        loop = asyncio.get_running_loop()
+        now_s = loop.time()
+        self._gap_s += (min(now_s - self._arrived_s, 1.0) - self._gap_s) * _WEIGHT
+        self._arrived_s = now_s
+        probability: asyncio.Future[float] = loop.create_future()
+        self._waiting.append(_Waiting(activity, probability))
+        if late or len(self._waiting) >= MOST:
+            self._judge()
+        elif self._due is None:
+            expected = self._gap_s < WINDOW_S
+            self._due = loop.call_later(WINDOW_S, self._judge) if expected else loop.call_soon(self._judge)
+        return probability
+
+    def _judge(self) -> None:
+        if self._due is not None:
+            self._due.cancel()
+            self._due = None
+        wanted = [waiting for waiting in self._waiting if not waiting.probability.done()]  # or cancelled
+        self._waiting = []
+        for rate_hz in {waiting.activity.rate_hz for waiting in wanted}:
+            self._run([waiting for waiting in wanted if waiting.activity.rate_hz == rate_hz])
+
+    def _run(self, together: list[_Waiting]) -> None:
+        self.runs += 1
+        self.judged += len(together)
+        try:
+            probabilities = judge([waiting.activity for waiting in together])
+        except Exception as error:  # onnxruntime's are of no common kind: each session fails by it, in its own task
+            for waiting in together:
+                waiting.probability.set_exception(error)
+            return
+        for waiting, probability in zip(together, probabilities, strict=True):
+            waiting.probability.set_result(probability)
+
+
+_companies: WeakKeyDictionary[asyncio.AbstractEventLoop, Company] = WeakKeyDictionary()
+
+
+def company() -> Company:
+    """The running event loop's."""
+    loop = asyncio.get_running_loop()
+    found = _companies.get(loop)
+    if found is None:
+        found = _companies[loop] = Company()
+    return found
+
+
+class SharedVoiceActivity:
+    """As VoiceActivity, of one session among many: `push` waits for the model, a few ms. One push at a time."""
+
+    def __init__(self, rate_hz: int) -> None:
+        """Raises AudioError for another rate than 8 or 16 kHz, SettingsError when the model is not installed."""
+        self._activity = VoiceActivity(rate_hz)
+        self._judged_s = float("-inf")
+
+    async def push(self, pcm: bytes) -> list[float]:
+        """Take audio of any length; returns a probability for each 32 ms chunk that it completed, oldest first."""
+        chunks = self._activity.cut(pcm)
+        return [await self._probability(chunk) for chunk in chunks] if chunks else []
+
+    async def _probability(self, chunk: bytes) -> float:
+        if not self._activity.load(chunk):
+            return self._activity.pass_over()
+        together = company()
+        now_s = asyncio.get_running_loop().time()
+        late = now_s - self._judged_s < _PACE_S / 2
+        self._judged_s = now_s
+        return await together.add(self._activity, late=late)
