@@ -26,7 +26,9 @@ class TurnedAway(Exception):
         self.retry = retry
 
     def response(self) -> JSONResponse:
-        return refusal(self.status, self.error, {"retry-after": str(RETRY_AFTER_S)} if self.retry else {})
+        # Browsers ask again on the same connection as long as it stands: it would never be another gateway.
+        headers = {"retry-after": str(RETRY_AFTER_S), "connection": "close"} if self.retry else {}
+        return refusal(self.status, self.error, headers)
 
 
 def refusal(status: int, error: ClientError, headers: dict[str, str] | None = None) -> JSONResponse:

@@ -12,8 +12,11 @@ import itertools
 import os
 import shutil
 import signal
+import socket
 import subprocess
+import tempfile
 from collections.abc import AsyncIterator, Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeAlias
 
@@ -51,12 +54,21 @@ EMBEDDING = """<!doctype html><link rel="icon" href="data:" /><script type="modu
   trunkline.addEventListener("transcript", ({ detail }) => words.push(detail.text));
 </script>"""
 PORTS = (41_300, 41_399)
+TURN_SECRET = "of-the-tests-only"
 TENANTS = {
     "demo.yaml": (ROOT / "deploy/tenants/demo.yaml").read_text(encoding="utf-8"),
     "quiet.yaml": "id: quiet\nbackend: cascade\n",
     "keyless.yaml": "id: keyless\nbackend: relay\n",
 }
 FOREIGN = (ASSETS / "foreign.js").read_text(encoding="utf-8")
+AS_IT_IS = """{
+  const { mediaDevices } = navigator;
+  const capture = mediaDevices.getUserMedia.bind(mediaDevices);
+  const raw = { echoCancellation: false, noiseSuppression: false, autoGainControl: false };
+  mediaDevices.getUserMedia = ({ audio }) => capture({ audio: { ...audio, ...raw } });
+}
+"""
+"""A microphone of a file has no echo of what is played: Chromium's canceller takes its speech for one meanwhile."""
 NO_ANSWER = "Failed to load resource"
 """How Chromium logs a request that nobody answered; a page cannot prevent that line."""
 
@@ -64,6 +76,8 @@ NO_ANSWER = "Failed to load resource"
 READY_MS = 1000
 STOPS_WITHIN_MS = 600
 BACK_WITHIN_S = 12.0
+HANDED_OVER_MS = 1500
+"""A silence that is noticed and then mended takes longer."""
 ALIKE = 0.9
 """Correlation of an answer with what was heard of it, after Opus."""
 QUIET = 100
@@ -86,11 +100,39 @@ async def embedder() -> AsyncIterator[int]:
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def stack(embedder: int) -> AsyncIterator[Stack]:
+async def turn() -> AsyncIterator[str]:
+    """coturn on this machine, checking passwords as the gateway makes them. Gives its URL; "" where there is none."""
+    program = shutil.which("turnserver")
+    if program is None:
+        yield ""
+        return
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as free, tempfile.TemporaryDirectory() as folder:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+        free.close()
+        options = f"""-n --use-auth-secret --static-auth-secret={TURN_SECRET} --realm=trunkline.test --no-cli --no-tls
+          --no-dtls --allow-loopback-peers --listening-ip=127.0.0.1 --relay-ip=127.0.0.1 --listening-port={port}
+          --min-port=41400 --max-port=41449 --simple-log --log-file={folder}/log --pidfile={folder}/pid"""
+        silent = asyncio.subprocess.DEVNULL
+        process = await asyncio.create_subprocess_exec(program, *options.split(), stdout=silent, stderr=silent)
+        try:
+            yield f"turn:127.0.0.1:{port}?transport=udp"
+        finally:
+            process.terminate()
+            await process.wait()
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def stack(embedder: int, turn: str) -> AsyncIterator[Stack]:
     """Two of each, supervised: whoever is killed is announced and replaced."""
-    ports = "{}-{}".format(*PORTS)
+    settings: dict[str, Any] = {"turn_urls": turn, "turn_secret": TURN_SECRET} if turn else {}
     async with Stack(
-        gateways=2, workers=2, tenants=TENANTS, rtc_ports=ports, allowed_origins=f"http://localhost:{embedder}"
+        gateways=2,
+        workers=2,
+        tenants=TENANTS,
+        rtc_ports="{}-{}".format(*PORTS),
+        allowed_origins=f"http://localhost:{embedder}",
+        **settings,
     ) as running:
         yield running
 
@@ -109,7 +151,7 @@ def open_console(open_page: OpenPage, stack: Stack, tmp_path: Path) -> OpenConso
             tmp_path / "microphone.wav", np.frombuffer(b"".join([*parts, bytes(4 * RATE_HZ)]), "<i2"), RATE_HZ
         )
         url = f"http://127.0.0.1:{stack.port}/?tenant={tenant}"
-        async with open_page(url, wav=wav, init=LISTEN, transport="webrtc") as page:
+        async with open_page(url, wav=wav, init=AS_IT_IS + LISTEN, transport="webrtc") as page:
             yield Console(page)
 
     return open_console
@@ -208,6 +250,8 @@ async def test_speaking_over_an_answer_silences_it(open_console: OpenConsole) ->
         recording = await console.recording()
         words = await console.words()
         cut = (await console.event("transcript", interrupted=True)).detail["text"]
+        told = await console.event("pause")
+        rate_hz = await console.page.evaluate("heard.rateHz")
 
     output = without_noise(recording.output)
     _, asked_to = edges(recording.microphone[: 4 * RATE_HZ])
@@ -219,6 +263,7 @@ async def test_speaking_over_an_answer_silences_it(open_console: OpenConsole) ->
     report(
         "barge-in",
         silent_after_ms=ms(silent_from - interrupted_from),
+        of_which_after_the_gateways_word_ms=ms(silent_from) - round(told.at * 1000 / rate_hz),
         answered_after_ms=ms(again_from - interrupted_to),
         heard_ms=heard_ms,
         words_kept=len(cut.split()),
@@ -281,44 +326,100 @@ async def test_a_tenant_that_cannot_be_served(open_console: OpenConsole, console
         await until(console.page, "trunkline.status === 'closed'", 20)
 
 
+async def test_through_turn_alone(stack: Stack, open_page: OpenPage, turn: str) -> None:
+    if not turn:
+        pytest.skip("needs coturn")
+    async with open_page(f"http://127.0.0.1:{stack.port}/", transport="webrtc") as page:
+        path = "collected.some(({ path }) => path === 'relay udp')"
+        await page.evaluate("globalThis.collected = []; globalThis.words = []")
+        await page.evaluate("trunkline.addEventListener('connection', ({ detail }) => collected.push(detail))")
+        await page.evaluate("trunkline.addEventListener('transcript', ({ detail }) => words.push(detail.text))")
+        await page.evaluate("trunkline.connect({ tenant: 'quiet', iceTransportPolicy: 'relay' })")
+        report("through TURN", **{name: round(part) for name, part in await page.evaluate("trunkline.timings.parts")})
+        await until(page, path)
+        assert await page.evaluate("trunkline.sendText('my name is anna')")
+        await until(page, "trunkline.levels.speaker > 0.05")
+        await until(page, "words.length === 2")
+        assert (await page.inner_text("#way")).startswith("Through TURN")
+
+
 # --- what breaks
+
+
+@dataclass(frozen=True)
+class Told:
+    """A story that was told while something happened, until it was interrupted."""
+
+    output: Samples
+    statuses: list[str]
+    text: str
+
+    @property
+    def longest_silence_ms(self) -> int:
+        heard_from, heard_to = edges(self.output)
+        return ms(int(np.max(np.diff(np.flatnonzero(self.output[heard_from:heard_to])))))
+
+    @property
+    def sounding_ms(self) -> int:
+        heard_from, heard_to = edges(self.output)
+        return ms(heard_to - heard_from) - self.longest_silence_ms
+
+
+async def hear_story(console: Console, stack: Stack, number: signal.Signals) -> Told:
+    """Ask for the story, let the gateway get a signal 2 s into it, listen on when it is back, and press Interrupt."""
+    await console.start()
+    await console.type(STORY)
+    await console.event("state", state="speaking")
+    await asyncio.sleep(2)
+    os.kill(await stack.gateway_pid(await console.session()), number)
+    await until(console.page, "trunkline.stats.reconnects === 1", BACK_WITHIN_S)
+    await asyncio.sleep(2.5)
+    await console.page.click("#interrupt")
+    text = (await console.event("transcript", role="assistant")).detail["text"]
+    await asyncio.sleep(0.3)
+    recording = await console.recording()
+    statuses = [event.detail for event in await console.events("status")]
+    return Told(without_noise(recording.output), statuses, text)
+
+
+async def assert_goes_on(console: Console, stack: Stack, told: Told) -> None:
+    assert answer_to(STORY).startswith(told.text)
+    assert told.sounding_ms > 3000, "it did not go on"
+    await console.type("what did i say")
+    await console.event("response_done")
+    words = await console.words()
+    assert words[:2] == [("You", STORY), ("Trunkline", told.text)]
+    assert words[-1] == ("Trunkline", f"Before this, you said: {STORY}.")
+    assert await console.page.is_hidden("#problem")
+    await stack.until(lambda counts: counts == (2, 2))
 
 
 async def test_a_gateway_killed_in_mid_answer(
     open_console: OpenConsole, stack: Stack, console_errors: Expected
 ) -> None:
-    console_errors.fragments += [REFUSED, NO_ANSWER]
+    console_errors.fragments.append(NO_ANSWER)
     async with open_console(60.0) as console:
-        await console.start()
-        await console.type(STORY)
-        await console.event("state", state="speaking")
-        await asyncio.sleep(2)
-        os.kill(await stack.gateway_pid(await console.session()), signal.SIGKILL)
-        await console.event("status", count=1)
-        await until(console.page, "trunkline.stats.reconnects === 1", BACK_WITHIN_S)
-        await asyncio.sleep(2.5)
-        await console.page.click("#interrupt")
-        await console.event("transcript", role="assistant")
-        await asyncio.sleep(0.3)
-        recording = await console.recording()
-        statuses = await console.events("status")
-        words = await console.words()
-        await console.type("what did i say")
-        await console.event("response_done")
-        again = await console.words()
-        await stack.until(lambda counts: counts == (2, 2))
+        told = await hear_story(console, stack, signal.SIGKILL)
+        lost, back = (await console.events("status"))[-2:]
+        await assert_goes_on(console, stack, told)
+    report(
+        "gateway kill -9",
+        silence_ms=told.longest_silence_ms,
+        back_after_ms=round(back.ms - lost.ms),
+        words=len(told.text.split()),
+    )
+    assert told.statuses[-3:] == ["ready", "reconnecting", "ready"]
 
-    output = without_noise(recording.output)
-    heard_from, heard_to = edges(output)
-    sounding = np.flatnonzero(output[heard_from:heard_to])
-    gap_ms = ms(int(np.max(np.diff(sounding))))
-    back_ms = statuses[-1].ms - statuses[-2].ms
-    report("gateway kill -9", back_after_ms=round(back_ms), longest_silence_ms=gap_ms, words=len(words[1][1].split()))
-    assert [event.detail for event in statuses][-3:] == ["ready", "reconnecting", "ready"]
-    assert [who for who, _ in words] == ["You", "Trunkline"]
-    assert answer_to(STORY).startswith(words[1][1])
-    assert ms(heard_to - heard_from) - gap_ms > 3000, "it did not go on"
-    assert again[-1] == ("Trunkline", f"Before this, you said: {STORY}.")
+
+async def test_a_gateway_that_is_stopped_hands_its_callers_over(
+    open_console: OpenConsole, stack: Stack, console_errors: Expected
+) -> None:
+    console_errors.fragments.append(NO_ANSWER)  # where the one that goes is asked once more
+    async with open_console(60.0) as console:
+        told = await hear_story(console, stack, signal.SIGTERM)
+        await assert_goes_on(console, stack, told)
+    report("gateway SIGTERM", silence_ms=told.longest_silence_ms, words=len(told.text.split()))
+    assert told.longest_silence_ms < HANDED_OVER_MS
 
 
 FIREWALLS = [found for name in ("iptables", "ip6tables") if (found := shutil.which(name))]
