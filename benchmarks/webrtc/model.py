@@ -24,9 +24,9 @@ from trunkline.loop import run
 
 SPEED = 4.0
 STREAM_EVERY = 3
-STREAM_MARKS, SINGLE_MARKS = 50, 14
+STREAM_MARKS, SINGLE_MARKS = 50, 11
 """An answer lasts 5 s, or about 3.5."""
-SINGLE_S = (0.22, 0.28)
+SINGLE_S = (0.3, 0.36)
 """From one single mark to the next. It falls anywhere between the ticks of whoever paces its audio by a clock."""
 
 FORMAT: Event = {"type": "audio/pcm", "rate": marks.RATE_HZ}

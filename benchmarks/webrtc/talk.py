@@ -14,8 +14,8 @@ PAUSE_S = 0.5
 """Then he speaks again."""
 HOLE_S = 0.08
 """Audio that is so late is no part of what was heard before it."""
-STREAM_S = 0.25
-"""What lasts longer is no single mark."""
+STREAM_S = 0.4
+"""What lasts longer is no single mark, nor two of them that a busy machine brought close together."""
 BARGE_IN_S = (0.5, 2.5)
 """How long he listens to such an answer."""
 CYCLE_S = 7.0

@@ -15,7 +15,7 @@ from benchmarks.webrtc.talk import (
     Talk,
 )
 
-MARK_S, SINGLE_S = 0.1, 0.25
+SINGLE_S = 0.33
 
 
 def speak(talk: Talk, now_s: float) -> float:
