@@ -14,6 +14,7 @@ from trunkline.tenants import Tenant, TurnSettings
 from workers.backend import Snapshot
 from workers.cascade.answering import Stages
 from workers.cascade.runner import Cascade
+from workers.providers.batch import BatchSpeech
 
 QUESTION = "what is new"
 ANSWER = "The first sentence is here now. The second sentence has a few more words in it. And that was all there is."
@@ -28,10 +29,12 @@ class Cast:
     stt: ScriptedStt = field(default_factory=ScriptedStt)
     llm: ScriptedLlm = field(default_factory=lambda: ScriptedLlm({QUESTION: ANSWER}))
     tts: ScriptedTts = field(default_factory=ScriptedTts)
+    batch: BatchSpeech | None = None
+    """Hears instead of `stt`, if it is there."""
 
     @property
     def cascade(self) -> Cascade:
-        return Cascade(Stages(self.stt, self.llm, self.tts), LoudnessVad)
+        return Cascade(Stages(self.batch or self.stt, self.llm, self.tts), LoudnessVad)
 
 
 @dataclass
@@ -98,6 +101,8 @@ async def _talk(
             if kill_ms is not None:
                 await asyncio.sleep(gap_ms / 1000)
         playing.cancel()
+    if cast.batch is not None:
+        await cast.batch.close()
     assert cast.stt.open == 0, "an utterance was left open at the provider"
     assert all(each.closed is None and each.gave_up is None for each in sessions), "the cascade closes no session"
     return Outcome(edge, sessions)
