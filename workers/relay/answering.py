@@ -100,14 +100,15 @@ class Answering:
         if not self._owes_audio:
             return ""
         self._owes_audio = False
+        ahead, self._ahead = self._ahead, False
         text = self.answer.text.strip()
         said = heard(self.answer.spoken, self.received_ms)
         if self.says == text and _is_little(text[len(said) :]):
             return ""
         without_last = " ".join(text.split()[:-1])
-        if not self._ahead and _is_little(without_last[len(said) :]):
+        if not ahead and _is_little(without_last[len(said) :]):
             said = without_last
-        self._ahead = self.answer.complete = False
+        self.answer.complete = False
         return _cut(self.answer, said, self.received_ms)
 
     @property
@@ -183,7 +184,7 @@ class Answering:
 
     def complete(self) -> None:
         """The model has said all of it."""
-        self.responding = False
+        self.responding = self._ahead = False
         self.answer.complete = True
         if self.answer.spoken:
             self._end_last(self.received_ms)

@@ -92,3 +92,91 @@ def test_another_worker_goes_on_where_the_edge_ends(received_ms: int, complete: 
     assert len(whole) >= 9, "at most a syllable is left out"
     assert answering.received_ms == received_ms
     assert answering.sent == (received_ms > 0)
+
+
+# --- words that come long before their audio
+
+TEXT = "alpha bravo charlie delta echo"
+CHARACTER_MS = 50.0
+"""1500 ms in all."""
+
+
+def ahead(received_ms: int = 0) -> Answering:
+    answering = Answering(Answer(1), character_ms=CHARACTER_MS)
+    for word in TEXT.split():
+        answering.text("a", f"{word} ")
+    for _ in range(received_ms // 20):
+        answering.audio("a", 0, 20)
+    return answering
+
+
+@pytest.mark.parametrize(
+    ("played_ms", "words"), [(0, 0), (200, 0), (260, 1), (600, 2), (1000, 3), (1250, 4), (1500, 5), (3000, 5)]
+)
+def test_words_ahead_are_heard_at_the_speed_of_speech(played_ms: int, words: int) -> None:
+    assert ahead(1500).heard(played_ms) == " ".join(TEXT.split()[:words])
+
+
+def test_words_ahead_that_are_spoken_slowly_are_not_all_heard_before_the_last_audio() -> None:
+    answering = ahead(2000)
+    assert answering.heard(1000) == "alpha bravo"
+    answering.audio_is_whole()
+    answering.complete()
+    assert (answering.heard(1000), answering.heard(2000)) == ("alpha bravo", TEXT)
+
+
+def test_an_answer_tells_how_fast_the_model_speaks() -> None:
+    answering = ahead(1200)
+    answering.audio_is_whole()
+    assert answering.character_ms == 40.0
+    assert answering.heard(600) == "alpha bravo"
+    short = Answering(Answer(1), character_ms=CHARACTER_MS)
+    short.text("a", "yes")
+    short.audio("a", 0, 900)
+    short.audio_is_whole()
+    assert short.character_ms == CHARACTER_MS, "of three letters nobody knows"
+
+
+@pytest.mark.parametrize("received_ms", [0, 300, 640, 1000])
+def test_what_was_not_spoken_yet_is_taken_back_and_said_again(received_ms: int) -> None:
+    answering = ahead(received_ms)
+    answering.words_are_whole()
+    assert answering.answer.complete
+    rest = answering.take_back()
+    assert f"{answering.answer.text}{rest}" == TEXT
+    assert len(answering.answer.text) * CHARACTER_MS <= received_ms + CHARACTER_MS
+    assert answering.unsaid == rest
+    assert not answering.answer.complete, "nobody else may take it for said"
+
+
+def test_words_that_are_whole_are_not_heard_before_their_audio_is() -> None:
+    answering = ahead(500)
+    answering.words_are_whole()
+    assert answering.heard(500) == "alpha"
+
+
+def test_another_worker_says_what_was_to_come() -> None:
+    answering = ahead(640)
+    answering.words_are_whole()
+    taken, rest = going_on(copy.deepcopy(answering.answer), 640)
+    assert (taken.answer.text, rest) == ("alpha bravo ", "charlie delta echo")
+
+
+@pytest.mark.parametrize(
+    ("received_ms", "cut"),
+    [(0, Truncation("a", 0, 0)), (400, Truncation("a", 0, 390)), (1500, Truncation("a", 0, 390))],
+)
+def test_an_item_of_which_more_was_to_come_is_truncated_though_all_that_came_was_heard(
+    received_ms: int, cut: Truncation
+) -> None:
+    assert ahead(received_ms).truncations(390) == [cut]
+
+
+def test_after_a_tool_words_and_audio_begin_anew() -> None:
+    answering = ahead(1500)
+    answering.audio_is_whole()
+    answering.text("b", "foxtrot golf ")
+    assert answering.heard(1500) == TEXT
+    answering.audio("b", 0, 600)
+    assert answering.heard(1900) == f"{TEXT} foxtrot"
+    assert answering.truncations(1900) == [Truncation("b", 0, 400)]
