@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import socket
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
@@ -29,9 +29,10 @@ from tests.standins.realtime import (
     SlowHandshake,
 )
 from tests.standins.realtime.faults import Fault
-from tests.standins.session import Action, Edge, StandInSession, Type, Voice
+from tests.standins.session import Edge, StandInSession
 from tests.standins.voices import RATE_HZ as EDGE_HZ
 from tests.unit.relay.linked import PATIENT_S, SECOND_S, lost, until
+from trunkline.bus.messages import Hangup, Text
 from trunkline.rtc import pulse
 from trunkline.tenants import RelaySettings, Tenant
 from workers.relay import protocol, runner, webrtc
@@ -382,30 +383,31 @@ async def test_a_model_that_answers_only_nominations_keeps_the_call(monkeypatch:
 async def test_a_call_that_drops_is_made_again_with_what_was_said() -> None:
     """All of the relay, in real time: as a tenant has it by `relay: {link: webrtc}`."""
     tenant = Tenant(id="acme", backend="relay", relay=RelaySettings(link="webrtc"))
-    script: list[Action] = [Type(200, "hello"), Type(4000, "who are you")]
     environment = {"OPENAI_API_KEY": "key"}
     async with model() as standin, make_client(environment | {"OPENAI_BASE_URL": standin.http_url}) as client:
         relay = runner.Relay(tenant, client, None)
         assert "over WebRTC" in relay.providers["model"]
-        edge = Edge(script, 8000, Voice(lambda text, word_ms: tones.speak(text, EDGE_HZ, word_ms), None))
+        edge = Edge([], 0)
         session = StandInSession(edge, tenant)
         async with asyncio.TaskGroup() as group:
-            playing = [group.create_task(edge.play()), group.create_task(session.pump())]
+            playing = group.create_task(edge.play())
             serving = group.create_task(relay.run(session))
-            await standin.wait_for(lambda it: it.sessions and it.session.responses)
-            await until_true(lambda: bool(session.snapshot.items[1:]))
+            session.deliver(Text("s", 0, "hello"))
+            await answered(session, 2)
             standin.session.inject(Close(1000))
+            session.deliver(Text("s", 1, "who are you"))
+            await answered(session, 4)
+            session.deliver(Hangup("s", 2, "hung up"))
             await serving
-            for task in playing:
-                task.cancel()
-        said = [tones.hear(bytes(turn.audio), EDGE_HZ) for turn in edge.turns.values()]
-        assert said == [ANSWER, ANSWER]
+            playing.cancel()
+        assert [tones.hear(bytes(turn.audio), EDGE_HZ) for turn in edge.turns.values()] == [ANSWER, ANSWER]
         assert len(standin.sessions) == 2
-        texts = [item["content"][0].get("text") for item in standin.session.items[:3]]
-        assert texts == ["hello", ANSWER, "who are you"]
+        said = [item["content"][0].get("text") for item in standin.session.items[:3]]
+        assert said == ["hello", ANSWER, "who are you"]
 
 
-async def until_true(what: Callable[[], bool]) -> None:
+async def answered(session: StandInSession, items: int) -> None:
+    """Wait until the conversation has so many items."""
     async with asyncio.timeout(PATIENT_S):
-        while not what():
+        while len(session.committed.items) < items:  # noqa: ASYNC110
             await asyncio.sleep(0.02)
