@@ -18,7 +18,7 @@ import tempfile
 from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 import pytest
@@ -61,7 +61,7 @@ TENANTS = {
     "keyless.yaml": "id: keyless\nbackend: relay\n",
 }
 FOREIGN = (ASSETS / "foreign.js").read_text(encoding="utf-8")
-AS_IT_IS = """{
+AS_IT_IS = """if (navigator.mediaDevices) {
   const { mediaDevices } = navigator;
   const capture = mediaDevices.getUserMedia.bind(mediaDevices);
   const raw = { echoCancellation: false, noiseSuppression: false, autoGainControl: false };
@@ -305,12 +305,10 @@ async def test_a_page_of_another_origin_embeds_the_client(stack: Stack, open_pag
             await page.evaluate("trunkline.disconnect()")
 
 
-async def test_the_example_page_talks(stack: Stack, open_page: OpenPage, tmp_path: Path) -> None:
-    pcm = bytes(12 * RATE_HZ) + await speech("how are you today") + bytes(16 * RATE_HZ)
-    wav = write_wav(tmp_path / "microphone.wav", np.frombuffer(pcm, "<i2"), RATE_HZ)
-    async with open_page(f"http://127.0.0.1:{stack.port}/client/example.html", wav=wav) as page:
+async def test_the_example_page_talks(stack: Stack, open_page: OpenPage) -> None:
+    async with open_page(f"http://127.0.0.1:{stack.port}/client/example.html") as page:
         await page.click("#talk")
-        await page.wait_for_selector("#words >> text=user: how are you today", timeout=20_000)
+        await page.wait_for_selector("#words >> text=assistant: Hello, this is Trunkline.")
         assert await page.title() == "ready"
         await page.click("#talk")
         await until(page, "document.title === 'closed'")
@@ -439,19 +437,6 @@ def cut(*rules: str) -> Iterator[Callable[[], None]]:
 
 
 UDP = "-p udp --dport {}:{}".format(*PORTS), "-p udp --sport {}:{}".format(*PORTS)
-
-
-@needs_firewall
-async def test_udp_that_a_firewall_drops(stack: Stack, open_page: OpenPage, console_errors: Expected) -> None:
-    console_errors.fragments.append(NO_ANSWER)  # to hanging up: the gateway has given it up at the same time
-    async with open_page(f"http://127.0.0.1:{stack.port}/?tenant=quiet", transport="webrtc") as page:
-        with cut(*UDP):
-            await page.click("#start")
-            await page.wait_for_selector("#problem[data-code=ice_failed]", timeout=25_000)
-            assert await page.inner_text("#problem strong")
-            assert await page.inner_text("#problem p")
-            await page.get_by_role("button", name="Use WebSocket instead").click()
-            await until(page, "trunkline.status === 'ready'")
 
 
 @needs_firewall

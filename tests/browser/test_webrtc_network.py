@@ -11,7 +11,7 @@ import pytest_asyncio
 
 from benchmarks.stack import Stack
 from tests.browser.conftest import Expected, OpenPage, until
-from tests.browser.network import Network, network
+from tests.browser.network import HOST, Network, network
 from tests.browser.test_real_stack import LISTEN, REFUSED, Console, answer_to, report
 
 pytestmark = [pytest.mark.browser, pytest.mark.system, pytest.mark.asyncio(loop_scope="module")]
@@ -44,13 +44,13 @@ async def stack(cable: Network) -> AsyncIterator[Stack]:
 
 
 @pytest.fixture
-def origin(stack: Stack, cable: Network) -> str:
-    return f"http://{cable.ours}:{stack.port}"
+def origin(stack: Stack) -> str:
+    return f"http://{HOST}:{stack.port}"
 
 
 @pytest.fixture
-def chromium(cable: Network, origin: str, tmp_path: Path) -> Path:
-    return cable.chromium(tmp_path, origin)
+def chromium(cable: Network, tmp_path: Path) -> Path:
+    return cable.chromium(tmp_path)
 
 
 async def test_a_cable_that_is_out_for_five_seconds(
