@@ -10,15 +10,16 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-import uvicorn
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
+
+from tests.standins import http
 
 Fault = Literal["unauthorized", "rate_limited", "broken", "silent", "stalled", "cut", "torn"]
 
@@ -34,6 +35,8 @@ class Chat:
     """The stand-in's behaviour, and what it was asked."""
 
     answer: str = "Hello there, this is the stand-in."
+    calls: list[tuple[str, str]] = field(default_factory=list)
+    """Tools that it calls after the answer, by name with their arguments, in two fragments each."""
     fault: Fault | None = None
     ollama_models: list[dict[str, Any]] | None = None
     """What `/api/tags` lists; none: there is no such page."""
@@ -63,7 +66,7 @@ class Chat:
             if self.fault == "silent":
                 await asyncio.sleep(60)
             yield _event(body, [_choice({"role": "assistant", "content": "", "refusal": None})], obfuscation="xx")
-            words = self.answer.split(" ")
+            words = self.answer.split(" ") if self.answer else []
             for place, word in enumerate(words):
                 if place == 2 and self.fault == "stalled":
                     await asyncio.sleep(60)
@@ -73,7 +76,9 @@ class Chat:
                     raise ConnectionResetError("torn on purpose")
                 yield _event(body, [_choice({"content": word if place == 0 else f" {word}"})], obfuscation="abcdef")
                 await asyncio.sleep(0.001)
-            yield _event(body, [_choice({}, finish_reason="stop")])
+            for fragment in self._fragments():
+                yield _event(body, [_choice({"tool_calls": [fragment]})])
+            yield _event(body, [_choice({}, finish_reason="tool_calls" if self.calls else "stop")])
             if (body.get("stream_options") or {}).get("include_usage"):
                 usage = {"prompt_tokens": 30, "completion_tokens": len(words), "total_tokens": 30 + len(words)}
                 yield _event(body, [], usage=usage)
@@ -81,6 +86,17 @@ class Chat:
         except (asyncio.CancelledError, GeneratorExit):
             self.hung_up.set()
             raise
+
+    def _fragments(self) -> Iterator[dict[str, Any]]:
+        """The calls as they are streamed: id and name first, then the arguments, cut anywhere."""
+        for index, (name, arguments) in enumerate(self.calls):
+            function = {"name": name, "arguments": ""}
+            yield {"index": index, "id": f"call_{index}", "type": "function", "function": function}
+            middle = len(arguments) // 2
+            yield {"index": index, "function": {"arguments": arguments[:middle]}}
+            if self.fault == "torn":
+                raise ConnectionResetError("torn on purpose")
+            yield {"index": index, "function": {"arguments": arguments[middle:]}}
 
 
 def _choice(delta: dict[str, Any], finish_reason: str | None = None) -> dict[str, Any]:
@@ -102,15 +118,5 @@ async def serve(chat: Chat | None = None) -> AsyncIterator[Chat]:
             Route("/api/tags", chat.tags),
         ]
     )
-    config = uvicorn.Config(app, port=0, log_level="critical", lifespan="off", timeout_graceful_shutdown=1)
-    server = uvicorn.Server(config)
-    socket = config.bind_socket()
-    chat.url = f"http://127.0.0.1:{socket.getsockname()[1]}"
-    async with asyncio.TaskGroup() as tasks:
-        tasks.create_task(server._serve(sockets=[socket]))
-        try:
-            while not server.started:  # noqa: ASYNC110 - uvicorn has no event for it
-                await asyncio.sleep(0.005)
-            yield chat
-        finally:
-            server.should_exit = server.force_exit = True
+    async with http.serve(app) as chat.url:
+        yield chat

@@ -31,7 +31,7 @@ from trunkline.errors import ProviderError, SettingsError
 from workers.providers.base import ChatMessage, ToolCall, ToolSchema
 from workers.providers.calls import Calls
 from workers.providers.options import read_options
-from workers.providers.refusals import retry_after_s
+from workers.providers.refusals import refused
 
 MODEL_VARIABLE = "TRUNKLINE_CHAT_MODEL"
 OLLAMA_URL = "http://127.0.0.1:11434"
@@ -225,13 +225,7 @@ def _wire_assistant(message: ChatMessage) -> ChatCompletionAssistantMessageParam
 
 def _mapped(error: openai.OpenAIError) -> ProviderError:
     if isinstance(error, openai.APIStatusError):
-        retryable = error.status_code in (408, 409, 429) or error.status_code >= 500
-        return ProviderError(
-            "openai_compatible",
-            f"HTTP {error.status_code}: {error.message}",
-            retryable=retryable,
-            retry_after_s=retry_after_s(error.response.headers),
-        )
+        return refused("openai_compatible", error.status_code, error.message, error.response.headers)
     return ProviderError("openai_compatible", f"{type(error).__name__}: {error}")
 
 

@@ -1,8 +1,10 @@
-"""What a vendor's refusal says of when to come back."""
+"""What a vendor's refusal by HTTP means, and when it may be asked again."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+
+from trunkline.errors import ProviderError
 
 LONGEST_S = 86_400.0
 """A wait beyond a day is no promise, but a mistake in the header."""
@@ -21,3 +23,10 @@ def retry_after_s(headers: Mapping[str, str]) -> float | None:
         if 0 <= wait_s <= LONGEST_S:
             return wait_s
     return None
+
+
+def refused(provider: str, status: int, text: str, headers: Mapping[str, str]) -> ProviderError:
+    """The error that an answer of HTTP `status` is. The same may succeed later after a timeout (408), a conflict
+    (409), too many requests (429), Groq's lack of capacity (498), and whatever is the vendor's own fault."""
+    retryable = status in (408, 409, 429, 498) or status >= 500
+    return ProviderError(provider, f"HTTP {status}: {text}", retryable=retryable, retry_after_s=retry_after_s(headers))

@@ -7,7 +7,7 @@ import pytest
 from tests.standins.chat import Chat, Fault, serve
 from trunkline.errors import ProviderError, SettingsError
 from workers.providers import openai_compatible
-from workers.providers.base import ChatMessage
+from workers.providers.base import ChatMessage, ToolCall, ToolSchema
 from workers.providers.openai_compatible import ChatModel, language_model
 
 HELLO = [ChatMessage("system", "Be brief."), ChatMessage("user", "hello")]
@@ -54,6 +54,59 @@ async def test_a_cut_off_answer_is_to_be_continued() -> None:
     assert "exactly where it ends" in sent[-1]["content"]
 
 
+SLOTS = ToolSchema("find_slot", "Free times of a day.", {"type": "object", "properties": {"day": {"type": "string"}}})
+
+
+async def test_tools_are_offered_and_calls_come_whole_after_the_text() -> None:
+    chat = Chat(answer="Let me see.", calls=[("find_slot", '{"day": "Tue"}'), ("hang_up", "")])
+    async with model(chat) as made:
+        parts = [part async for part in made.reply(HELLO, [SLOTS])]
+    assert "".join(part for part in parts if isinstance(part, str)) == "Let me see."
+    assert parts[-2:] == [ToolCall("call_0", "find_slot", '{"day": "Tue"}'), ToolCall("call_1", "hang_up", "{}")]
+    function = {"name": SLOTS.name, "description": SLOTS.description, "parameters": SLOTS.parameters}
+    assert chat.requests[0]["tools"] == [{"type": "function", "function": function}]
+
+
+async def test_without_tools_none_are_spoken_of() -> None:
+    chat = Chat()
+    async with model(chat) as made:
+        await text(made)
+    assert "tools" not in chat.requests[0]
+
+
+async def test_calls_and_their_answers_are_told_in_the_interface_s_own_words() -> None:
+    chat = Chat()
+    call = ToolCall("call_0", "find_slot", '{"day": "Tue"}')
+    async with model(chat) as made:
+        told = [
+            *HELLO,
+            ChatMessage("assistant", "", tool_calls=(call,)),
+            ChatMessage("tool", '{"slots": [10]}', call_id="call_0"),
+            ChatMessage("tool", "another backend's: 10 is free"),
+        ]
+        await text(made, told)
+        await text(made, told[:3])
+    function = {"name": "find_slot", "arguments": '{"day": "Tue"}'}
+    assistant = {
+        "role": "assistant",
+        "content": None,
+        "tool_calls": [{"id": "call_0", "type": "function", "function": function}],
+    }
+    assert chat.requests[0]["messages"][2:] == [
+        assistant,
+        {"role": "tool", "tool_call_id": "call_0", "content": '{"slots": [10]}'},
+        {"role": "system", "content": "another backend's: 10 is free"},
+    ]
+    assert chat.requests[1]["messages"][-1] == assistant, "a call is no answer that was cut off"
+
+
+async def test_a_call_that_breaks_off_is_an_error_and_no_call() -> None:
+    chat = Chat(answer="", calls=[("find_slot", '{"day": "Tue"}')], fault="torn")
+    async with model(chat) as made:
+        with pytest.raises(ProviderError):
+            await anext(made.reply(HELLO, [SLOTS]))
+
+
 @pytest.mark.parametrize(("fault", "retryable"), [("unauthorized", False), ("rate_limited", True), ("broken", True)])
 async def test_refusals_are_told_apart_and_never_retried_in_silence(fault: Fault, retryable: bool) -> None:
     chat = Chat(fault=fault)
@@ -61,6 +114,7 @@ async def test_refusals_are_told_apart_and_never_retried_in_silence(fault: Fault
         with pytest.raises(ProviderError) as caught:
             await text(made)
     assert caught.value.retryable is retryable
+    assert caught.value.retry_after_s == (20.0 if fault == "rate_limited" else None)
     assert len(chat.requests) == 1
 
 

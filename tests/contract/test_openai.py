@@ -1,0 +1,352 @@
+"""OpenAI's speech by REST: the official SDK holds the stand-in, then our provider is held to both."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
+from typing import Any
+
+import openai as sdk
+import pytest
+from openai.types.audio import Transcription, TranscriptionTextDeltaEvent, TranscriptionTextDoneEvent
+
+from tests.standins import tones
+from tests.standins.openai import KEY, SPEAKS_HZ, Fault, Speech, serve
+from trunkline.audio.wav import wav_bytes
+from trunkline.errors import ProviderError, SettingsError
+from workers.providers.base import Transcriber
+from workers.providers.batch import BatchSpeech
+from workers.providers.openai import HEARING_HZ, Speaking, speech_to_text, text_to_speech
+
+TEXT = "is tuesday free or wednesday then"
+IMPATIENT = {"first_s": 0.5, "next_s": 0.3}
+"""For faults that are nothing but silence. Elsewhere a busy machine must not look like one."""
+
+
+@pytest.fixture(autouse=True)
+def _no_settings(monkeypatch: pytest.MonkeyPatch) -> None:
+    for variable in ("OPENAI_BASE_URL", "OPENAI_API_KEY"):
+        monkeypatch.delenv(variable, raising=False)
+
+
+@pytest.fixture
+async def standin() -> AsyncIterator[Speech]:
+    async with serve() as speech:
+        yield speech
+
+
+@pytest.fixture
+async def official(standin: Speech) -> AsyncIterator[sdk.AsyncOpenAI]:
+    async with sdk.AsyncOpenAI(base_url=standin.url, api_key=KEY, max_retries=0) as client:
+        yield client
+
+
+@contextlib.asynccontextmanager
+async def hearing(standin: Speech, **options: Any) -> AsyncIterator[BatchSpeech]:
+    stt = speech_to_text({"base_url": standin.url, "api_key": KEY, **options})
+    try:
+        yield stt
+    finally:
+        await stt.close()
+
+
+@contextlib.asynccontextmanager
+async def speaking(standin: Speech, **options: Any) -> AsyncIterator[Speaking]:
+    tts = text_to_speech({"base_url": standin.url, "api_key": KEY, **options})
+    try:
+        yield tts
+    finally:
+        await tts.close()
+
+
+def begun(stt: BatchSpeech, text: str = TEXT) -> Transcriber:
+    utterance = stt.utterance()
+    utterance.push(tones.speak(text, HEARING_HZ))
+    return utterance
+
+
+async def heard(stt: BatchSpeech) -> str:
+    return (await begun(stt).finish()).text
+
+
+async def spoken(tts: Speaking, text: str = TEXT) -> str:
+    return tones.hear(b"".join([pcm async for pcm in tts.speak(text)]), SPEAKS_HZ)
+
+
+async def until(condition: Callable[[], object]) -> None:
+    async with asyncio.timeout(10):
+        while not condition():  # noqa: ASYNC110 - nothing tells
+            await asyncio.sleep(0.01)
+
+
+# --- the stand-in, held by the SDK
+
+
+async def test_the_sdk_transcribes(standin: Speech, official: sdk.AsyncOpenAI) -> None:
+    file = ("speech.wav", wav_bytes(tones.speak(TEXT, HEARING_HZ), HEARING_HZ), "audio/wav")
+    whole = await official.audio.transcriptions.create(file=file, model="whisper-1", language="en")
+    assert isinstance(whole, Transcription)
+    assert whole.text == TEXT
+    stream = await official.audio.transcriptions.create(file=file, model="gpt-transcribe", keywords=["x"], stream=True)
+    events = [event async for event in stream]
+    deltas = [event.delta for event in events if isinstance(event, TranscriptionTextDeltaEvent)]
+    assert "".join(deltas) == TEXT
+    assert isinstance(events[-1], TranscriptionTextDoneEvent)
+    assert events[-1].text == TEXT
+    assert events[-1].usage is not None
+
+
+async def test_the_sdk_speaks(official: sdk.AsyncOpenAI) -> None:
+    request = official.audio.speech.with_streaming_response.create(
+        input=TEXT, model="gpt-4o-mini-tts", voice="marin", response_format="pcm"
+    )
+    async with request as response:
+        pcm = b"".join([chunk async for chunk in response.iter_bytes()])
+    assert tones.hear(pcm, SPEAKS_HZ) == TEXT
+
+
+@pytest.mark.parametrize(
+    ("fault", "error"),
+    [
+        ("unauthorized", sdk.AuthenticationError),
+        ("rate_limited", sdk.RateLimitError),
+        ("broken", sdk.InternalServerError),
+    ],
+)
+async def test_the_sdk_knows_the_refusals(
+    standin: Speech, official: sdk.AsyncOpenAI, fault: Fault, error: type[sdk.APIStatusError]
+) -> None:
+    standin.fault = fault
+    with pytest.raises(error) as caught:
+        await official.audio.speech.create(input="a", model="tts-1", voice="marin", response_format="pcm")
+    assert caught.value.response.headers.get("retry-after") == ("20" if fault == "rate_limited" else None)
+
+
+async def test_what_the_vendor_would_refuse_is_refused(standin: Speech, official: sdk.AsyncOpenAI) -> None:
+    wav = wav_bytes(tones.speak("yes", HEARING_HZ), HEARING_HZ)
+    create = official.audio.transcriptions.create
+    refused: list[Callable[[], Awaitable[object]]] = [
+        lambda: create(file=("a.wav", b"no audio", "audio/wav"), model="gpt-transcribe"),
+        lambda: create(file=("a.wav", wav_bytes(bytes(100), HEARING_HZ), "audio/wav"), model="gpt-transcribe"),
+        lambda: create(file=("a.wav", wav, "audio/wav"), model="whisper-1", keywords=["x"]),
+        lambda: create(file=("a.wav", wav, "audio/wav"), model="gpt-transcribe", extra_body={"mood": "good"}),
+        lambda: official.audio.speech.create(input="a" * 4097, model="tts-1", voice="marin", response_format="pcm"),
+        lambda: official.audio.speech.create(
+            input="a", model="tts-1", voice="marin", response_format="pcm", instructions="sing"
+        ),
+    ]
+    for request in refused:
+        with pytest.raises(sdk.BadRequestError):
+            await request()
+    with pytest.raises(sdk.NotFoundError):
+        await create(file=("a.wav", wav, "audio/wav"), model="gpt-transcribble")
+    with pytest.raises(sdk.AuthenticationError):
+        await official.with_options(api_key="wrong").audio.speech.create(input="a", model="tts-1", voice="marin")
+
+
+# --- our speech-to-text
+
+
+@pytest.mark.parametrize("model", ["gpt-transcribe", "whisper-1"])
+async def test_hears(standin: Speech, model: str) -> None:
+    async with hearing(standin, model=model, prompt="A clinic.") as stt:
+        assert await heard(stt) == TEXT
+        assert stt.description == f"OpenAI: {model} at 127.0.0.1"
+    [asked] = standin.transcriptions
+    assert (asked.model, asked.prompt, asked.language) == (model, "A clinic.", "en")
+    assert asked.streamed is (model != "whisper-1")
+
+
+async def test_the_text_is_asked_for_in_the_pause(standin: Speech) -> None:
+    async with hearing(standin, keywords=["acme"], language=None) as stt:
+        utterance = begun(stt)
+        utterance.pause()
+        await until(lambda: utterance.interim)
+        assert (await utterance.finish()).text == TEXT
+    [asked] = standin.transcriptions
+    assert (asked.keywords, asked.language) == (["acme"], None)
+
+
+async def test_a_segment_is_told_what_came_before_it(standin: Speech) -> None:
+    async with hearing(standin, prompt="A clinic.", segment_s=2, pause_ms=0) as stt:
+        utterance = begun(stt, " ".join([TEXT, TEXT]))
+        utterance.pause()
+        await until(lambda: utterance.interim)
+        utterance.push(tones.speak("yes please", HEARING_HZ))
+        assert (await utterance.finish()).text == f"{TEXT} {TEXT} yes please"
+    assert [asked.prompt for asked in standin.transcriptions] == ["A clinic.", f"A clinic. {TEXT} {TEXT}"]
+
+
+async def test_a_sound_shorter_than_the_vendor_takes_is_filled_up(standin: Speech) -> None:
+    async with hearing(standin) as stt:
+        utterance = stt.utterance()
+        utterance.push(tones.speak("yes", HEARING_HZ)[: HEARING_HZ * 2 * 60 // 1000])
+        await utterance.finish()
+    assert standin.transcriptions[0].duration_ms == 100
+
+
+async def test_giving_up_an_utterance_hangs_up(standin: Speech) -> None:
+    standin.fault = "silent"
+    async with hearing(standin) as stt:
+        utterance = begun(stt)
+        utterance.pause()
+        await until(lambda: standin.transcriptions)
+        utterance.cancel()
+        await asyncio.wait_for(standin.hung_up.wait(), 10)
+        standin.fault = None
+        assert await heard(stt) == TEXT
+
+
+# --- our text-to-speech
+
+
+async def test_speaks_whole_samples_as_they_come(standin: Speech) -> None:
+    async with speaking(standin, instructions="Calmly.", speed=1.1) as tts:
+        chunks = [pcm async for pcm in tts.speak(TEXT)]
+        assert len(chunks) > 3
+        assert all(len(pcm) % 2 == 0 and pcm for pcm in chunks)
+        assert tones.hear(b"".join(chunks), SPEAKS_HZ) == TEXT
+        assert tts.description == "OpenAI: gpt-4o-mini-tts, voice marin, at 127.0.0.1"
+        voice = tts.voice()
+        said = [pcm async for pcm in voice.speak(TEXT, last=True) if isinstance(pcm, bytes)]
+        assert tones.hear(b"".join(said), SPEAKS_HZ) == TEXT
+        await voice.close()
+    assert standin.spoken[0] == {
+        "input": TEXT,
+        "model": "gpt-4o-mini-tts",
+        "voice": "marin",
+        "response_format": "pcm",
+        "instructions": "Calmly.",
+        "speed": 1.1,
+    }
+
+
+async def test_a_voice_of_one_s_own_is_named_by_its_id(standin: Speech) -> None:
+    async with speaking(standin, voice="voice_1234") as tts:
+        await spoken(tts)
+        assert [pcm async for pcm in tts.speak("  ")] == [], "nothing to say is not asked for"
+    assert [asked["voice"] for asked in standin.spoken] == [{"id": "voice_1234"}]
+
+
+async def test_closing_the_generator_hangs_up(standin: Speech) -> None:
+    standin.fault = "stalled"
+    async with speaking(standin) as tts:
+        chunks = tts.speak(TEXT)
+        assert await anext(chunks)
+        await chunks.aclose()
+        await asyncio.wait_for(standin.hung_up.wait(), 10)
+        standin.fault = None
+        assert await spoken(tts) == TEXT
+
+
+@pytest.mark.parametrize("fault", ["silent", "stalled"])
+async def test_cancelling_hangs_up_at_once(standin: Speech, fault: Fault) -> None:
+    standin.fault = fault
+    async with speaking(standin) as tts:
+        listening = asyncio.ensure_future(spoken(tts))
+        await until(lambda: standin.spoken)
+        await asyncio.sleep(0.05)
+        listening.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await listening
+        await asyncio.wait_for(standin.hung_up.wait(), 10)
+        standin.fault = None
+        assert await spoken(tts) == TEXT
+
+
+# --- whatever goes wrong, with either
+
+Use = Callable[..., Coroutine[Any, Any, None]]
+
+
+async def _hear(standin: Speech, **options: Any) -> None:
+    async with hearing(standin, **options) as stt:
+        await heard(stt)
+
+
+async def _hear_whole(standin: Speech, **options: Any) -> None:
+    async with hearing(standin, model="whisper-1", **options) as stt:
+        await heard(stt)
+
+
+async def _speak(standin: Speech, **options: Any) -> None:
+    async with speaking(standin, **options) as tts:
+        await spoken(tts)
+
+
+@pytest.mark.parametrize("use", [_hear, _hear_whole, _speak])
+@pytest.mark.parametrize(
+    ("fault", "retryable", "retry_after_s", "text"),
+    [
+        ("unauthorized", False, None, "HTTP 401: .*Incorrect API key"),
+        ("rate_limited", True, 20.0, "HTTP 429"),
+        ("broken", True, None, "HTTP 500"),
+        ("silent", True, None, "within the deadline"),
+        ("page", True, None, None),
+        ("empty", True, None, None),
+    ],
+)
+async def test_a_fault_from_the_beginning_is_told_as_what_it_is(
+    standin: Speech, use: Use, fault: Fault, retryable: bool, retry_after_s: float | None, text: str | None
+) -> None:
+    standin.fault = fault
+    with pytest.raises(ProviderError, match=text) as caught:
+        await use(standin, **(IMPATIENT if fault in ("silent", "stalled") else {}))
+    assert caught.value.provider == "openai"
+    assert (caught.value.retryable, caught.value.retry_after_s) == (retryable, retry_after_s)
+    assert standin.requests == 1, "no retries in silence"
+
+
+@pytest.mark.parametrize("use", [_hear, _speak])
+@pytest.mark.parametrize(("fault", "text"), [("stalled", "within the deadline"), ("torn", None)])
+async def test_a_fault_in_the_middle_is_an_error(standin: Speech, use: Use, fault: Fault, text: str | None) -> None:
+    standin.fault = fault
+    with pytest.raises(ProviderError, match=text) as caught:
+        await use(standin, **(IMPATIENT if fault in ("silent", "stalled") else {}))
+    assert caught.value.retryable
+
+
+@pytest.mark.parametrize(("fault", "text"), [("cut", "in the middle"), ("garbage", "JSONDecodeError")])
+async def test_a_transcription_without_its_end_is_an_error(standin: Speech, fault: Fault, text: str) -> None:
+    standin.fault = fault
+    with pytest.raises(ProviderError, match=text):
+        await _hear(standin)
+
+
+async def test_a_slow_beginning_within_the_deadline_is_no_fault(standin: Speech) -> None:
+    standin.latency_s = 0.4
+    async with hearing(standin, first_s=10, next_s=5) as stt, speaking(standin, first_s=10, next_s=5) as tts:
+        assert await heard(stt) == TEXT
+        assert await spoken(tts) == TEXT
+
+
+async def test_nobody_listens() -> None:
+    nowhere = {"base_url": "http://127.0.0.1:9/v1", "api_key": KEY}
+    stt, tts = speech_to_text(nowhere), text_to_speech(nowhere)
+    with pytest.raises(ProviderError, match="APIConnectionError"):
+        await heard(stt)
+    with pytest.raises(ProviderError, match="APIConnectionError"):
+        await spoken(tts)
+    await stt.close()
+    await tts.close()
+
+
+@pytest.mark.parametrize("make", [speech_to_text, text_to_speech])
+async def test_settings(
+    make: Callable[[dict[str, Any]], BatchSpeech | Speaking], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pytest.raises(SettingsError, match="OPENAI_API_KEY"):
+        make({})
+    with pytest.raises(SettingsError, match=r"first: Extra.*first_s"):
+        make({"first": 3})
+    monkeypatch.setitem(os.environ, "OPENAI_API_KEY", KEY)
+    made = make({})
+    assert made.description.endswith("at api.openai.com")
+    await made.close()
+
+
+def test_a_model_that_is_not_for_calls_is_refused() -> None:
+    with pytest.raises(SettingsError, match="use gpt-transcribe"):
+        speech_to_text({"api_key": KEY, "model": "gpt-4o-transcribe-diarize"})
