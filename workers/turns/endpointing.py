@@ -6,7 +6,7 @@ All times are ms of media time, so a recording fed in at any speed gives the sam
 from __future__ import annotations
 
 from collections import deque
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum
 from typing import Protocol
 
@@ -49,6 +49,8 @@ class Edge:
     kind: EdgeKind
     media_ms: int
     decided_ms: int
+    speech_ms: int = field(default=0, compare=False)
+    """How much speech the utterance had until then, silences not counted."""
 
 
 class Endpointing:
@@ -66,47 +68,54 @@ class Endpointing:
         """Whether the open utterance is in such a silence."""
         self.speech_ms = 0
         """How much speech the open (or possible) utterance has, silences not counted."""
-        self._start_ms = 0
-        self._speech_end_ms = 0
+        self.stop_ms = self._settings.stop_ms
+        """Silence this long ends the utterance. Whoever knows more (`workers.turns.patience`) may set it in a silence;
+        when the speaker goes on, it is the tenant's again."""
+        self.start_ms = 0
+        """Where the utterance began."""
+        self.speech_end_ms = 0
+        """Where its last speech ended."""
 
     def push(self, end_ms: int, probability: float) -> Edge | None:
         """Take the chunk of CHUNK_MS that ends at media time `end_ms`. At most one thing can change in a chunk."""
         going_on = self.speech_ms > 0 and not self.quiet
         threshold = self._settings.vad_threshold - (HYSTERESIS if going_on else 0.0)
         edge = self._speech(end_ms) if probability >= threshold else self._silence(end_ms)
-        if self.speaking and edge is None and end_ms - self._start_ms >= self._settings.longest_utterance_ms:
+        if self.speaking and edge is None and end_ms - self.start_ms >= self._settings.longest_utterance_ms:
             return self._stop(end_ms, end_ms)
         return edge
 
     def _speech(self, end_ms: int) -> Edge | None:
         if self.speech_ms == 0:
-            self._start_ms = end_ms - CHUNK_MS
+            self.start_ms = end_ms - CHUNK_MS
         self.speech_ms += CHUNK_MS
-        self._speech_end_ms = end_ms
+        self.speech_end_ms = end_ms
         if not self.speaking:
             if self.speech_ms < self._settings.start_ms:
                 return None
             self.speaking = True
-            return Edge(EdgeKind.STARTED, self._start_ms, end_ms)
+            return Edge(EdgeKind.STARTED, self.start_ms, end_ms, self.speech_ms)
         if self.quiet:
             self.quiet = False
-            return Edge(EdgeKind.WENT_ON, end_ms - CHUNK_MS, end_ms)
+            self.stop_ms = self._settings.stop_ms
+            return Edge(EdgeKind.WENT_ON, end_ms - CHUNK_MS, end_ms, self.speech_ms)
         return None
 
     def _silence(self, end_ms: int) -> Edge | None:
         if not self.speaking:
             self.speech_ms = 0
             return None
-        if end_ms - self._speech_end_ms >= self._settings.stop_ms:
-            return self._stop(self._speech_end_ms, end_ms)
+        if end_ms - self.speech_end_ms >= self.stop_ms:
+            return self._stop(self.speech_end_ms, end_ms)
         if not self.quiet:
             self.quiet = True
-            return Edge(EdgeKind.FELL_SILENT, self._speech_end_ms, end_ms)
+            return Edge(EdgeKind.FELL_SILENT, self.speech_end_ms, end_ms, self.speech_ms)
         return None
 
     def _stop(self, media_ms: int, decided_ms: int) -> Edge:
+        edge = Edge(EdgeKind.STOPPED, media_ms, decided_ms, self.speech_ms)
         self.reset()
-        return Edge(EdgeKind.STOPPED, media_ms, decided_ms)
+        return edge
 
 
 class PreRoll:

@@ -1,0 +1,94 @@
+"""Who speaks over an answer: listeners, and those who want the floor."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import pytest
+
+from workers.turns.backchannels import LONGEST_MS, Verdict, ends_in_question, is_backchannel, verdict
+
+
+@dataclass(frozen=True)
+class Settings:
+    barge_in_ms: int = 256
+    min_words: int = 0
+    ignore_backchannels: bool = True
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        "mhm",
+        "Mhm.",
+        "yeah",
+        "Okay!",
+        "yeah, okay",
+        "uh-huh",
+        "Uh huh.",
+        "I see.",
+        "got it",
+        "Yes, of course.",
+        "ja genau",
+    ]
+    + ["alles klar", "Ach so, okay.", "MM-HMM", "hm hm"],
+)
+def test_listeners(words: str) -> None:
+    assert is_backchannel(words)
+
+
+@pytest.mark.parametrize(
+    "words",
+    ["", "...", "yeah but", "okay stop", "no", "I", "see", "what?", "I see a problem", "ja aber", "42", "got", "course"]
+    + ["doch", "nein", "of"],
+)
+def test_others(words: str) -> None:
+    assert not is_backchannel(words)
+
+
+B, L, U = Verdict.BARGE_IN, Verdict.BACKCHANNEL, Verdict.UNSURE
+
+
+@pytest.mark.parametrize(
+    ("settings", "speech_ms", "words", "asked", "so_far", "over"),
+    [
+        # too short for anything
+        (Settings(), 100, "", False, U, L),
+        (Settings(), 100, "stop", False, U, L),
+        # nothing asked for: length alone
+        (Settings(ignore_backchannels=False), 256, "", False, B, B),
+        (Settings(ignore_backchannels=False), 256, "mhm", False, B, B),
+        # words tell
+        (Settings(), 300, "", False, U, B),
+        (Settings(), 300, "mhm", False, L, L),
+        (Settings(), 300, "yeah but", False, B, B),
+        (Settings(), 300, "stop", False, B, B),
+        # an answer to a question is no backchannel
+        (Settings(), 300, "yeah", True, B, B),
+        (Settings(), 300, "", True, B, B),
+        (Settings(min_words=3), 300, "yeah", True, B, B),
+        # so much speech is no backchannel
+        (Settings(), LONGEST_MS, "", False, U, B),
+        (Settings(), LONGEST_MS + 1, "", False, B, B),
+        (Settings(), LONGEST_MS + 1, "yeah okay yeah okay", False, B, B),
+        # a least number of words, but for some
+        (Settings(min_words=2), 300, "what", False, U, L),
+        (Settings(min_words=2), 300, "what else", False, B, B),
+        (Settings(min_words=3), 300, "wait", False, B, B),
+        (Settings(min_words=3), 300, "nein", False, B, B),
+        (Settings(min_words=2, ignore_backchannels=False), 300, "okay okay", False, B, B),
+        (Settings(min_words=2, ignore_backchannels=False), 300, "okay", False, U, L),
+        (Settings(min_words=2), LONGEST_MS + 1, "what", False, B, B),
+    ],
+)
+def test_verdicts(settings: Settings, speech_ms: int, words: str, asked: bool, so_far: Verdict, over: Verdict) -> None:
+    assert verdict(settings, speech_ms, words, asked=asked) is so_far
+    assert verdict(settings, speech_ms, words, asked=asked, over=True) is over
+
+
+@pytest.mark.parametrize(
+    ("heard", "expected"),
+    [("Is that right?", True), ('She asked "why?" ', True), ("Is that right? I think so.", False), ("", False)],
+)
+def test_questions(heard: str, expected: bool) -> None:
+    assert ends_in_question(heard) is expected
