@@ -19,19 +19,9 @@ class Settings:
 @pytest.mark.parametrize(
     "words",
     [
-        "mhm",
-        "Mhm.",
-        "yeah",
-        "Okay!",
-        "yeah, okay",
-        "uh-huh",
-        "Uh huh.",
-        "I see.",
-        "got it",
-        "Yes, of course.",
-        "ja genau",
-    ]
-    + ["alles klar", "Ach so, okay.", "MM-HMM", "hm hm"],
+        *("mhm", "Mhm.", "MM-HMM", "hm hm", "uh-huh", "Uh huh.", "yeah", "yeah, okay", "Okay!", "I see.", "got it"),
+        *("Yes, of course.", "ja genau", "alles klar", "Ach so, okay."),
+    ],
 )
 def test_listeners(words: str) -> None:
     assert is_backchannel(words)
@@ -39,8 +29,10 @@ def test_listeners(words: str) -> None:
 
 @pytest.mark.parametrize(
     "words",
-    ["", "...", "yeah but", "okay stop", "no", "I", "see", "what?", "I see a problem", "ja aber", "42", "got", "course"]
-    + ["doch", "nein", "of"],
+    [
+        *("", "...", "42", "no", "I", "see", "got", "of", "course", "what?", "okay stop", "yeah but"),
+        *("I see a problem", "doch", "nein", "ja aber"),
+    ],
 )
 def test_others(words: str) -> None:
     assert not is_backchannel(words)

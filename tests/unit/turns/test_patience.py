@@ -123,9 +123,7 @@ def test_the_model_is_asked_once_a_silence_about_what_was_said() -> None:
     assert len(model.asked) == 1
     patience.over()
     assert asked.withdrawn
-    assert patience.quiet(2000, now_ms, now_ms + 64, "hello there") == 480, (
-        "the next silence, of which nothing is known"
-    )
+    assert patience.quiet(2000, now_ms, now_ms + 64, "hello there") == 480, "of the next silence nothing is known"
 
 
 def test_a_model_that_is_busy_or_missing_leaves_it_to_the_words() -> None:
@@ -176,8 +174,14 @@ def silence_before_the_end(found: list[Edge]) -> int:
 
 @pytest.mark.parametrize(
     ("words", "done", "least_ms"),
-    [("what time is it?", None, 256), ("hello", None, 480), ("I want a", None, 1600), ("hello", 0.99, 256)]
-    + [("hello", 0.01, 1600), ("I want a", 0.99, 1040)],
+    [
+        ("what time is it?", None, 256),
+        ("hello", None, 480),
+        ("I want a", None, 1600),
+        ("hello", 0.99, 256),
+        ("hello", 0.01, 1600),
+        ("I want a", 0.99, 1040),
+    ],
 )
 def test_an_utterance_ends_when_it_should(words: str, done: float | None, least_ms: int) -> None:
     script = [(0.9, "")] * 20 + [(0.0, words)] * 60
