@@ -1,0 +1,249 @@
+"""One WebSocket to Cartesia, and the contexts that share it.
+
+Whoever listens to a context may be slow, for a caller hears in real time what is made several times faster; the socket
+is read on regardless, since others share it. So what is unheard is bounded by sentence, not by the socket.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import deque
+
+from websockets.asyncio.client import ClientConnection
+from websockets.asyncio.connection import broadcast
+from websockets.exceptions import ConnectionClosed
+from websockets.protocol import State
+
+from trunkline.errors import ProviderError
+from workers.providers.base import Word
+from workers.providers.cartesia import protocol
+
+log = logging.getLogger(__name__)
+
+CLOSE_S = 0.8
+"""How long the vendor may take to answer our close frame."""
+
+UNHEARD_S = 120
+"""Audio of one sentence that may wait to be heard. A sentence that has more is given up."""
+
+
+class Stale(ProviderError):
+    """Nothing came of a sentence, because the context or the socket was over before it was sent."""
+
+
+class Sentence:
+    """What comes of one text, until someone takes it."""
+
+    def __init__(self, rate_hz: int, begins_ms: int) -> None:
+        """`begins_ms`: how much audio its context had before it, which its words' times count from."""
+        self.sounded = False
+        """Whether any audio came."""
+        self.flushed = False
+        """Whether the vendor said that there is no more, though none came."""
+        self.over = False
+        """Whether no more will come."""
+        self._begins_ms = begins_ms
+        self._bytes_per_s = rate_hz * 2
+        self._parts: deque[bytes | Word] = deque()
+        self._unheard_bytes = 0
+        self._odd = b""
+        self._failure: ProviderError | None = None
+        self._news = asyncio.Event()
+
+    def audio(self, pcm: bytes) -> None:
+        pcm = self._odd + pcm
+        whole = len(pcm) & ~1
+        pcm, self._odd = pcm[:whole], pcm[whole:]
+        self.sounded, self.flushed = True, False
+        if pcm:
+            self._unheard_bytes += len(pcm)
+            self._parts.append(pcm)
+            self._news.set()
+
+    @property
+    def too_long(self) -> bool:
+        return self._unheard_bytes > UNHEARD_S * self._bytes_per_s
+
+    def words(self, words: protocol.Words) -> None:
+        for text, start_s, end_s in words.words:
+            start_ms, end_ms = (max(0, round(at_s * 1000) - self._begins_ms) for at_s in (start_s, end_s))
+            self._parts.append(Word(text, start_ms, max(start_ms, end_ms)))
+        self._news.set()
+
+    def end(self, failure: ProviderError | None = None) -> None:
+        """Nothing more comes; `failure` is raised to the listener once the rest was taken."""
+        if not self.over:
+            self.over, self._failure = True, failure
+            self._news.set()
+
+    async def take(self) -> bytes | Word | None:
+        """The next part; None when it is over. Raises ProviderError; what came before the failure was given first."""
+        while not self._parts:
+            if self._failure is not None:
+                raise self._failure
+            if self.over:
+                return None
+            self._news.clear()
+            await self._news.wait()
+        part = self._parts.popleft()
+        if isinstance(part, bytes):
+            self._unheard_bytes -= len(part)
+        return part
+
+
+class Context:
+    """One speech at the vendor, sentence after sentence. Made by `Line.context`."""
+
+    def __init__(self, line: Line, context_id: str, rate_hz: int) -> None:
+        self.line = line
+        self.context_id = context_id
+        self.over = False
+        """Whether the vendor takes no more of it."""
+        self.active_s = 0.0
+        """When, on the loop's clock, something of it last came, or it was last asked for something."""
+        self._rate_hz = rate_hz
+        self._bytes = 0
+        self._sentences = 0
+        self._sentence: Sentence | None = None
+        self._last = False
+
+    def begin(self, message: str, *, last: bool, now_s: float) -> Sentence:
+        """Send `message`, which asks for the next sentence; `last` as in `protocol.generation`."""
+        self.active_s = now_s
+        self._sentences += 1
+        self._last = last
+        self._sentence = sentence = Sentence(self._rate_hz, self._bytes * 1000 // (2 * self._rate_hz))
+        self.line.send(message)
+        return sentence
+
+    def take(self, event: protocol.Event, now_s: float) -> None:
+        """Give an event to the sentence that it belongs to. What comes between sentences belongs to none."""
+        self.active_s = now_s
+        sentence = self._sentence
+        match event:
+            case protocol.Done():
+                self.end()
+            case protocol.Failed():
+                self.end(_stale(event.error) if event.ours and self._sentences > 1 else event.error)
+            case protocol.Chunk():
+                self._bytes += len(event.pcm)
+                if sentence is not None:
+                    sentence.audio(event.pcm)
+                    if sentence.too_long:
+                        self.give_up(ProviderError("cartesia", f"made {UNHEARD_S} s that nobody has heard"))
+            case protocol.Words() if sentence is not None:
+                sentence.words(event)
+            case protocol.Flushed() if sentence is not None and not self._last:
+                self._flushed(sentence)
+
+    def _flushed(self, sentence: Sentence) -> None:
+        """Before any sound it may be about the sentence before: who listens decides how long to wait for more."""
+        if sentence.sounded:
+            sentence.end()
+            self._sentence = None
+        else:
+            sentence.flushed = True
+
+    def end(self, failure: ProviderError | None = None) -> None:
+        """The vendor has ended it."""
+        self.over = True
+        self.line.forget(self)
+        if self._sentence is not None:
+            self._sentence.end(failure)
+
+    def give_up(self, failure: ProviderError | None = None) -> None:
+        """The vendor shall make no more of it. Does nothing when it is over."""
+        if not self.over:
+            self.line.send(protocol.cancel(self.context_id))
+            self.end(failure)
+
+
+def _stale(error: ProviderError) -> Stale:
+    return Stale("cartesia", str(error).removeprefix("cartesia: "), retryable=error.retryable)
+
+
+class Line:
+    """An open socket. `run` reads it, and must be running for anything to come."""
+
+    def __init__(self, socket: ClientConnection) -> None:
+        self._socket = socket
+        self._contexts: dict[str, Context] = {}
+        self._retired = False
+        self._clock = asyncio.get_running_loop().time
+        self.complaint = ""
+        """What the vendor last found wrong without saying in which context."""
+
+    @property
+    def usable(self) -> bool:
+        """Whether a new context may begin here."""
+        return not self._retired and self._socket.state is State.OPEN
+
+    def context(self, context_id: str, rate_hz: int) -> Context:
+        context = self._contexts[context_id] = Context(self, context_id, rate_hz)
+        return context
+
+    def send(self, message: str) -> None:
+        """By websockets' call for many receivers, which does not wait: a few hundred bytes, and when nobody takes
+        them, no audio comes and the line is retired. On a socket that has closed it does nothing."""
+        broadcast((self._socket,), message)
+
+    def forget(self, context: Context) -> None:
+        """Whatever still comes of it is dropped."""
+        self._contexts.pop(context.context_id, None)
+        if self._retired and not self._contexts:
+            self._socket.transport.abort()
+
+    def retire(self) -> None:
+        """It was mute: begin nothing more here. Closed once the contexts it has are over."""
+        self._retired = True
+        if not self._contexts:
+            self._socket.transport.abort()
+
+    async def run(self) -> None:
+        """Read until the socket closes, then tell those who wait. Raises nothing but cancellation."""
+        lost = ProviderError("cartesia", "the provider was closed", retryable=False)
+        try:
+            while True:
+                self._pass_on(protocol.parse(await self._socket.recv(decode=False)))
+        except ConnectionClosed as error:
+            lost = _hung_up(error)
+        except ProviderError as error:
+            log.warning("the socket is given up: %s", error)
+            lost = error
+        finally:
+            self._retired = True
+            for context in list(self._contexts.values()):
+                context.end(lost)
+            self._socket.transport.abort()
+        await self._socket.wait_closed()
+
+    def _pass_on(self, event: protocol.Event | None) -> None:
+        """Raises ProviderError for an error of the connection itself."""
+        if event is None:
+            return
+        context = self._contexts.get(event.context_id)
+        if context is not None:
+            context.take(event, self._clock())
+        elif isinstance(event, protocol.Failed) and not event.context_id:
+            if not event.ours:
+                raise event.error
+            # One message was wrong, and most contexts are not concerned. The one that is will hear nothing.
+            self.complaint = str(event.error)
+            log.warning("an error of no context: %s", event.error)
+
+    async def close(self) -> None:
+        """Say goodbye; `run` returns then."""
+        try:
+            async with asyncio.timeout(CLOSE_S):
+                await self._socket.close()
+        except TimeoutError:
+            log.debug("the socket is cut off: it does not answer")
+        finally:
+            self._socket.transport.abort()
+
+
+def _hung_up(error: ConnectionClosed) -> Stale:
+    frame = error.rcvd or error.sent
+    why = f"{frame.code} {frame.reason}".strip() if frame else "without a word"
+    return Stale("cartesia", f"hung up: {why}")

@@ -1,0 +1,285 @@
+"""Cartesia's Sonic models as text-to-speech: an answer is one context, its sentences continue each other."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import uuid
+from collections.abc import AsyncGenerator, Coroutine
+from contextlib import aclosing
+from typing import Any, Literal
+from urllib.parse import urlsplit
+
+from pydantic import BaseModel, ConfigDict, Field
+from websockets.asyncio.client import connect
+from websockets.exceptions import InvalidStatus, WebSocketException
+
+from trunkline.errors import ProviderError, SettingsError
+from workers.providers.base import Word
+from workers.providers.cartesia import protocol
+from workers.providers.cartesia.line import Context, Line, Sentence, Stale
+
+log = logging.getLogger(__name__)
+
+KEY_VARIABLE = "CARTESIA_API_KEY"
+URL_VARIABLE = "TRUNKLINE_CARTESIA_WS_URL"
+HTTP_URL_VARIABLE = "CARTESIA_BASE_URL"
+"""What the SDK calls the vendor's address; the socket's is derived from it."""
+CARTESIA_URL = "wss://api.cartesia.ai"
+
+MODEL = "sonic-3.5"
+SHUT_DOWN = ("sonic-english", "sonic-multilingual", "sonic-turbo", "sonic-2", "sonic-3-2025-10-27")
+"""Models, and beginnings of their dated names, that the vendor switched off, the last on 2026-10-20."""
+
+CONTINUE_S = 0.7
+"""A context takes another sentence so long after its last audio. At the vendor it is 1 s; the rest is for the way."""
+
+_SPACELESS = ("ja", "th", "zh")
+"""Languages whose sentences follow each other without a space. The vendor joins texts as they are."""
+
+_SOCKET: dict[str, Any] = {
+    "max_size": 4 << 20,
+    "compression": None,  # base64 of noise: much CPU for a quarter of the bytes
+    "ping_interval": 10.0,  # a way that died while nobody spoke is noticed before somebody does
+    "ping_timeout": 5.0,
+    "open_timeout": None,  # the deadline is ours
+    "user_agent_header": "trunkline",
+}
+
+
+class CartesiaOptions(BaseModel):
+    """A tenant's options for Cartesia."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    model: str = Field(default=MODEL, min_length=1)
+    voice: str = Field(
+        default="6ccbfb76-1fc6-48f7-b71d-91ac6298247b", min_length=1, description="the id of a voice of your account"
+    )
+    language: str = Field(default="en", min_length=2)
+    rate_hz: Literal[8000, 16000, 22050, 24000, 44100, 48000] = Field(
+        default=16000, description="of the audio: 8000 is enough for a telephone"
+    )
+    speed: float | None = Field(default=None, ge=0.6, le=1.5, description="1 is the voice's own")
+    volume: float | None = Field(default=None, ge=0.5, le=2.0, description="1 is the voice's own")
+    emotion: str | None = Field(default=None, description="such as calm; the vendor has a list")
+    pronunciation_dict_id: str | None = None
+    api_key: str | None = Field(default=None, description=f"none: {KEY_VARIABLE}")
+    url: str | None = Field(default=None, description=f"none: {URL_VARIABLE}, {HTTP_URL_VARIABLE}, Cartesia")
+    connect_s: float = Field(default=3.0, gt=0, le=60, description="longest wait for a connection")
+    first_audio_s: float = Field(default=3.0, gt=0, le=60, description="longest wait for a sentence's first audio")
+    next_audio_s: float = Field(default=3.0, gt=0, le=60, description="longest wait for more of it")
+
+
+class CartesiaSpeech:
+    """Cartesia as a `TextToSpeech`. One socket for all answers, dialled when the first needs it, and again after it
+    was lost, was mute, or the vendor closed it because nobody spoke for five minutes."""
+
+    def __init__(self, options: CartesiaOptions) -> None:
+        """Raises SettingsError for a model that was shut down, and a key or an address that is missing or wrong."""
+        self.options = options
+        self.rate_hz: int = options.rate_hz
+        self.fields = _fields(options)
+        """What every message of a context repeats."""
+        self._headers = {"Authorization": f"Bearer {_key(options)}", "cartesia-version": protocol.VERSION}
+        self._url = _url(options).rstrip("/") + protocol.PATH
+        self._line: Line | None = None
+        self._lines: set[Line] = set()
+        self._dialling: asyncio.Task[Line] | None = None
+        self._tasks: set[asyncio.Task[Any]] = set()
+        self._closed = False
+
+    @property
+    def description(self) -> str:
+        return f"Cartesia: {self.options.model}, voice {self.options.voice}"
+
+    async def speak(self, text: str) -> AsyncGenerator[bytes | Word, None]:
+        """Stream `text` by itself. Raises ProviderError."""
+        voice = self.voice()
+        try:
+            async with aclosing(voice.speak(text, last=True)) as parts:
+                async for part in parts:
+                    yield part
+        finally:
+            await voice.close()
+
+    def voice(self) -> Answer:
+        """Begin an answer. While a language model thinks about it, the socket is dialled if there is none."""
+        if not (self._usable or self._closed):
+            _ = self._dial()
+        return Answer(self)
+
+    @property
+    def _usable(self) -> bool:
+        return self._line is not None and self._line.usable
+
+    async def line(self) -> Line:
+        """The socket for a new context. All who wait for it wait for the same. Raises ProviderError."""
+        if self._line is not None and self._line.usable:
+            return self._line
+        if self._closed:
+            raise ProviderError("cartesia", "the provider was closed", retryable=False)
+        dialling = self._dial()
+        await asyncio.wait((dialling,))  # who is cancelled leaves the line to the others
+        if dialling.cancelled():
+            raise ProviderError("cartesia", "the provider was closed", retryable=False)
+        return dialling.result()
+
+    def _dial(self) -> asyncio.Task[Line]:
+        if self._dialling is None or self._dialling.done():
+            self._dialling = self._start(self._connect())
+        return self._dialling
+
+    def _start(self, work: Coroutine[Any, Any, Any]) -> asyncio.Task[Any]:
+        """Run `work` until it ends or this is closed."""
+        task = asyncio.get_running_loop().create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._ended)
+        return task
+
+    def _ended(self, task: asyncio.Task[Any]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled():
+            task.exception()  # who waited for the line is told; nobody may have
+
+    async def _connect(self) -> Line:
+        options = self.options
+        try:
+            async with asyncio.timeout(options.connect_s):
+                socket = await connect(self._url, additional_headers=self._headers, **_SOCKET)
+        except TimeoutError as error:
+            raise ProviderError("cartesia", f"no connection within {options.connect_s:g} s") from error
+        except InvalidStatus as error:
+            headers = {name.lower(): value for name, value in error.response.headers.raw_items()}
+            body = bytes(error.response.body or b"")
+            raise protocol.refused_upgrade(error.response.status_code, body, headers) from error
+        except (OSError, EOFError, WebSocketException) as error:
+            raise ProviderError("cartesia", f"cannot be reached: {type(error).__name__}: {error}") from error
+        self._line = line = Line(socket)
+        self._lines.add(line)
+        self._start(line.run()).add_done_callback(lambda _: self._lines.discard(line))
+        return line
+
+    async def close(self) -> None:
+        """Hang up; whoever still listens is told so."""
+        self._closed = True
+        if self._dialling is not None:
+            self._dialling.cancel()
+        if self._lines:
+            await asyncio.gather(*(line.close() for line in self._lines))
+        if self._tasks:
+            await asyncio.wait(self._tasks)
+
+
+class Answer:
+    """The voice of one answer: one context at the vendor for as long as that takes more, then another."""
+
+    def __init__(self, speech: CartesiaSpeech) -> None:
+        self._speech = speech
+        self._options = speech.options
+        self._context: Context | None = None
+        self._clock = asyncio.get_running_loop().time
+
+    async def speak(self, text: str, *, last: bool) -> AsyncGenerator[bytes | Word, None]:
+        """Stream the next sentence. Raises ProviderError, after what came of it.
+
+        A sentence that met the end of its context or of its socket is sent once more, elsewhere.
+        """
+        if not any(character.isalnum() for character in text):
+            return  # the vendor makes no sound of it, and may not say so
+        for attempt in (1, 2):
+            context = await self._continued()
+            sentence = self._begin(context, text, last=last)
+            try:
+                async with aclosing(self._parts(context, sentence)) as parts:
+                    async for part in parts:
+                        yield part
+                return
+            except Stale:
+                if sentence.sounded or attempt == 2:
+                    raise
+            finally:
+                if not sentence.over:
+                    context.give_up()
+
+    async def _continued(self) -> Context:
+        """The context for the next sentence."""
+        context = self._context
+        if context is not None:
+            if not context.over and context.line.usable and self._clock() - context.active_s < CONTINUE_S:
+                return context
+            context.give_up()
+            self._context = None
+        line = await self._speech.line()
+        self._context = line.context(uuid.uuid4().hex, self._speech.rate_hz)
+        return self._context
+
+    def _begin(self, context: Context, text: str, *, last: bool) -> Sentence:
+        spaced = not last and not self._options.language.startswith(_SPACELESS)
+        text = text.strip() + (" " if spaced else "")
+        message = protocol.generation(self._speech.fields, context.context_id, text, last=last)
+        return context.begin(message, last=last, now_s=self._clock())
+
+    async def _parts(self, context: Context, sentence: Sentence) -> AsyncGenerator[bytes | Word, None]:
+        options = self._options
+        while True:
+            within_s = options.next_audio_s if sentence.sounded else options.first_audio_s
+            try:
+                async with asyncio.timeout(within_s):
+                    part = await sentence.take()
+            except TimeoutError as error:
+                if sentence.flushed:
+                    return  # it has no sound
+                context.line.retire()
+                said = f"; it had said: {context.line.complaint}" if context.line.complaint else ""
+                raise ProviderError("cartesia", f"no audio within {within_s:g} s{said}") from error
+            if part is None:
+                return
+            yield part
+
+    async def close(self) -> None:
+        if self._context is not None:
+            self._context.give_up()
+            self._context = None
+
+
+def _fields(options: CartesiaOptions) -> dict[str, Any]:
+    if options.model == "sonic" or options.model.startswith(SHUT_DOWN):
+        raise SettingsError(f"text-to-speech 'cartesia': the model {options.model} was shut down; use {MODEL}")
+    fields: dict[str, Any] = {
+        "model_id": options.model,
+        "voice": options.voice,
+        "language": options.language,
+        "output_format": {"container": "raw", "encoding": "pcm_s16le", "sample_rate": options.rate_hz},
+        "add_timestamps": True,
+    }
+    style = {"speed": options.speed, "volume": options.volume, "emotion": options.emotion}
+    if chosen := {name: value for name, value in style.items() if value is not None}:
+        fields["generation_config"] = chosen
+    if options.pronunciation_dict_id is not None:
+        fields["pronunciation_dict_id"] = options.pronunciation_dict_id
+    return fields
+
+
+def _key(options: CartesiaOptions) -> str:
+    key = (options.api_key or os.environ.get(KEY_VARIABLE, "")).strip()
+    if not key:
+        raise SettingsError(f"text-to-speech 'cartesia' needs {KEY_VARIABLE} (or its option api_key): sk_car_...")
+    if not (key.isascii() and key.isprintable()):  # it would be refused as a header, and quoted in the error
+        raise SettingsError(f"{KEY_VARIABLE} has characters that no key has: was it copied whole, and alone?")
+    return key
+
+
+def _url(options: CartesiaOptions) -> str:
+    """Where the socket is, without its path."""
+    url = options.url or os.environ.get(URL_VARIABLE) or os.environ.get(HTTP_URL_VARIABLE) or CARTESIA_URL
+    url = url.replace("http", "ws", 1) if url.startswith("http") else url
+    try:
+        parts = urlsplit(url)
+        right = parts.scheme in ("ws", "wss") and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        right = False
+    if not right:
+        raise SettingsError(f"text-to-speech 'cartesia': its address must be like {CARTESIA_URL}, not {url!r}")
+    return url
