@@ -104,5 +104,6 @@ async def _talk(
     if cast.batch is not None:
         await cast.batch.close()
     assert cast.stt.open == 0, "an utterance was left open at the provider"
+    assert cast.tts.open == 0, "a voice was left open at the provider"
     assert all(each.closed is None and each.gave_up is None for each in sessions), "the cascade closes no session"
     return Outcome(edge, sessions)

@@ -36,6 +36,19 @@ def test_latency_parts_sum_and_begin_at_the_end_of_speech() -> None:
     assert told.at_ms == pytest.approx(1600 + told.data["total_ms"], abs=40)
 
 
+def test_a_voice_is_told_what_is_the_last_it_will_say() -> None:
+    cast = Cast()
+    talk([Say(1000, QUESTION)], cast)
+    assert cast.tts.last == ["And that was all there is."]
+
+
+def test_a_speaker_s_pauses_are_told_to_the_transcriber_and_talk_over_an_answer_is_none() -> None:
+    cast = Cast()
+    talk([Say(1000, "what is"), Say(1600, "new"), Say(3400, "aha", word_ms=160)], cast)
+    assert cast.stt.heard == ["what is new"]
+    assert cast.stt.paused == ["what is", "what is new"]
+
+
 def test_greeting_comes_first_and_only_once() -> None:
     cast = Cast(tenant=tenant("Hello and welcome here."))
     outcome = talk([Say(3000, QUESTION)], cast)

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from itertools import groupby
 
 from trunkline.errors import ProviderError
-from workers.providers.base import ChatMessage, Separate, ToolCall, ToolSchema, Transcript, Voice
+from workers.providers.base import ChatMessage, ToolCall, ToolSchema, Transcript, Word
 
 RATE_HZ = 8000
 LOUD = 1000
@@ -237,9 +237,13 @@ class ScriptedTts:
         self.speed = speed
         self.failing = failing or Failing()
         self.fail_after_chunks = 0
+        self.open = 0
+        """Voices that were not closed."""
         self.spoken: list[str] = []
+        self.last: list[str] = []
+        """What nothing was to follow."""
 
-    async def speak(self, text: str) -> AsyncGenerator[bytes, None]:
+    async def speak(self, text: str) -> AsyncGenerator[bytes | Word, None]:
         self.spoken.append(text)
         await asyncio.sleep(self.first_s)
         pcm = speech(text, self.WORD_MS)
@@ -255,8 +259,26 @@ class ScriptedTts:
             yield chunk
             await asyncio.sleep(0.05 / self.speed)
 
-    def voice(self) -> Voice:
-        return Separate(self)
+    def voice(self) -> ScriptedVoice:
+        self.open += 1
+        return ScriptedVoice(self)
 
     async def close(self) -> None:
         """Nothing to close."""
+
+
+class ScriptedVoice:
+    def __init__(self, tts: ScriptedTts) -> None:
+        self._tts = tts
+        self._open = True
+
+    def speak(self, text: str, *, last: bool) -> AsyncGenerator[bytes | Word, None]:
+        assert self._open, "it was closed"
+        if last:
+            self._tts.last.append(text)
+        return self._tts.speak(text)
+
+    async def close(self) -> None:
+        if self._open:
+            self._open = False
+            self._tts.open -= 1

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
 from dataclasses import dataclass
 from typing import Protocol
@@ -16,7 +16,7 @@ from workers.cascade.prompting import messages, resume_at, said
 from workers.cascade.sentences import Sentences
 from workers.context import heard
 from workers.latency import Latency
-from workers.providers.base import LanguageModel, SpeechToText, TextToSpeech, ToolCall, Word
+from workers.providers.base import LanguageModel, SpeechToText, TextToSpeech, ToolCall, Voice, Word
 
 SORRY = "Sorry, something went wrong. Could you say that again?"
 """Said when the language model or the transcription failed."""
@@ -147,13 +147,17 @@ class Answering:
     # --- sentences -> audio
 
     async def _voice(self, thinking: asyncio.Task[None]) -> None:
+        voice = self._stages.text_to_speech.voice()
         try:
             while (sentence := await self._sentences.get()) is not None:
-                await self._synthesise(sentence)
+                # Whether the language model will say more is not worth waiting for.
+                await self._synthesise(voice, sentence, last=thinking.done() and self._sentences.qsize() == 1)
         except ProviderError as error:
             self._floor.failed("tts", error)
             thinking.cancel()
             await self._speak_apology()
+        finally:
+            await voice.close()
         await self._pieces.put(None)
 
     async def _speak_apology(self) -> None:
@@ -162,13 +166,16 @@ class Answering:
         self.answer.text = said(self.answer)
         if self._apologised:
             return
+        voice = self._stages.text_to_speech.voice()
         try:
-            await self._synthesise(self._apology())
+            await self._synthesise(voice, self._apology(), last=True)
         except ProviderError as error:
             self._floor.failed("tts", error)
             self.answer.text = said(self.answer)
+        finally:
+            await voice.close()
 
-    async def _synthesise(self, sentence: str) -> None:
+    async def _synthesise(self, voice: Voice, sentence: str, *, last: bool) -> None:
         """Speak one sentence into the queue of pieces. Raises ProviderError; of the sentence then counts what came."""
         start_ms, number, spoken = self.position_ms, self._number, self.answer.spoken
         self._number += 1
@@ -177,7 +184,8 @@ class Answering:
         cutter = Cutter(self._session.rate_hz, max(0, self._received_ms - start_ms))
         failure: ProviderError | None = None
         if sentence.strip():
-            failure = await self._speak(sentence, cutter, text="" if start_ms < self._received_ms else sentence)
+            audio = voice.speak(sentence.strip(), last=last)
+            failure = await self._speak(audio, cutter, text="" if start_ms < self._received_ms else sentence)
         self.position_ms = max(start_ms + cutter.total_ms, self._received_ms)
         if failure is not None:
             came = heard([Spoken(sentence, start_ms, start_ms)], start_ms + cutter.total_ms)
@@ -185,12 +193,13 @@ class Answering:
             raise failure
         spoken[number] = Spoken(sentence, start_ms, self.position_ms)
 
-    async def _speak(self, sentence: str, cutter: Cutter, *, text: str) -> ProviderError | None:
-        voice = self._stages.text_to_speech
-        resampler = Resampler(voice.rate_hz, self._session.rate_hz)
+    async def _speak(
+        self, audio: AsyncGenerator[bytes | Word, None], cutter: Cutter, *, text: str
+    ) -> ProviderError | None:
+        resampler = Resampler(self._stages.text_to_speech.rate_hz, self._session.rate_hz)
         begins, failure = True, None
         try:
-            async with aclosing(voice.speak(sentence.strip())) as chunks:
+            async with aclosing(audio) as chunks:
                 async for chunk in chunks:
                     if isinstance(chunk, Word):
                         continue

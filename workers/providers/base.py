@@ -129,10 +129,12 @@ class Voice(Protocol):
     """The voice of one answer, whose sentences belong together: one melody, one context at the vendor."""
 
     def speak(self, text: str, *, last: bool) -> AsyncGenerator[bytes | Word, None]:
-        """Stream the next sentence, as `TextToSpeech.speak` does; one at a time. `last`: nothing follows it."""
+        """Stream the next sentence, as `TextToSpeech.speak` does; one at a time. `last`: nothing follows it. It is not
+        always known: then `close` says so."""
 
     async def close(self) -> None:
-        """The answer is over or given up: the vendor makes no more of it, and bills no more. Safe to call twice."""
+        """The answer is over or given up: the vendor makes no more of it, and bills no more. Waits for nobody, raises
+        no ProviderError, and is safe to call twice."""
 
 
 class TextToSpeech(Protocol):
