@@ -99,6 +99,8 @@ export class TrunklineClient extends EventTarget {
   /** @type {symbol | null} */
   #attempt = null; // the `connect` that counts
   #timings = new Timings();
+  /** @type {Record<string, number>} */
+  #lastStats = {}; // of the call that is over
   #toldCode = ""; // of the last problem
   /** @type {Message[]} */
   #outputs = []; // of tools, while there was no way to say them
@@ -126,7 +128,7 @@ export class TrunklineClient extends EventTarget {
 
   /** What happened on the wire since `connect`: reconnects, and what the transport counts. For dashboards and tests. */
   get stats() {
-    return { ...this.#call?.stats };
+    return { ...(this.#call?.stats ?? this.#lastStats) };
   }
 
   /** The node that everything heard passes through, for an analyser, a recorder or a test; null when not connected. */
@@ -290,6 +292,7 @@ export class TrunklineClient extends EventTarget {
 
   async #close() {
     const call = this.#call;
+    if (call) this.#lastStats = call.stats;
     this.#call = null;
     navigator.mediaDevices?.removeEventListener("devicechange", this.#devicesChanged);
     if (this.#status !== "idle") this.#setStatus("closed");

@@ -12,13 +12,11 @@ import itertools
 import os
 import shutil
 import signal
-import socket
 import subprocess
-import tempfile
 from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
 import numpy as np
 import pytest
@@ -54,7 +52,6 @@ EMBEDDING = """<!doctype html><link rel="icon" href="data:" /><script type="modu
   trunkline.addEventListener("transcript", ({ detail }) => words.push(detail.text));
 </script>"""
 PORTS = (41_300, 41_399)
-TURN_SECRET = "of-the-tests-only"
 TENANTS = {
     "demo.yaml": (ROOT / "deploy/tenants/demo.yaml").read_text(encoding="utf-8"),
     "quiet.yaml": "id: quiet\nbackend: cascade\n",
@@ -100,39 +97,14 @@ async def embedder() -> AsyncIterator[int]:
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def turn() -> AsyncIterator[str]:
-    """coturn on this machine, checking passwords as the gateway makes them. Gives its URL; "" where there is none."""
-    program = shutil.which("turnserver")
-    if program is None:
-        yield ""
-        return
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as free, tempfile.TemporaryDirectory() as folder:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-        free.close()
-        options = f"""-n --use-auth-secret --static-auth-secret={TURN_SECRET} --realm=trunkline.test --no-cli --no-tls
-          --no-dtls --allow-loopback-peers --listening-ip=127.0.0.1 --relay-ip=127.0.0.1 --listening-port={port}
-          --min-port=41400 --max-port=41449 --simple-log --log-file={folder}/log --pidfile={folder}/pid"""
-        silent = asyncio.subprocess.DEVNULL
-        process = await asyncio.create_subprocess_exec(program, *options.split(), stdout=silent, stderr=silent)
-        try:
-            yield f"turn:127.0.0.1:{port}?transport=udp"
-        finally:
-            process.terminate()
-            await process.wait()
-
-
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def stack(embedder: int, turn: str) -> AsyncIterator[Stack]:
+async def stack(embedder: int) -> AsyncIterator[Stack]:
     """Two of each, supervised: whoever is killed is announced and replaced."""
-    settings: dict[str, Any] = {"turn_urls": turn, "turn_secret": TURN_SECRET} if turn else {}
     async with Stack(
         gateways=2,
         workers=2,
         tenants=TENANTS,
         rtc_ports="{}-{}".format(*PORTS),
         allowed_origins=f"http://localhost:{embedder}",
-        **settings,
     ) as running:
         yield running
 
@@ -322,23 +294,6 @@ async def test_a_tenant_that_cannot_be_served(open_console: OpenConsole, console
         await console.page.wait_for_selector("#problem[data-code=failed]", timeout=20_000)
         assert await console.page.inner_text("#problem p")
         await until(console.page, "trunkline.status === 'closed'", 20)
-
-
-async def test_through_turn_alone(stack: Stack, open_page: OpenPage, turn: str) -> None:
-    if not turn:
-        pytest.skip("needs coturn")
-    async with open_page(f"http://127.0.0.1:{stack.port}/", transport="webrtc") as page:
-        path = "collected.some(({ path }) => path === 'relay udp')"
-        await page.evaluate("globalThis.collected = []; globalThis.words = []")
-        await page.evaluate("trunkline.addEventListener('connection', ({ detail }) => collected.push(detail))")
-        await page.evaluate("trunkline.addEventListener('transcript', ({ detail }) => words.push(detail.text))")
-        await page.evaluate("trunkline.connect({ tenant: 'quiet', iceTransportPolicy: 'relay' })")
-        report("through TURN", **{name: round(part) for name, part in await page.evaluate("trunkline.timings.parts")})
-        await until(page, path)
-        assert await page.evaluate("trunkline.sendText('my name is anna')")
-        await until(page, "trunkline.levels.speaker > 0.05")
-        await until(page, "words.length === 2")
-        assert (await page.inner_text("#way")).startswith("Through TURN")
 
 
 # --- what breaks
