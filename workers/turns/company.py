@@ -12,7 +12,7 @@ from weakref import WeakKeyDictionary
 
 from workers.turns.vad import CHUNK_MS, VoiceActivity, judge
 
-WINDOW_S = 0.004
+WINDOW_S = 0.003
 """The longest that a chunk waits for company."""
 
 MOST = 16

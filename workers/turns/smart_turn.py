@@ -86,11 +86,12 @@ class SmartTurn:
         if not self._room.acquire(blocking=False):
             return None
         pcm = pcm[-WINDOW_S * rate_hz * 2 :]
-        future = self._thread.submit(self._judge, pcm, rate_hz)
+        future = self._thread.submit(self.judge, pcm, rate_hz)
         future.add_done_callback(self._answered)
         return Question(future, media_ms)
 
-    def _judge(self, pcm: bytes, rate_hz: int) -> float:
+    def judge(self, pcm: bytes, rate_hz: int) -> float:
+        """How likely somebody who said this is done. Blocks for tens of ms: `ask` does not."""
         if rate_hz != RATE_HZ:
             resampler = Resampler(rate_hz, RATE_HZ)
             pcm = resampler.push(pcm) + resampler.flush()

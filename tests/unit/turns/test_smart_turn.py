@@ -84,7 +84,7 @@ def test_too_many_questions_are_refused_and_withdrawn_ones_make_room(
         assert go_on.wait(SOON_S)
         return 0.5
 
-    monkeypatch.setattr(smart_turn, "_judge", slow)
+    monkeypatch.setattr(smart_turn, "judge", slow)
     questions = [smart_turn.ask(b"", RATE_HZ, number) for number in range(WAITING)]
     assert began.wait(SOON_S)
     assert smart_turn.ask(b"", RATE_HZ, 0) is None, "full: silence decides"
@@ -103,7 +103,7 @@ def test_a_failing_model_gives_no_answer_and_says_so(
     def fails(pcm: bytes, rate_hz: int) -> float:
         raise RuntimeError("out of memory")
 
-    monkeypatch.setattr(smart_turn, "_judge", fails)
+    monkeypatch.setattr(smart_turn, "judge", fails)
     with caplog.at_level(logging.ERROR, logger=module.__name__):
         questions = [smart_turn.ask(b"", RATE_HZ, 0) for _ in range(WAITING)]
         smart_turn.close()
