@@ -200,7 +200,8 @@ class DeepgramSpeech:
             task.cancel()
         if self._tasks:
             await asyncio.wait(self._tasks)
-        self._retire()
+        await asyncio.gather(*(waiting.close() for waiting in self._ready))
+        self._ready.clear()
 
 
 def speech_to_text(options: dict[str, Any]) -> DeepgramSpeech:

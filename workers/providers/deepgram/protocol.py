@@ -37,10 +37,6 @@ UPDATE_S = 0.25
 class Understanding(Protocol):
     """The text of one utterance, as the vendor's messages say it."""
 
-    heard: bool
-    """Whether there was any word about the audio yet."""
-    over: bool
-    """The vendor has said all there is to say."""
     ended: bool
     """The vendor believes that the speaker's turn is over."""
 
@@ -54,8 +50,9 @@ class Understanding(Protocol):
     @property
     def confidence(self) -> float | None: ...
 
-    def take(self, message: dict[str, Any]) -> None:
-        """Raises ProviderError when it is an error; KeyError, TypeError, ValueError and kin when it is unreadable."""
+    def take(self, message: dict[str, Any]) -> bool:
+        """Whether it says something of the audio. Raises ProviderError when it is an error; KeyError, TypeError,
+        ValueError and kin when it is unreadable."""
 
     def settled(self, said_s: float) -> bool:
         """Whether the text of what was said up to `said_s` will not change any more."""
@@ -71,8 +68,6 @@ class NovaText:
     ended = False  # its own endpointing is off: nobody asks it
 
     def __init__(self) -> None:
-        self.heard = False
-        self.over = False
         self._finals: list[tuple[str, float]] = []
         """Text and its confidence."""
         self._guess = ""
@@ -86,21 +81,20 @@ class NovaText:
     def confidence(self) -> float | None:
         return _mean([(confidence, len(text.split())) for text, confidence in self._finals])
 
-    def take(self, message: dict[str, Any]) -> None:
+    def take(self, message: dict[str, Any]) -> bool:
         match message.get("type"):
             case "Results":
                 self._results(message)
-            case "Metadata":
-                self.over = True
+                return True
             case "Error":
                 # Only what we sent can be wrong here: what fails at Deepgram ends the connection.
                 description = f"{message.get('variant')}: {message.get('description')}"
                 raise ProviderError(NAME, description, retryable=False)
+        return False
 
     def _results(self, message: dict[str, Any]) -> None:
         best = message["channel"]["alternatives"][0]
         text, until_s = str(best["transcript"]), float(message["start"]) + float(message["duration"])
-        self.heard = True
         if not message.get("is_final"):
             self._guess = text
             return
@@ -112,7 +106,7 @@ class NovaText:
         return self._final_s >= said_s - SLACK_S
 
     def complete(self, said_s: float, close_code: int) -> bool:
-        return self.over or close_code == NORMAL or self.settled(said_s)
+        return close_code == NORMAL or self.settled(said_s)
 
 
 class FluxText:
@@ -120,10 +114,8 @@ class FluxText:
     Flux has ended a turn is in the next one."""
 
     at_pause = ""  # ForceEndTurn would be one, but it ends the turn, and what comes is understood without what was
-    over = False  # it says so by closing
 
     def __init__(self) -> None:
-        self.heard = False
         self.ended = False
         self._expected = False
         """It has announced the end (`EagerEndOfTurn`): the turn's text will be this one, unless it resumes."""
@@ -139,21 +131,22 @@ class FluxText:
     def confidence(self) -> float | None:
         return _mean([(confidence, 1) for words in self._confidences.values() for confidence in words])
 
-    def take(self, message: dict[str, Any]) -> None:
+    def take(self, message: dict[str, Any]) -> bool:
         match message.get("type"):
             case "TurnInfo":
                 self._turn(message)
+                return True
             case "Error":
                 code = str(message.get("code"))
                 text = f"{code}: {message.get('description')}"
                 raise ProviderError(NAME, text, retryable=not code.startswith(("UNPARSABLE", "INVALID")))
+        return False
 
     def _turn(self, message: dict[str, Any]) -> None:
         index, text = int(message["turn_index"]), str(message["transcript"])
         confidences = [float(word["confidence"]) for word in message.get("words") or ()]
         self._until_s = max(self._until_s, float(message["audio_window_end"]))
-        self.heard = True
-        anew = index not in self._turns
+        first_words = bool(text) and not self._turns.get(index)
         self._turns[index] = text
         if confidences or not text:
             self._confidences[index] = confidences
@@ -164,7 +157,7 @@ class FluxText:
                 self._expected = True
             case "StartOfTurn" | "TurnResumed":
                 self.ended = self._expected = False
-            case _ if anew and text:  # its start was never told
+            case _ if first_words:  # its start was never told
                 self.ended = False
 
     def settled(self, said_s: float) -> bool:

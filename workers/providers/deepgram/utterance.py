@@ -54,6 +54,8 @@ class DeepgramUtterance:
         self._chunk = bytearray()
         self._unheard: list[str | bytes] = []
         """All messages until Deepgram says something of them: a connection that waited may turn out to be dead."""
+        self._heard = False
+        """Whether it has."""
         self._pushed = 0
         """Bytes of audio."""
         self._said = 0
@@ -64,7 +66,7 @@ class DeepgramUtterance:
         self._connection: Connection | None = None
         self._patience: asyncio.Timeout | None = None
         self._waiting = False
-        """Audio was sent after the last message that came."""
+        """Audio was sent after the last word about it."""
         self._finishing = False
         self._over = False
         self._error: ProviderError | None = None
@@ -140,7 +142,7 @@ class DeepgramUtterance:
     def _flush(self) -> None:
         if not self._chunk:
             return
-        if not self._understanding.heard and self._pushed > LONGEST_UNHEARD_S * self._bytes_per_s:
+        if not self._heard and self._pushed > LONGEST_UNHEARD_S * self._bytes_per_s:
             self._fail(ProviderError(NAME, f"took {LONGEST_UNHEARD_S} s without a word"))
             return
         self._send(bytes(self._chunk))
@@ -149,14 +151,14 @@ class DeepgramUtterance:
     def _send(self, message: str | bytes) -> None:
         if self._over:
             return
-        if not self._understanding.heard:
+        if not self._heard:
             self._unheard.append(message)
         if self._connection is not None:
             self._connection.send(message)
             self._be_patient()
 
     def _be_patient(self) -> None:
-        """From now on the next message is waited for."""
+        """From now on the next word is waited for."""
         if self._patience is None or self._patience.expired():
             return
         now_s = asyncio.get_running_loop().time()
@@ -184,8 +186,8 @@ class DeepgramUtterance:
         if ready is not None:
             try:
                 await self._over_connection(ready)
-            except ProviderError:
-                if self._understanding.heard:
+            except ProviderError as error:
+                if self._heard or (self._finishing and isinstance(error.__cause__, TimeoutError)):
                     raise
                 # It had died while it waited, and that is nobody's fault: all is said again to a new one.
             else:
@@ -201,9 +203,8 @@ class DeepgramUtterance:
                     connection.send(message)
                 if self._unheard:
                     self._be_patient()
-                while not self._understanding.over:
+                while True:  # the end is that it hangs up
                     self._take(await connection.receive())
-            await connection.close()
         except TimeoutError as error:
             raise self._mute() from error
         except ConnectionClosed as closed:
@@ -216,14 +217,15 @@ class DeepgramUtterance:
     def _take(self, received: bytes) -> None:
         message = parse(received)
         try:
-            self._understanding.take(message)
+            about_audio = self._understanding.take(message)
         except (KeyError, TypeError, ValueError, IndexError, AttributeError) as error:
             raise ProviderError(NAME, f"sent what cannot be read: {received[:60]!r}") from error
-        if self._understanding.heard:
+        if about_audio:
+            self._heard = True
             self._unheard.clear()
-        if not self._finishing and self._patience is not None:
-            self._waiting = False
-            self._patience.reschedule(None)
+            if not self._finishing and self._patience is not None:
+                self._waiting = False
+                self._patience.reschedule(None)
         self._news.set()
 
     def _mute(self) -> ProviderError:
