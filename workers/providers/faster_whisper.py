@@ -4,7 +4,8 @@ Used when its package is installed (`trunkline[whisper]`) and its model is at ha
 cache. A model that is missing is fetched only when the option `download` allows it. Whisper takes no stream, but whole
 recordings: `batch.py` makes the best of that.
 
-The model itself has not been run by Trunkline's tests: they have no network to fetch one. The calls are those of 1.2.1.
+Trunkline's tests run the package (1.2.1) on a tiny model of their own. OpenAI's models they have not run: there was no
+network to fetch one.
 """
 
 from __future__ import annotations
@@ -39,6 +40,9 @@ class WhisperOptions(BatchOptions):
         ge=0,
         le=2000,
         description="silence before a pause is transcribed: it takes this machine's processor",
+    )
+    requests: int = Field(
+        default=2, ge=1, le=256, description="recordings in line at once; while so many are, pauses are not transcribed"
     )
     model: str = Field(default=DEFAULT_MODEL, description="a model's name, or the directory of one")
     language: str = Field(default="en", pattern=r"^[a-z]{2,3}$")
