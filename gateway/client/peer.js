@@ -118,7 +118,7 @@ export class Peer {
       if (connection.connectionState === "failed") this.#lose(this.#connectedIce ? "connection_failed" : "ice_failed");
     };
     channel.onopen = () => {
-      onmark("channel");
+      for (const part of /** @type {const} */ (["ice", "dtls", "channel"])) onmark(part); // whose events may come after
       this.#opening.resolve();
     };
     channel.onmessage = ({ data }) => onmessage(JSON.parse(data));

@@ -151,8 +151,8 @@ export class WebRtcCall {
       const resumes = this.#session !== null;
       const reply = await this.#signalling.call({ ...this.#request(), offer }, this.#within(CALL_MS));
       this.#session = { id: reply.session_id, token: reply.resume };
-      await peer.accept(reply.answer);
       this.#timings.mark("answer");
+      await peer.accept(reply.answer);
       peer.trickle();
       await before(this.#within(openMs), peer.opened);
       this.#use(peer, reply, resumes);
