@@ -5,7 +5,7 @@ TrunklineError
 ├── ClientError          a caller's or client's message is wrong: `code` for machines, `hint` says what would be right
 ├── BusError             Redis cannot be reached, refused a command, or carried something unreadable
 │   └── MalformedEntry   an entry on the bus that no version of Trunkline wrote
-├── NoPortLeft           every UDP port that calls may use is taken: this gateway is full, another may not be
+├── NoPortLeft           no UDP port, or no open file, is left for a call: this gateway is full, another may not be
 ├── AudioError           audio of a shape or rate that cannot be what it says
 ├── SessionLost          this process no longer owns the session it works for (fenced, taken over)
 └── ProviderError        a vendor failed: `provider`, `retryable`, `retry_after_s`

@@ -34,6 +34,8 @@ MAX_FRIENDS = 32
 MAX_WAITING = 256
 """DTLS datagrams that wait to be read."""
 
+EXHAUSTED = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
+
 Address = tuple[str, int]
 
 
@@ -57,8 +59,18 @@ class Network:
 def bind(network: Network, address: str) -> socket.socket:
     """A UDP socket at this address, on a free port of the range. Raises `NoPortLeft`, or `OSError` if it is not ours.
 
+    What the machine has no more of (open files, most likely) is no fault of the address, and so a `NoPortLeft`, too.
     Which port is tried first is left to chance, so that what still comes for a call that has ended finds nobody.
     """
+    try:
+        return _bind(network, address)
+    except OSError as error:
+        if error.errno in EXHAUSTED:
+            raise NoPortLeft(f"no socket can be had for media: {error}") from error
+        raise
+
+
+def _bind(network: Network, address: str) -> socket.socket:
     family = socket.AF_INET6 if ":" in address else socket.AF_INET
     first, last = network.ports
     count = last - first + 1

@@ -17,7 +17,7 @@ from typing import Protocol
 from aioice import Candidate
 from aiortc import RTCCertificate, RTCDtlsTransport, RTCIceGatherer, RTCIceTransport
 
-from trunkline.errors import ClientError
+from trunkline.errors import ClientError, NoPortLeft
 from trunkline.rtc import sdp
 from trunkline.rtc.candidates import parse_candidate
 from trunkline.rtc.channels import Channels
@@ -228,8 +228,10 @@ class Peer:
             await gatherer.gather()
             if self._ending:
                 raise ClientError("closed", "The call ended before it began", "Call again.")
-        except BaseException:
+        except BaseException as error:
             await self._release()
+            if isinstance(error, OSError):  # no open file is left to list this machine's addresses, or for the loop
+                raise NoPortLeft(f"no socket can be had for media: {error}") from error
             raise
         fingerprints = {fingerprint.algorithm: fingerprint.value for fingerprint in certificate.getFingerprints()}
         return sdp.Local(
