@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
+from typing import Any
 
 import numpy as np
 import pytest
@@ -19,6 +20,7 @@ from cli.call import resample_all
 from tests.standins import tones
 from tests.standins.realtime import Realtime
 from tests.standins.webrtc import Line, Weather, WebRtcCaller
+from tests.standins.webrtc.network import ice_of
 from tests.standins.webrtc.signalling import Signalling, split_candidates
 from tests.standins.webrtc.track import RATE_HZ
 from tests.system.webrtc import (
@@ -34,6 +36,9 @@ from tests.system.webrtc import (
 )
 
 pytestmark = [pytest.mark.system, pytest.mark.asyncio(loop_scope="module")]
+
+UNANSWERED_S = 6.0
+"""It lives as long at 65 s, which takes too long for every time."""
 
 
 @pytest_asyncio.fixture(loop_scope="module", scope="module")
@@ -156,6 +161,37 @@ async def test_a_call_without_a_data_channel(here: Gateway) -> None:
         await asyncio.sleep(0.7)
         caller.say(tones.speak("thank you", RATE_HZ))
         await caller.until_heard("you said thank you")
+
+
+async def test_who_leaves_our_checks_unanswered(here: Gateway) -> None:
+    """As some agents do once a pair is chosen. It is not lost after 3 s, though nothing comes from it but its own
+    checks, 4 to 6 s apart."""
+    told: list[str] = []
+    line = Line("trunkline", told=told.append)
+    try:
+        offer = await line.offer()
+        ice = ice_of(line.connection)
+        answer, answered = ice.request_received, list[object]()
+
+        def received(*check: Any) -> None:
+            if not answered:  # without an answer to the first there would be no call
+                answered.append(check)
+                answer(*check)
+
+        ice.request_received = received
+        async with Signalling(here.origin, {}) as signalling:
+            bridged = await signalling.bridge(offer, {"tenant": "echo"})
+            await line.accept(bridged.answer)
+            await line.connected()
+            (sender,) = line.connection.getSenders()
+            await sender.stop()
+            await asyncio.sleep(UNANSWERED_S)
+            assert line.state == "connected"
+            line.send('{"type":"nothing of ours"}')
+            await line.watch.until(lambda: any('"error"' in text for text in told), PATIENCE_S)
+            await signalling.hang_up(bridged)
+    finally:
+        await line.close()
 
 
 # --- any gateway
