@@ -35,6 +35,8 @@ USED = re.compile(
 )
 MID = re.compile(r"[!#-'*+\-.0-9A-Z^-~]{1,32}")
 ICE_TOKEN = re.compile(r"[0-9A-Za-z+/]+")
+FINGERPRINT = re.compile(r"[0-9A-Fa-f]{2}(?::[0-9A-Fa-f]{2})*")
+AS_IT_IS = "Send RTCSessionDescription.sdp as the browser made it."
 
 Setup = Literal["active", "passive", "actpass"]
 
@@ -116,6 +118,7 @@ def _read(text: str, what: str, usable_setups: set[str]) -> Remote:
     assert transport.ice is not None
     assert transport.dtls is not None
     sctp = session.media[data] if data is not None else None
+    sctp_port, max_message_bytes = _read_sctp(sctp, what)
     direction = media.direction or "sendrecv"
     return Remote(
         ice=transport.ice,
@@ -132,8 +135,8 @@ def _read(text: str, what: str, usable_setups: set[str]) -> Remote:
         sends=direction in {"sendrecv", "sendonly"},
         receives=direction in {"sendrecv", "recvonly"},
         trickle="trickle" in (transport.ice_options or "").split(),
-        sctp_port=(sctp.sctp_port if sctp is not None else None) or SCTP_PORT,
-        max_message_bytes=_max_message_bytes(sctp),
+        sctp_port=sctp_port,
+        max_message_bytes=max_message_bytes,
     )
 
 
@@ -141,7 +144,7 @@ def _bounded(text: str, what: str) -> list[str]:
     """The lines, when they are few enough to look at. Candidates are counted while they are text."""
     if text.count("a=candidate:") > MAX_TOLD:
         raise too_many_candidates()
-    if len(text) > MAX_BYTES or len(text.encode()) > MAX_BYTES:
+    if len(text) > MAX_BYTES or len(text.encode(errors="surrogatepass")) > MAX_BYTES:
         raise _bad(what, f"it has more than {MAX_BYTES} bytes", "Offer one audio section and one data channel.")
     # `splitlines` as the parser does it: at some characters that are no line ends in SDP, too.
     lines = [line.strip() for line in text.splitlines()] or [""]
@@ -167,6 +170,9 @@ def _unfold_bundle_only(lines: list[str]) -> list[str]:
 
 
 def _parse(lines: list[str], what: str) -> SessionDescription:
+    odd = next((line for line in lines if not line.isprintable()), None)
+    if odd is not None:  # it would be said back, and logged
+        raise _unreadable(what, odd)
     error = _parse_error(lines)
     if error is not None:
         # Which line it is: the parser does not say, but it fails as soon as it has read that far.
@@ -174,10 +180,12 @@ def _parse(lines: list[str], what: str) -> SessionDescription:
         while many - few > 1:
             middle = (few + many) // 2
             few, many = (few, middle) if _parse_error(lines[:middle]) is not None else (middle, many)
-        raise _bad(
-            what, f"this line cannot be read: {lines[many - 1][:120]!r}", "Send RTCSessionDescription.sdp as is."
-        )
+        raise _unreadable(what, lines[many - 1])
     return SessionDescription.parse("\r\n".join(lines))
+
+
+def _unreadable(what: str, line: str) -> ClientError:
+    return _bad(what, f"this line cannot be read: {line[:120]!r}", AS_IT_IS)
 
 
 def _parse_error(lines: list[str]) -> Exception | None:
@@ -203,7 +211,7 @@ def _choose_audio(sections: list[MediaDescription], what: str) -> int:
         others = " and ".join(sorted({media.kind for media in sections})) or "no section at all"
         raise ClientError(
             "no_audio",
-            f"The {what} has no audio, only {others}" if sections else f"The {what} has no section at all",
+            f"The {what} has no audio, only {others:.80}" if sections else f"The {what} has no section at all",
             "Add a microphone track, or a transceiver for audio: addTransceiver('audio', {direction: 'recvonly'}).",
         )
     chosen = next((i for i in audio if _opus_types(sections[i])), audio[0])
@@ -230,7 +238,9 @@ def _opus(media: MediaDescription, what: str) -> int:
     types = _opus_types(media)
     if not types:
         named = ", ".join(sorted({codec.mimeType.removeprefix("audio/") for codec in media.rtp.codecs})) or "none named"
-        raise ClientError("no_opus", f"The {what} has no Opus (codecs: {named})", "Leave opus/48000/2 in the codecs.")
+        raise ClientError(
+            "no_opus", f"The {what} has no Opus (codecs: {named:.80})", "Leave opus/48000/2 in the codecs."
+        )
     return types[0]
 
 
@@ -253,20 +263,29 @@ def _check_transport(media: MediaDescription, what: str, usable_setups: set[str]
     if media.dtls is None or media.dtls.role not in usable_setups:
         wanted = "active, passive or actpass" if what == "offer" else "active or passive"
         raise _bad(what, f"a=setup is missing, or is not {wanted}", AS_IT_IS)
-    if not any(fingerprint.algorithm.lower() in X509_DIGEST_ALGORITHMS for fingerprint in media.dtls.fingerprints):
+    known = [(fingerprint.algorithm.lower(), fingerprint.value) for fingerprint in media.dtls.fingerprints]
+    known = [(algorithm, value) for algorithm, value in known if algorithm in X509_DIGEST_ALGORITHMS]
+    if not known:
         raise _bad(what, f"a=fingerprint is missing, or is none of {', '.join(X509_DIGEST_ALGORITHMS)}", AS_IT_IS)
-
-
-AS_IT_IS = "Send RTCSessionDescription.sdp as the browser made it."
+    for algorithm, value in known:  # DTLS takes a certificate only if it has all of them
+        if len(value) != 3 * X509_DIGEST_ALGORITHMS[algorithm].digest_size - 1 or not FINGERPRINT.fullmatch(value):
+            raise _bad(what, f"this a=fingerprint is no {algorithm.upper()}: {value[:40]!r}", AS_IT_IS)
 
 
 def _ice_token(value: str | None, least: int) -> bool:
     return value is not None and least <= len(value) <= 256 and ICE_TOKEN.fullmatch(value) is not None
 
 
-def _max_message_bytes(sctp: MediaDescription | None) -> int:
+def _read_sctp(sctp: MediaDescription | None, what: str) -> tuple[int, int]:
+    """The port, and how long a message may be (RFC 8841 sections 5.1 and 6.1; 0 is any size)."""
     told = sctp.sctpCapabilities if sctp is not None else None
-    return told.maxMessageSize if told is not None else MAX_MESSAGE_BYTES  # RFC 8841 section 6.1; 0 is any size
+    port = (sctp.sctp_port if sctp is not None else None) or SCTP_PORT
+    size = told.maxMessageSize if told is not None else MAX_MESSAGE_BYTES
+    if not 0 < port <= 0xFFFF:
+        raise _bad(what, f"a=sctp-port:{port!r:.20} is no port", AS_IT_IS)
+    if size < 0:
+        raise _bad(what, f"a=max-message-size:{size!r:.20} is no size", AS_IT_IS)
+    return port, size
 
 
 def _candidates(lines: list[str], section: int) -> tuple[Candidate, ...]:

@@ -172,6 +172,12 @@ def instead(old: str, new: str) -> Callable[[str], str]:
         (instead("BUNDLE 0 1", "BUNDLE 0"), "bad_sdp", "BUNDLE"),
         (without("a=fingerprint"), "bad_sdp", "a=fingerprint"),
         (instead("sha-256", "md5"), "bad_sdp", "a=fingerprint"),
+        (instead("a=fingerprint:sha-256 ", "a=fingerprint:sha-256 XY:"), "bad_sdp", "no SHA-256: 'XY:"),
+        (instead("a=fingerprint:sha-256", "a=fingerprint:sha-512"), "bad_sdp", "no SHA-512"),
+        (instead("a=setup:", "a=fingerprint:SHA-384 garbage\na=setup:"), "bad_sdp", "no SHA-384: 'garbage'"),
+        (instead("a=sctp-port:5000", "a=sctp-port:70000"), "bad_sdp", "a=sctp-port:70000"),
+        (instead("a=sctp-port:5000", "a=sctp-port:-1"), "bad_sdp", "a=sctp-port:-1"),
+        (instead("a=max-message-size:262144", "a=max-message-size:-1"), "bad_sdp", "a=max-message-size:-1"),
         (without("a=ice-ufrag"), "bad_sdp", "a=ice-ufrag"),
         (without("a=ice-pwd"), "bad_sdp", "a=ice-pwd"),
         (instead("a=ice-pwd:", "a=ice-pwd:short "), "bad_sdp", "a=ice-pwd"),
@@ -181,7 +187,12 @@ def instead(old: str, new: str) -> Callable[[str], str]:
         (instead("a=rtpmap:111 opus/48000/2", "a=rtpmap:111 opus"), "bad_sdp", "'a=rtpmap:111 opus'"),
         (instead("a=rtpmap:111 opus/48000/2", "a=rtpmap"), "bad_sdp", "'a=rtpmap'"),
         (instead("SAVPF 111", "SAVPF 72"), "bad_sdp", "'m=audio 9 UDP/TLS/RTP/SAVPF 72"),
-        (instead("a=mid:0", "a=mid:\x00"), "bad_sdp", "is no mid"),
+        (instead("a=mid:0", "a=mid:("), "bad_sdp", "is no mid"),
+        (instead("a=mid:0", "a=mid:\x00"), "bad_sdp", r"'a=mid:\x00'"),
+        (instead("opus/48000/2", "\x1b[2Jopus/48000/2"), "bad_sdp", r"\x1b[2Jopus"),
+        (lambda sdp: sdp + "s=\ud800", "bad_sdp", r"'s=\ud800'"),
+        (lambda sdp: sdp.replace("opus/48000/2", "x" * 5000 + "/8000"), "no_opus", "xxx"),
+        (lambda sdp: "v=0\n" + sdp[sdp.index("m=application") :] + f"m={'x' * 5000} 9 RTP/AVP 0", "no_audio", "xxx"),
         (instead("a=mid:0", "a=mid:1"), "bad_sdp", "'1' is no mid, or that of two sections"),
         (instead("a=candidate:1028996792 1", "a=candidate:1028996792 one"), "bad_candidate", "1028996792"),
     ],
@@ -193,6 +204,24 @@ def test_what_is_wrong_is_said(spoil: Callable[[str], str], code: str, says: str
     assert says in str(refusal.value)
     assert refusal.value.hint
     assert len(str(refusal.value)) < 300
+
+
+@pytest.mark.parametrize(
+    "spoil",
+    [
+        lambda sdp: sdp + "a=x:\ud800",  # what JSON can say and UTF-8 cannot
+        lambda sdp: sdp.replace(
+            sha256(sdp), sha256(sdp).lower()
+        ),  # RFC 8122 section 5 wants upper case; not all write it
+        instead("a=setup:", "a=fingerprint:sha-1 garbage\na=setup:"),  # nobody looks at it
+    ],
+)
+def test_what_does_no_harm_is_let_be(spoil: Callable[[str], str]) -> None:
+    assert read_offer(spoil(CHROME)).opus == 111
+
+
+def sha256(sdp: str) -> str:
+    return next(line for line in sdp.splitlines() if line.startswith("a=fingerprint:sha-256")).split()[1]
 
 
 def test_an_answer_must_choose_its_side_of_dtls() -> None:
