@@ -4,14 +4,52 @@ from __future__ import annotations
 
 import asyncio
 
+import numpy as np
 import pytest
 
-from tests.contract.deepgram_caller import FLUX, NOVA, both, finish, provider, push, silence, speech, until
+from tests.contract.deepgram_caller import FLUX, NOVA, begun, both, finish, provider, push, silence, speech, until
 from tests.standins import tones
 from tests.standins.deepgram import Deepgram, Drop, Mute, Refuse, Stream, nova
+from trunkline.bus.messages import UplinkAudio
+from trunkline.tenants import TurnSettings
+from workers.cascade.hearing import Ear
+from workers.providers.base import SpeechToText
 from workers.providers.deepgram import connection
+from workers.turns.endpointing import CHUNK_MS, EdgeKind
 
 # --- what is said
+
+
+class Loud:
+    """A detector for which speech is what is loud, tones too."""
+
+    def __init__(self, rate_hz: int) -> None:
+        self._chunk = rate_hz * CHUNK_MS // 1000 * 2
+        self._audio = b""
+
+    def push(self, pcm: bytes) -> list[float]:
+        self._audio += pcm
+        cuts = range(0, len(self._audio) - self._chunk + 1, self._chunk)
+        chunks = [np.frombuffer(self._audio, "<i2", self._chunk // 2, at) for at in cuts]
+        self._audio = self._audio[len(chunks) * self._chunk :]
+        return [float(chunk.max() > 1000) for chunk in chunks]
+
+
+@both
+async def test_a_phone_call(model: str) -> None:
+    """Through the cascade's ear, which detects speech, resamples, and tells of pauses."""
+    async with Deepgram() as standin, provider(standin, model=model) as made:
+        stt: SpeechToText = made
+        ear = Ear(stt, Loud, 8000, TurnSettings())
+        pcm = bytes(8000) + tones.speak("hello my name is ada", 8000) + bytes(16_000)
+        texts: list[str] = []
+        for seq, at in enumerate(range(0, len(pcm), 320)):
+            for edge in ear.hear(UplinkAudio("s1", seq, at // 16, pcm[at : at + 320])):
+                if edge.kind is EdgeKind.FELL_SILENT and ear.utterance is not None:
+                    ear.utterance.pause()
+                elif edge.kind is EdgeKind.STOPPED:
+                    texts.append((await ear.take(seq).finish()).text)
+        assert [tones.words_of(text) for text in texts] == ["hello my name is ada".split()]
 
 
 @both
@@ -210,12 +248,22 @@ async def test_the_next_utterance_has_its_connection_already(model: str, monkeyp
         waiting = await in_reserve(standin)
         if model == NOVA:
             await standin.wait_for(lambda _: waiting.kinds.count("KeepAlive") >= 3)
-        standin.inject(Refuse(503), Refuse(503))
-        utterance = stt.utterance()
-        push(utterance, speech("hello"))
-        assert await finish(utterance) == "hello"
-        assert len(waiting.audio) == len(speech("hello"))
-        await standin.wait_for(lambda it: it.refused == [503]), "only the next one to wait was dialled, and not again"
+        assert await finish(begun(stt)) == "hello"
+        assert bytes(waiting.audio) == speech("hello")
+        await standin.wait_for(lambda it: len(it.streams) == 3)  # the next one waits
+
+
+async def test_a_reserve_that_is_refused_is_not_asked_for_again() -> None:
+    async with Deepgram() as standin, provider(standin, ready=1) as stt:
+        assert await finish(stt.utterance()) == ""
+        await in_reserve(standin)
+        standin.inject(Refuse(429))
+        assert await finish(begun(stt)) == "hello"
+        await standin.wait_for(lambda it: it.refused == [429])
+        await until(lambda: stt._no_reserve_until_s)
+        assert await finish(begun(stt)) == "hello"
+        await standin.wait_for(lambda it: all(stream.closed for stream in it.streams))
+        assert len(standin.streams) == 3
 
 
 async def test_a_connection_that_died_while_it_waited_is_replaced() -> None:

@@ -27,6 +27,9 @@ from workers.providers.options import read_options
 KEY_VARIABLE = "DEEPGRAM_API_KEY"
 URL = "wss://api.deepgram.com"
 
+NO_RESERVE_S = 10.0
+"""After a refusal, connections in reserve are not asked for again for so long: they may be what is one too many."""
+
 _FLUX_ONLY = ("eot_threshold", "eager_eot_threshold", "eot_timeout_ms", "language_hints")
 _NOVA_ONLY = ("language", "punctuate", "smart_format")
 
@@ -136,6 +139,7 @@ class DeepgramSpeech:
         self.final_s = options.final_s
         self._ready: deque[Connection] = deque()
         self._getting_ready = 0
+        self._no_reserve_until_s = 0.0
         self._tasks: set[asyncio.Task[None]] = set()
         self._retiring: asyncio.TimerHandle | None = None
 
@@ -157,11 +161,18 @@ class DeepgramSpeech:
                 taken = oldest
             else:
                 oldest.abort()
-        while len(self._ready) + self._getting_ready < self._options.ready:
+        self._reserve()
+        return taken
+
+    def _reserve(self) -> None:
+        """Get ready what will be wanted next."""
+        loop = asyncio.get_running_loop()
+        while len(self._ready) + self._getting_ready < self._options.ready and loop.time() >= self._no_reserve_until_s:
             self._getting_ready += 1
             _ = self.start(self._get_ready())
-        self._retire_later()
-        return taken
+        if self._retiring is not None:
+            self._retiring.cancel()
+        self._retiring = loop.call_later(self._options.ready_s, self._retire)
 
     async def dial(self) -> Connection:
         options = self._options
@@ -172,14 +183,12 @@ class DeepgramSpeech:
         try:
             self._ready.append(await self.dial())
         except ProviderError as error:
-            _log.info("no connection in reserve: %s", error)  # whoever needs one dials, and is told
+            # Whoever needs one dials, and is told.
+            wait_s = max(error.retry_after_s or 0.0, NO_RESERVE_S)
+            self._no_reserve_until_s = asyncio.get_running_loop().time() + wait_s
+            _log.info("no connection in reserve for %.0f s: %s", wait_s, error)
         finally:
             self._getting_ready -= 1
-
-    def _retire_later(self) -> None:
-        if self._retiring is not None:
-            self._retiring.cancel()
-        self._retiring = asyncio.get_running_loop().call_later(self._options.ready_s, self._retire)
 
     def _retire(self) -> None:
         """Nobody has spoken for long: hold no connections."""

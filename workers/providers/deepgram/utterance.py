@@ -89,9 +89,6 @@ class DeepgramUtterance:
         if self._over:
             return
         self._pushed += len(pcm)
-        levels = self._loudness.push(pcm)
-        if self._paused and any(rms > self._quiet_rms for rms in levels):
-            self._paused = False
         self._chunk += pcm
         if len(self._chunk) >= self._chunk_bytes:
             self._flush()
@@ -108,9 +105,9 @@ class DeepgramUtterance:
 
     async def finish(self) -> Transcript:
         """At once when all that was said is final already; else when Deepgram has said so, in `final_s` at most."""
+        self._flush()
         if not self._paused:
             self._said = self._pushed
-        self._flush()
         self._finishing = True
         self._send(CLOSE_STREAM)  # whether waited for or not: nothing more comes
         try:
@@ -142,11 +139,14 @@ class DeepgramUtterance:
     def _flush(self) -> None:
         if not self._chunk:
             return
+        chunk = bytes(self._chunk)
+        self._chunk.clear()
+        if any(rms > self._quiet_rms for rms in self._loudness.push(chunk)):
+            self._paused = False
         if not self._heard and self._pushed > LONGEST_UNHEARD_S * self._bytes_per_s:
             self._fail(ProviderError(NAME, f"took {LONGEST_UNHEARD_S} s without a word"))
             return
-        self._send(bytes(self._chunk))
-        self._chunk.clear()
+        self._send(chunk)
 
     def _send(self, message: str | bytes) -> None:
         if self._over:
