@@ -6,6 +6,7 @@ The answer is paused meanwhile, at its first sound: to be sure costs a listener 
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from enum import Enum
 from typing import Protocol
 
@@ -26,6 +27,9 @@ AT_ONCE = frozenset("stop wait no nope hold pause halt warte warten moment nein 
 LONGEST_MS = 1000
 """Speech longer than this is no backchannel, whatever it is: nobody knows its words yet, or they are more of one kind
 than a listener says."""
+
+REACTION_MS = 1000
+"""What is said so soon after a question may be the answer to it."""
 
 _WORD = re.compile(r"[^\W\d_]+(?:['\u2019-][^\W\d_]+)*|\d+")
 
@@ -80,9 +84,30 @@ def verdict(settings: Interrupting, speech_ms: int, words: str, *, asked: bool, 
     return Verdict.BARGE_IN
 
 
-def ends_in_question(heard: str) -> bool:
-    """Whether what was heard of an answer last is a question."""
-    return heard.rstrip().rstrip("\"')\u201d\u201c\u00bb").endswith("?")
+class Spoken(Protocol):
+    """A sentence of an answer, as `workers.backend.Spoken`; while it is being made its end is its start."""
+
+    @property
+    def text(self) -> str: ...
+    @property
+    def start_ms(self) -> int: ...
+    @property
+    def end_ms(self) -> int: ...
+
+
+def asks(spoken: Sequence[Spoken], played_ms: int) -> bool:
+    """Whether an answer of which `played_ms` were heard is just asking something: the sentence that is being heard is a
+    question (people answer before its last word), or the one before was, a moment ago."""
+    begun = [sentence for sentence in spoken if sentence.start_ms < played_ms]
+    if not begun:
+        return False
+    if _is_question(begun[-1].text):
+        return True
+    return len(begun) > 1 and _is_question(begun[-2].text) and played_ms - begun[-1].start_ms < REACTION_MS
+
+
+def _is_question(text: str) -> bool:
+    return text.rstrip().rstrip("\"')\u201d\u201c\u00bb").endswith("?")
 
 
 def _words(text: str) -> list[str]:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import pytest
 
-from workers.turns.backchannels import LONGEST_MS, Verdict, ends_in_question, is_backchannel, verdict
+from workers.turns.backchannels import LONGEST_MS, Verdict, asks, is_backchannel, verdict
 
 
 @dataclass(frozen=True)
@@ -78,9 +78,27 @@ def test_verdicts(settings: Settings, speech_ms: int, words: str, asked: bool, s
     assert verdict(settings, speech_ms, words, asked=asked, over=True) is over
 
 
+@dataclass(frozen=True)
+class Sentence:
+    text: str
+    start_ms: int
+    end_ms: int
+
+
+SPOKEN = [
+    Sentence("It is ten. ", 0, 1000),
+    Sentence("Is that right? ", 1000, 2500),
+    Sentence("I can wait.", 2500, 2500),
+]
+
+
 @pytest.mark.parametrize(
-    ("heard", "expected"),
-    [("Is that right?", True), ('She asked "why?" ', True), ("Is that right? I think so.", False), ("", False)],
+    ("played_ms", "expected"),
+    [(0, False), (900, False), (1000, False), (1100, True), (2400, True), (2600, True), (3400, True), (3600, False)],
 )
-def test_questions(heard: str, expected: bool) -> None:
-    assert ends_in_question(heard) is expected
+def test_questions(played_ms: int, expected: bool) -> None:
+    assert asks(SPOKEN, played_ms) is expected
+
+
+def test_an_answer_of_nothing_asks_nothing() -> None:
+    assert not asks([], 5000)
