@@ -297,7 +297,7 @@ async def test_who_says_too_much_is_hung_up_on(target: Gateway) -> None:
 
 
 async def test_large_messages(target: Gateway) -> None:
-    """One that is as long as we say we take is read; a longer one is a wrong one, however it comes."""
+    """Far longer than we say we take, from who does not care: its call goes on, and so do others."""
     async with WebRtcCaller(target.origin, tenant="echo") as caller:
         association: Any = caller.line.connection.sctp
         association._remote_max_message_size = 1 << 30
