@@ -16,6 +16,8 @@ _OVER_NOISE = 2.0
 _LOUDEST_NOISE = 0.25
 """... unless that is within 12 dB of the loudest: then it is speech without a gap."""
 
+_SURROUNDINGS = np.array([1, 2, 3, 4, 5, 6, 7, 6, 5, 4, 3, 2, 1], np.float64)
+
 
 class Loudness:
     """The RMS of each FRAME_MS of one utterance, s16le mono at `rate_hz`."""
@@ -48,16 +50,16 @@ class Loudness:
         and it counts as silence."""
         return any(rms >= QUIETEST_RMS for rms in self.rms[start // self.frame_bytes : -(-end // self.frame_bytes)])
 
-    def quietest(self, start: int, end: int, window_ms: int = 200) -> int:
-        """The middle, in bytes at a frame's beginning, of the quietest `window_ms` between bytes `start` and `end`.
+    def quietest(self, start: int, end: int) -> int:
+        """The middle, in bytes, of the frame between bytes `start` and `end` that is quietest with its surroundings:
+        120 ms either side count, the nearer the more. So it is in the middle of a long silence rather than in a short
+        one, and in a gap between two words rather than in a word.
 
-        The last one of equals, so that what is cut there is long. `end` when there is no such window.
+        The last one of equals, so that what is cut there is long. `end` when there is too little to choose from.
         """
         first, last = -(-start // self.frame_bytes), min(end // self.frame_bytes, len(self.rms))
-        size = window_ms // FRAME_MS
-        if last - first < size:
+        if last - first < len(_SURROUNDINGS):
             return end
-        power = np.cumsum(np.pad(np.square(self.rms[first:last]), (1, 0)))
-        windows = (power[size:] - power[:-size])[::-1]
-        place = len(windows) - 1 - int(np.argmin(windows))
-        return (first + place + size // 2) * self.frame_bytes
+        power = np.convolve(np.square(self.rms[first:last]), _SURROUNDINGS, "valid")[::-1]
+        frame = first + len(power) - 1 - int(np.argmin(power)) + len(_SURROUNDINGS) // 2
+        return frame * self.frame_bytes + self.frame_bytes // 4 * 2

@@ -43,6 +43,9 @@ _CONTINUE = (
     "in the same words that you would have used. Do not repeat any of it, do not apologise, do not comment."
 )
 
+_ENDED = frozenset({"gpt-3.5-turbo", "gpt-4", "gpt-4.1-nano", "o4-mini"})
+"""OpenAI shut these down on 2026-10-23 (its deprecations page). Other servers may call theirs so."""
+
 Item = TypeVar("Item")
 
 
@@ -58,6 +61,7 @@ class ChatOptions(BaseModel):
     api_key: str | None = Field(default=None, description="none: OPENAI_API_KEY; local servers need none")
     temperature: float | None = Field(default=None, ge=0, le=2)
     max_tokens: int | None = Field(default=None, ge=1, le=100_000)
+    connect_s: float = Field(default=2.0, gt=0, le=30, description="longest wait for a connection")
     first_token_s: float = Field(default=8.0, gt=0, le=120, description="longest wait for the first token")
     next_token_s: float = Field(default=4.0, gt=0, le=120, description="longest wait between tokens")
 
@@ -95,9 +99,17 @@ class ChatModel:
         if model is None:
             raise SettingsError(f"language model 'openai_compatible' needs the option `model` or {MODEL_VARIABLE}")
         self._model = model
-        self._client = openai.AsyncOpenAI(base_url=base_url, api_key=api_key or "none-needed", max_retries=0)
-        # OpenAI's newer models refuse the old name of this limit, other servers do not know the new one.
+        self._client = openai.AsyncOpenAI(
+            base_url=base_url,
+            api_key=api_key or "none-needed",
+            max_retries=0,
+            # What is not the connection is under the deadlines below, which know what has come already.
+            timeout=openai.Timeout(None, connect=options.connect_s),
+        )
         official = self._client.base_url.host == "api.openai.com"
+        if official and model in _ENDED:
+            raise SettingsError(f"language model 'openai_compatible': OpenAI has ended {model}; use gpt-5.4-mini")
+        # OpenAI's newer models refuse the old name of this limit, other servers do not know the new one.
         limit = _or_omit(options.max_tokens)
         self._limits = (openai.omit, limit) if official else (limit, openai.omit)
 

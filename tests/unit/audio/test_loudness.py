@@ -48,10 +48,31 @@ def test_sound_is_looked_for_where_it_is_asked_for() -> None:
     assert not loudness.sounds(second * 22 // 100, second)
 
 
-def test_the_quietest_place_is_the_middle_of_the_longest_silence() -> None:
+def quietest_ms(*audio: bytes) -> float:
     loudness = Loudness(RATE_HZ)
-    loudness.push(tone(4000, 1000) + tone(30, 240) + tone(4000, 500) + tone(500, 300) + tone(4000, 1000))
-    middle_ms = loudness.quietest(0, RATE_HZ * 2 * 3) / 2 / RATE_HZ * 1000
-    assert 1100 <= middle_ms <= 1140
-    assert loudness.quietest(0, 6400) == 4800, "of equals the last"
-    assert loudness.quietest(0, 1000) == 1000, "too short to choose in"
+    loudness.push(b"".join(audio))
+    place = loudness.quietest(0, RATE_HZ * 2 * 10)
+    assert place % 2 == 0, "between two samples"
+    return place / 2 / RATE_HZ * 1000
+
+
+LOUD = tone(4000, 1000)
+
+
+def test_the_quietest_place_is_the_middle_of_the_longest_silence() -> None:
+    assert 1100 <= quietest_ms(LOUD, tone(30, 240), LOUD, tone(30, 100), LOUD) <= 1140
+    assert 1100 <= quietest_ms(LOUD, tone(30, 300), LOUD, tone(500, 400), LOUD) <= 1200
+
+
+def test_it_is_in_the_gap_between_two_words_however_short() -> None:
+    assert 2000 < quietest_ms(LOUD, LOUD, tone(30, 40), LOUD) < 2040
+    words = [tone(4000, 160), tone(30, 40)] * 20
+    assert quietest_ms(*words) % 200 > 160
+
+
+def test_of_equals_it_is_the_last_and_where_there_is_no_choice_the_end() -> None:
+    assert 700 <= quietest_ms(LOUD) <= 1000
+    loudness = Loudness(RATE_HZ)
+    loudness.push(LOUD)
+    assert loudness.quietest(0, 1000) == 1000
+    assert loudness.quietest(0, 16_001) <= 16_000

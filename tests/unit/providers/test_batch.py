@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Coroutine
+from dataclasses import dataclass
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from tests.standins.virtual_time import run
 from tests.standins.voices import RATE_HZ, Failing, Recording, ScriptedBatch, speech
@@ -439,3 +442,54 @@ def test_a_recording_is_what_it_says() -> None:
     assert run(vendor.transcribe(speech("one two", 200), "before")).text == " one two"
     assert isinstance(vendor, ScriptedBatch)
     assert vendor.asked == [Recording("one two", "before", 400)]
+
+
+@dataclass(frozen=True)
+class Breath:
+    """Some words, then silence; `known`: whether a detector says so at once."""
+
+    words: int
+    silence_ms: int
+    known: bool
+
+
+BREATHS = st.lists(
+    st.builds(Breath, st.integers(1, 25), st.integers(0, 60).map(lambda tenths: tenths * 20), st.booleans()),
+    min_size=1,
+    max_size=8,
+)
+
+
+@given(
+    BREATHS,
+    st.floats(0.01, 5),
+    st.sampled_from([0, 100, 300]),
+    st.integers(1, 4),
+    st.one_of(st.none(), st.integers(0, 5)),
+)
+@settings(max_examples=40, deadline=None)
+def test_whatever_is_said_comes_out_once_and_in_order(
+    breaths: list[Breath], takes_s: float, pause_ms: int, requests: int, fails: int | None
+) -> None:
+    vendor = ScriptedBatch(takes_s, Failing(*([] if fails is None else [fails])))
+    said: list[str] = []
+
+    async def script(stt: BatchSpeech) -> None:
+        utterance = stt.utterance()
+        for number, breath in enumerate(breaths):
+            for place in range(breath.words):
+                said.append(f"b{number}w{place}")
+                await live(utterance, speech(said[-1], 160) + silence(40))
+            if breath.known:
+                utterance.pause()
+            await live(utterance, silence(breath.silence_ms))
+        try:
+            text = (await utterance.finish()).text
+        except ProviderError:
+            assert fails is not None, "nothing failed"
+            return
+        assert text.split() == said
+
+    stt = with_vendor(vendor, script, pause_ms=pause_ms, requests=requests, segment_s=2, queue_s=60)
+    assert vendor.most_running <= requests
+    assert stt.transcribed_s == pytest.approx(sum(asked.length_ms for asked in vendor.asked) / 1000, abs=0.05)

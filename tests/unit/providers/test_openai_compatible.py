@@ -178,3 +178,9 @@ def test_nothing_set_and_nothing_running(monkeypatch: pytest.MonkeyPatch) -> Non
 def test_an_address_without_a_model() -> None:
     with pytest.raises(SettingsError, match="model"):
         language_model({"base_url": "http://127.0.0.1:9/v1"})
+
+
+def test_a_model_that_openai_has_ended_is_refused_there_and_nowhere_else() -> None:
+    with pytest.raises(SettingsError, match=r"gpt-5\.4-mini"):
+        language_model({"api_key": "key", "model": "gpt-4"})
+    assert language_model({"base_url": "http://127.0.0.1:9/v1", "model": "gpt-4"}).description.startswith("gpt-4 at")
