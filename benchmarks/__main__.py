@@ -1,4 +1,4 @@
-"""`python -m benchmarks bus|gateway|resampler|rtc_media|phone|webrtc|all ...`: what our claims of speed rest on.
+"""`python -m benchmarks bus|gateway|resampler|rtc_media|turns|phone|webrtc|all ...`: what our claims of speed rest on.
 
 `all` runs them after each other; with `--json DIR` it writes bus.json, gateway.json and so on there.
 """
@@ -10,7 +10,7 @@ import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from benchmarks import bus, gateway, resampler, rtc_media
+from benchmarks import bus, gateway, resampler, rtc_media, turns
 from benchmarks.phone import command as phone
 from benchmarks.webrtc import command as webrtc
 
@@ -19,6 +19,7 @@ BENCHMARKS: dict[str, Callable[[Sequence[str]], None]] = {
     "gateway": gateway.main,
     "resampler": resampler.main,
     "rtc_media": rtc_media.main,
+    "turns": turns.main,
     "phone": phone.main,
     "webrtc": webrtc.main,
 }
