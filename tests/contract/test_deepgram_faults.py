@@ -93,7 +93,8 @@ async def test_it_is_mute_at_the_end(model: str) -> None:
     ],
 )
 async def test_it_fails_in_the_middle(model: str, fault: SessionFault, text: str, retryable: bool) -> None:
-    async with Deepgram() as standin, provider(standin, model=model, result_s=0.5) as stt:
+    patience_s = 0.5 if "silent" in text else PATIENCE_S
+    async with Deepgram() as standin, provider(standin, model=model, result_s=patience_s) as stt:
         standin.inject(fault)
         utterance = stt.utterance()
         await speak_on(utterance)
