@@ -23,6 +23,10 @@ Fault = Literal[
     "torn",  # every chunk ends inside a sample
     "silent",  # a text makes no sound: its end is told, and no audio
     "flushes_twice",  # the end of a text is told twice
+    "deaf",  # an utterance is never made final
+    "cut_off",  # the socket is cut when an utterance is to be made final
+    "misheard",  # an error instead of the final text: 500
+    "gibberish",  # what is no JSON instead of the final text
 ]
 
 
@@ -47,6 +51,8 @@ class Behaviour:
     fault_times: int | None = None
     """How often the fault happens; none: until it is unset."""
     retry_after_s: int = 7
+    transcribe_ms: float = 0.0
+    """From `finalize` to the final text."""
 
     def fails(self, *faults: Fault) -> Fault | None:
         """The fault that happens now, if it is one of `faults`."""

@@ -97,7 +97,7 @@ class Connection:
 
     async def _send(self, event: dict[str, Any]) -> None:
         event = {name: value for name, value in event.items() if value is not None}
-        sdk.check_event(event)
+        sdk.check_spoken(event)
         await self._socket.send(json.dumps(event))
 
     async def _garble(self) -> None:

@@ -10,21 +10,38 @@ from typing import Any, get_args
 from pydantic import BaseModel, ValidationError
 
 from cartesia.types.generation_request import GenerationRequest
+from cartesia.types.stt.stt_manual_finalize_websocket_response import STTManualFinalizeWebsocketResponse
 from cartesia.types.websocket_client_event import CancelContextRequest
 from cartesia.types.websocket_response import WebsocketResponse
 from tests.standins.realtime.sdk import unknown_fields
 
-SERVER_EVENTS: dict[str, type[BaseModel]] = {
-    name: event
-    for event in get_args(get_args(WebsocketResponse)[0])
-    for name in get_args(event.model_fields["type"].annotation)
-}
+Events = dict[str, type[BaseModel]]
+
+
+def _by_type(union: Any) -> Events:
+    events = get_args(get_args(union)[0])
+    return {name: event for event in events for name in get_args(event.model_fields["type"].annotation)}
+
+
+SPOKEN = _by_type(WebsocketResponse)
 """The server events of the text-to-speech socket, by their `type`."""
 
+HEARD = _by_type(STTManualFinalizeWebsocketResponse)
+"""Those of the speech-to-text socket where the client says when an utterance ends."""
 
-def check_event(event: dict[str, Any]) -> None:
+
+def check_spoken(event: dict[str, Any]) -> None:
     """ValueError if the SDK does not know this server event, one of its fields, or one of its values."""
-    if extra := sorted(unknown_fields(SERVER_EVENTS[event["type"]].model_validate(event))):
+    _check(SPOKEN, event)
+
+
+def check_heard(event: dict[str, Any]) -> None:
+    """ValueError as `check_spoken` does."""
+    _check(HEARD, event)
+
+
+def _check(events: Events, event: dict[str, Any]) -> None:
+    if extra := sorted(unknown_fields(events[event["type"]].model_validate(event))):
         raise ValueError(f"{event['type']} has fields the SDK does not know: {', '.join(extra)}")
 
 

@@ -1,6 +1,6 @@
-"""A stand-in for Cartesia's text-to-speech socket on loopback, as PROTOCOLS section 3 describes it.
+"""A stand-in for Cartesia's sockets on loopback, text-to-speech and speech-to-text, as PROTOCOLS section 3 has them.
 
-It speaks in tones (`tests/standins/tones.py`), and holds both sides to the official SDK's types.
+It speaks and hears tones (`tests/standins/tones.py`), and holds both sides to the official SDK's types.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from websockets.http11 import Request, Response
 
 from .behaviour import Behaviour
 from .connection import Connection
+from .listening import Listened, Listening
 from .speaking import Cut, Spoken, refusal
 
 VERSION = "2026-08-14"
@@ -31,6 +32,7 @@ class Cartesia:
         """How many were opened so far."""
         self.refused = 0
         self.contexts: list[Spoken] = []
+        self.listened: list[Listened] = []
         self._port = port
         self._server: Server | None = None
         self._open: set[ServerConnection] = set()
@@ -96,7 +98,7 @@ class Cartesia:
         query = {name: values[0] for name, values in parse_qs(parts.query).items()}
         key = request.headers.get("Authorization", "").removeprefix("Bearer ") or request.headers.get("X-API-Key")
         version = request.headers.get("cartesia-version") or query.get("cartesia_version")
-        if parts.path != "/tts/websocket":
+        if parts.path not in ("/tts/websocket", "/stt/websocket"):
             return 404, "not_found", f"There is no {parts.path}"
         if version != VERSION:
             return 400, "invalid_request", f"The version {version} is none that this stand-in speaks: {VERSION}"
@@ -118,7 +120,13 @@ class Cartesia:
         self._open.add(socket)
         try:
             await self._tell()
-            await Connection(socket, self.behaviour, self._began, lambda: self.active).run()
+            assert socket.request is not None
+            if socket.request.path.startswith("/stt/"):
+                listening = Listening(socket, self.behaviour)
+                self.listened.append(listening.listened)
+                await listening.run()
+            else:
+                await Connection(socket, self.behaviour, self._began, lambda: self.active).run()
         except* ConnectionClosed:
             pass  # the client is free to leave in the middle of a sentence
         except* Cut:

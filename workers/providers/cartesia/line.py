@@ -18,11 +18,9 @@ from websockets.protocol import State
 from trunkline.errors import ProviderError
 from workers.providers.base import Word
 from workers.providers.cartesia import protocol
+from workers.providers.cartesia.account import hang_up
 
 log = logging.getLogger(__name__)
-
-CLOSE_S = 0.8
-"""How long the vendor may take to answer our close frame."""
 
 UNHEARD_S = 120
 """Audio of one sentence that may wait to be heard. A sentence that has more is given up."""
@@ -234,13 +232,7 @@ class Line:
 
     async def close(self) -> None:
         """Say goodbye; `run` returns then."""
-        try:
-            async with asyncio.timeout(CLOSE_S):
-                await self._socket.close()
-        except TimeoutError:
-            log.debug("the socket is cut off: it does not answer")
-        finally:
-            self._socket.transport.abort()
+        await hang_up(self._socket)
 
 
 def _hung_up(error: ConnectionClosed) -> Stale:

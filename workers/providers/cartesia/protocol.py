@@ -86,7 +86,7 @@ def parse(message: bytes) -> Event | None:
     try:
         event = json.loads(message)
         kind, context_id = event["type"], event.get("context_id") or ""
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise ProviderError("cartesia", f"sent what cannot be read: {message[:40]!r}") from error
     reader = _READERS.get(kind) if isinstance(kind, str) else None
     if reader is None:

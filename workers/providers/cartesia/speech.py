@@ -4,29 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import os
 import uuid
 from collections.abc import AsyncGenerator, Coroutine
 from contextlib import aclosing
 from typing import Any, Literal
-from urllib.parse import urlsplit
 
-from pydantic import BaseModel, ConfigDict, Field
-from websockets.asyncio.client import connect
-from websockets.exceptions import InvalidStatus, WebSocketException
+from pydantic import Field
 
 from trunkline.errors import ProviderError, SettingsError
 from workers.providers.base import Word
 from workers.providers.cartesia import protocol
+from workers.providers.cartesia.account import Account, AccountOptions
 from workers.providers.cartesia.line import Context, Line, Sentence, Stale
 
 log = logging.getLogger(__name__)
-
-KEY_VARIABLE = "CARTESIA_API_KEY"
-URL_VARIABLE = "TRUNKLINE_CARTESIA_WS_URL"
-HTTP_URL_VARIABLE = "CARTESIA_BASE_URL"
-"""What the SDK calls the vendor's address; the socket's is derived from it."""
-CARTESIA_URL = "wss://api.cartesia.ai"
 
 MODEL = "sonic-3.5"
 SHUT_DOWN = ("sonic-english", "sonic-multilingual", "sonic-turbo", "sonic-2", "sonic-3-2025-10-27")
@@ -38,20 +29,9 @@ CONTINUE_S = 0.7
 _SPACELESS = ("ja", "th", "zh")
 """Languages whose sentences follow each other without a space. The vendor joins texts as they are."""
 
-_SOCKET: dict[str, Any] = {
-    "max_size": 4 << 20,
-    "compression": None,  # base64 of noise: much CPU for a quarter of the bytes
-    "ping_interval": 10.0,  # a way that died while nobody spoke is noticed before somebody does
-    "ping_timeout": 5.0,
-    "open_timeout": None,  # the deadline is ours
-    "user_agent_header": "trunkline",
-}
 
-
-class CartesiaOptions(BaseModel):
-    """A tenant's options for Cartesia."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
+class CartesiaOptions(AccountOptions):
+    """A tenant's options for Cartesia's text-to-speech."""
 
     model: str = Field(default=MODEL, min_length=1)
     voice: str = Field(
@@ -65,9 +45,6 @@ class CartesiaOptions(BaseModel):
     volume: float | None = Field(default=None, ge=0.5, le=2.0, description="1 is the voice's own")
     emotion: str | None = Field(default=None, description="such as calm; the vendor has a list")
     pronunciation_dict_id: str | None = None
-    api_key: str | None = Field(default=None, description=f"none: {KEY_VARIABLE}")
-    url: str | None = Field(default=None, description=f"none: {URL_VARIABLE}, {HTTP_URL_VARIABLE}, Cartesia")
-    connect_s: float = Field(default=3.0, gt=0, le=60, description="longest wait for a connection")
     first_audio_s: float = Field(default=3.0, gt=0, le=60, description="longest wait for a sentence's first audio")
     next_audio_s: float = Field(default=3.0, gt=0, le=60, description="longest wait for more of it")
 
@@ -82,8 +59,7 @@ class CartesiaSpeech:
         self.rate_hz: int = options.rate_hz
         self.fields = _fields(options)
         """What every message of a context repeats."""
-        self._headers = {"Authorization": f"Bearer {_key(options)}", "cartesia-version": protocol.VERSION}
-        self._url = _url(options).rstrip("/") + protocol.PATH
+        self._account = Account(options, "text-to-speech 'cartesia'")
         self._line: Line | None = None
         self._lines: set[Line] = set()
         self._dialling: asyncio.Task[Line] | None = None
@@ -124,7 +100,10 @@ class CartesiaSpeech:
         await asyncio.wait((dialling,))  # who is cancelled leaves the line to the others
         if dialling.cancelled():
             raise ProviderError("cartesia", "the provider was closed", retryable=False)
-        return dialling.result()
+        line = dialling.result()
+        if not line.usable:
+            raise Stale("cartesia", "hung up as soon as it was connected")
+        return line
 
     def _dial(self) -> asyncio.Task[Line]:
         if self._dialling is None or self._dialling.done():
@@ -140,23 +119,13 @@ class CartesiaSpeech:
 
     def _ended(self, task: asyncio.Task[Any]) -> None:
         self._tasks.discard(task)
-        if not task.cancelled():
-            task.exception()  # who waited for the line is told; nobody may have
+        error = None if task.cancelled() else task.exception()
+        if error is not None and not isinstance(error, ProviderError):  # that, who waits for the line is told
+            log.error("a fault of ours", exc_info=error)
 
     async def _connect(self) -> Line:
-        options = self.options
-        try:
-            async with asyncio.timeout(options.connect_s):
-                socket = await connect(self._url, additional_headers=self._headers, **_SOCKET)
-        except TimeoutError as error:
-            raise ProviderError("cartesia", f"no connection within {options.connect_s:g} s") from error
-        except InvalidStatus as error:
-            headers = {name.lower(): value for name, value in error.response.headers.raw_items()}
-            body = bytes(error.response.body or b"")
-            raise protocol.refused_upgrade(error.response.status_code, body, headers) from error
-        except (OSError, EOFError, WebSocketException) as error:
-            raise ProviderError("cartesia", f"cannot be reached: {type(error).__name__}: {error}") from error
-        self._line = line = Line(socket)
+        line = Line(await self._account.connect(protocol.PATH))
+        self._line = line
         self._lines.add(line)
         self._start(line.run()).add_done_callback(lambda _: self._lines.discard(line))
         return line
@@ -260,26 +229,3 @@ def _fields(options: CartesiaOptions) -> dict[str, Any]:
     if options.pronunciation_dict_id is not None:
         fields["pronunciation_dict_id"] = options.pronunciation_dict_id
     return fields
-
-
-def _key(options: CartesiaOptions) -> str:
-    key = (options.api_key or os.environ.get(KEY_VARIABLE, "")).strip()
-    if not key:
-        raise SettingsError(f"text-to-speech 'cartesia' needs {KEY_VARIABLE} (or its option api_key): sk_car_...")
-    if not (key.isascii() and key.isprintable()):  # it would be refused as a header, and quoted in the error
-        raise SettingsError(f"{KEY_VARIABLE} has characters that no key has: was it copied whole, and alone?")
-    return key
-
-
-def _url(options: CartesiaOptions) -> str:
-    """Where the socket is, without its path."""
-    url = options.url or os.environ.get(URL_VARIABLE) or os.environ.get(HTTP_URL_VARIABLE) or CARTESIA_URL
-    url = url.replace("http", "ws", 1) if url.startswith("http") else url
-    try:
-        parts = urlsplit(url)
-        right = parts.scheme in ("ws", "wss") and bool(parts.hostname) and parts.port != 0
-    except ValueError:
-        right = False
-    if not right:
-        raise SettingsError(f"text-to-speech 'cartesia': its address must be like {CARTESIA_URL}, not {url!r}")
-    return url
