@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 import cartesia
@@ -49,10 +49,9 @@ def say(utterance: InkUtterance, text: str = WORDS, rate_hz: int = RATE_HZ) -> N
     push(utterance, tones.speak(text, rate_hz))
 
 
-async def understood(utterance: InkUtterance, text: str) -> None:
-    """Wait until the interim text is `text`."""
+async def until(condition: Callable[[], object]) -> None:
     async with asyncio.timeout(10):
-        while utterance.interim != text:  # noqa: ASYNC110 - it is polled by those who use it, too
+        while not condition():  # noqa: ASYNC110 - interim text is polled by those who use it, too
             await asyncio.sleep(0.005)
 
 
@@ -96,7 +95,7 @@ async def test_says_what_it_has_understood_so_far(speech: InkSpeech) -> None:
     utterance = speech.utterance()
     say(utterance, "is tuesday")
     push(utterance, SILENCE)
-    await understood(utterance, "is tuesday")
+    await until(lambda: utterance.interim == "is tuesday")
     utterance.cancel()
     utterance.cancel()
 
@@ -106,9 +105,7 @@ async def test_after_a_pause_nothing_is_left_to_wait_for(vendor: Cartesia, speec
     say(utterance)
     utterance.pause()
     push(utterance, SILENCE)
-    async with asyncio.timeout(10):
-        while not (vendor.listened and vendor.listened[0].answered):
-            await asyncio.sleep(0.005)
+    await until(lambda: vendor.listened and vendor.listened[0].answered)
     vendor.behaviour.fault = "deaf"
     assert (await utterance.finish()).text == WORDS
     assert vendor.listened[0].commands.count("finalize") == 1
@@ -169,8 +166,7 @@ async def test_a_socket_that_breaks_is_told_everything_again(vendor: Cartesia, s
 async def test_what_goes_wrong_is_said(
     vendor: Cartesia, fault: Fault, text: str, retryable: bool, retry_after_s: float | None
 ) -> None:
-    deadline = {"deaf": {"final_s": 1}, "no_answer": {"connect_s": 0.3}}.get(fault, {})
-    speech = provider(vendor, **{"final_s": 20, **deadline})
+    speech = provider(vendor, final_s=1 if fault == "deaf" else 20, connect_s=0.3 if fault == "no_answer" else 20)
     vendor.behaviour.fault = fault
     utterance = speech.utterance()
     say(utterance)
