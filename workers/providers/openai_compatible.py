@@ -14,22 +14,16 @@ import os
 import urllib.error
 import urllib.request
 from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Sequence
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import openai
-from openai.types.chat import (
-    ChatCompletionAssistantMessageParam,
-    ChatCompletionChunk,
-    ChatCompletionFunctionToolParam,
-    ChatCompletionMessageFunctionToolCallParam,
-    ChatCompletionMessageParam,
-)
-from openai.types.shared_params import FunctionDefinition
+from openai.types.chat import ChatCompletionChunk, ChatCompletionFunctionToolParam, ChatCompletionMessageParam
 from pydantic import BaseModel, ConfigDict, Field
 
 from trunkline.errors import ProviderError, SettingsError
 from workers.providers.base import ChatMessage, ToolCall, ToolSchema
 from workers.providers.calls import Calls
+from workers.providers.completions import Thoughts, wire_messages, wire_tools
 from workers.providers.options import read_options
 from workers.providers.refusals import refused
 
@@ -37,11 +31,6 @@ MODEL_VARIABLE = "TRUNKLINE_CHAT_MODEL"
 OLLAMA_URL = "http://127.0.0.1:11434"
 _PROBE_S = 0.3
 _EMBEDDING_FAMILIES = ("bert", "nomic-bert")
-
-_CONTINUE = (
-    "Your last answer was cut off in the middle. Go on with it exactly where it ends, "
-    "in the same words that you would have used. Do not repeat any of it, do not apologise, do not comment."
-)
 
 _ENDED = frozenset({"gpt-3.5-turbo", "gpt-4", "gpt-4.1-nano", "o4-mini"})
 """OpenAI shut these down on 2026-10-23 (its deprecations page). Other servers may call theirs so."""
@@ -139,8 +128,8 @@ class ChatModel:
     ) -> openai.AsyncStream[ChatCompletionChunk]:
         return await self._client.chat.completions.create(
             model=self._model,
-            messages=_wire_messages(messages),
-            tools=[_wire_tool(tool) for tool in tools] or openai.omit,
+            messages=cast("list[ChatCompletionMessageParam]", wire_messages(messages)),
+            tools=cast("list[ChatCompletionFunctionToolParam]", wire_tools(tools)) or openai.omit,
             stream=True,
             temperature=_or_omit(self._options.temperature),
             max_tokens=self._limits[0],
@@ -182,57 +171,23 @@ def _or_omit(value: Item | None) -> Item | openai.Omit:
 
 
 async def _parts(chunks: AsyncIterator[ChatCompletionChunk]) -> AsyncGenerator[str | ToolCall, None]:
-    """Text as it comes, and calls of tools once they are whole. Raises ProviderError when the end never came."""
-    calls, finished = Calls(), False
+    """Text as it comes, without thoughts, and calls of tools once they are whole. Raises ProviderError when the end
+    never came."""
+    calls, thoughts, finished = Calls(), Thoughts(), False
     async for chunk in chunks:
         for choice in chunk.choices:
             finished = finished or choice.finish_reason is not None
-            if choice.delta.content:
-                yield choice.delta.content
+            if text := thoughts.spoken(choice.delta.content or ""):
+                yield text
             for call in choice.delta.tool_calls or ():
                 if call.function is not None:
                     calls.add(call.index, call.id, call.function.name, call.function.arguments)
     if not finished:
         raise ProviderError("openai_compatible", "the stream ended in the middle of an answer")
+    if text := thoughts.rest():
+        yield text
     for whole in calls.whole():
         yield whole
-
-
-def _wire_tool(tool: ToolSchema) -> ChatCompletionFunctionToolParam:
-    function: FunctionDefinition = {
-        "name": tool.name,
-        "description": tool.description,
-        "parameters": dict(tool.parameters),
-    }
-    return {"type": "function", "function": function}
-
-
-def _wire_messages(messages: Sequence[ChatMessage]) -> list[ChatCompletionMessageParam]:
-    wire = [_wire_message(message) for message in messages]
-    if messages and messages[-1].role == "assistant" and not messages[-1].tool_calls:
-        wire.append({"role": "system", "content": _CONTINUE})
-    return wire
-
-
-def _wire_message(message: ChatMessage) -> ChatCompletionMessageParam:
-    if message.role == "user":
-        return {"role": "user", "content": message.content}
-    if message.role == "assistant":
-        return _wire_assistant(message)
-    if message.role == "tool" and message.call_id:
-        return {"role": "tool", "tool_call_id": message.call_id, "content": message.content}
-    # The answer to a call that this model never made, another backend's: the interface wants the id of one of its own.
-    return {"role": "system", "content": message.content}
-
-
-def _wire_assistant(message: ChatMessage) -> ChatCompletionAssistantMessageParam:
-    if not message.tool_calls:
-        return {"role": "assistant", "content": message.content}
-    calls: list[ChatCompletionMessageFunctionToolCallParam] = [
-        {"id": call.call_id, "type": "function", "function": {"name": call.name, "arguments": call.arguments}}
-        for call in message.tool_calls
-    ]
-    return {"role": "assistant", "content": message.content or None, "tool_calls": calls}
 
 
 def _mapped(error: openai.OpenAIError) -> ProviderError:

@@ -44,6 +44,11 @@ async def test_streams_the_answer() -> None:
     assert (request["stream"], request["temperature"], request["max_tokens"]) == (True, 0.5, 20)
 
 
+async def test_thoughts_are_not_spoken() -> None:
+    async with model(Chat(answer="<think>\nThey greet me. </think>\n\nHello there.")) as made:
+        assert await text(made) == "Hello there."
+
+
 async def test_a_cut_off_answer_is_to_be_continued() -> None:
     chat = Chat(answer=" and the rest")
     async with model(chat) as made:
