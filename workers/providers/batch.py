@@ -16,6 +16,7 @@ from typing import Any, Protocol
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from trunkline.audio.frame import FRAME_MS
 from trunkline.audio.loudness import Loudness
 from trunkline.errors import ProviderError
 from workers.providers.base import Transcript
@@ -25,6 +26,14 @@ LONGEST_UNHEARD_S = 60
 
 RECENT_MS = 10_000
 """Where nobody pauses, a segment is cut at the quietest place of the last so many ms."""
+
+WORD_END_MS = 160
+"""Sound so soon after a pause is the end of its last word: a detector of speech calls the closure before a final `t`
+silence, and a final `s`, too."""
+SOUND_MS = 60
+"""Less sound than this later in a pause is a click."""
+QUIET_MS = 100
+"""Silence after sound that a detector of speech said nothing of."""
 
 
 class Batch(Protocol):
@@ -164,6 +173,9 @@ class BatchTranscriber:
         self._paused: int | None = None
         """Where the pause began that the speaker is in."""
         self._quiet_rms = 0.0
+        """What is silence in this call; 0 until the first pause."""
+        self._loud_frames = 0
+        """Of FRAME_MS, since the pause."""
 
     @property
     def _end(self) -> int:
@@ -184,20 +196,36 @@ class BatchTranscriber:
         self._audio += pcm
         levels = self._loudness.push(pcm)
         if self._paused is None:
-            self._cut_long_speech()
-        elif any(rms >= self._quiet_rms for rms in levels):
-            self._go_on()
+            self._speak_on()
         else:
-            self._guess_in_time(self._paused)
+            self._loud_frames += sum(rms >= self._quiet_rms for rms in levels)
+            self._stay_silent(self._paused)
 
     def pause(self) -> None:
         """Begin to transcribe what was said so far, once the pause is long enough."""
         if self._paused == self._end:
             return
         self._go_on()
-        self._paused = self._end
+        self._paused, self._loud_frames = self._end, 0
         self._quiet_rms = self._loudness.quiet_rms()
         self._guess_in_time(self._paused)
+
+    def _speak_on(self) -> None:
+        """Cut speech that is long. Once a pause has told what silence is like here, notice the next one, too: what
+        ended the last may have been a noise, of which a detector of speech says nothing."""
+        self._cut_long_speech()
+        latest = self._loudness.rms[-QUIET_MS // FRAME_MS :]
+        if self._quiet_rms and max(latest) < self._quiet_rms:
+            self.pause()
+
+    def _stay_silent(self, paused: int) -> None:
+        """Guess, unless there was sound since the pause: of any length soon after it, for that is the end of a word,
+        of SOUND_MS later, for less is a click."""
+        soon = self._end - paused <= WORD_END_MS * self._second // 1000
+        if self._loud_frames * FRAME_MS >= (FRAME_MS if soon else SOUND_MS):
+            self._go_on()
+        else:
+            self._guess_in_time(paused)
 
     def _guess_in_time(self, paused: int) -> None:
         options = self._speech.options
@@ -232,6 +260,8 @@ class BatchTranscriber:
         self._settle(self._loudness.quietest(since, self._end))
 
     def _settle(self, end: int) -> None:
+        for piece in self._segments:
+            self._retry(piece, for_good=False)  # what is not text takes up room
         self._segments.append(self._begin(self._cut, end))
         self._guessed = ""
 
@@ -277,24 +307,24 @@ class BatchTranscriber:
         pieces = [*self._segments, self._guess] if self._guess is not None else self._segments
         try:
             for piece in pieces:
-                self._retry(piece)  # all of them now, so that they run side by side
+                self._retry(piece, for_good=True)  # all of them now, so that they run side by side
             known = [await self._text_of(piece) for piece in pieces]
         finally:
             self.cancel()
         confidences = [each.confidence for each in known if each.confidence is not None]
         return Transcript(_joined(each.text for each in known), min(confidences, default=None), self.transcribed_s)
 
-    def _retry(self, piece: _Piece) -> bool:
-        """Ask once more for a piece that failed, if it did and that may help."""
+    def _retry(self, piece: _Piece, *, for_good: bool) -> bool:
+        """Ask once more for a piece, if it failed and that may help; `for_good`: for the last time."""
         error = piece.error
         if piece.spent or not isinstance(error, ProviderError) or not error.retryable or error.retry_after_s:
             return False
-        piece.task, piece.spent = self._begin(piece.start, piece.end).task, True
+        piece.task, piece.spent = self._begin(piece.start, piece.end).task, for_good
         return True
 
     async def _text_of(self, piece: _Piece) -> Transcript:
         await asyncio.wait([piece.task])
-        if self._retry(piece):
+        if self._retry(piece, for_good=True):
             await asyncio.wait([piece.task])
         if piece.task.cancelled():
             raise ProviderError(self._speech.description, "it was closed while it transcribed")

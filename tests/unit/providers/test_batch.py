@@ -162,6 +162,56 @@ def test_noise_is_silence() -> None:
     assert len(vendor.asked) == 1
 
 
+SLAM = speech("slam", 20)
+"""A sound as loud as a word."""
+
+
+@pytest.mark.parametrize("clicks", [1, 2])
+def test_a_click_in_a_pause_is_no_speech(clicks: int) -> None:
+    vendor = ScriptedBatch()
+
+    async def script(stt: BatchSpeech) -> None:
+        utterance = stt.utterance()
+        await say(utterance, "is tuesday free", silence_ms=200)
+        await live(utterance, SLAM * clicks + silence(600))
+        before_ms = now_ms()
+        assert (await utterance.finish()).text == "is tuesday free"
+        assert now_ms() == before_ms
+
+    with_vendor(vendor, script)
+    assert len(vendor.asked) == 1
+
+
+def test_a_sound_soon_after_the_pause_is_the_end_of_the_last_word() -> None:
+    vendor = ScriptedBatch()
+
+    async def script(stt: BatchSpeech) -> None:
+        utterance = stt.utterance()
+        await say(utterance, "is tuesday free", silence_ms=60)
+        await live(utterance, SLAM + silence(860))
+        before_ms = now_ms()
+        await utterance.finish()
+        assert now_ms() == before_ms
+
+    with_vendor(vendor, script)
+    assert [asked.length_ms for asked in vendor.asked] == [600, 780], "with it, and 100 ms after it"
+
+
+def test_after_a_noise_that_nobody_calls_speech_it_is_guessed_again() -> None:
+    vendor = ScriptedBatch()
+
+    async def script(stt: BatchSpeech) -> None:
+        utterance = stt.utterance()
+        await say(utterance, "is tuesday free", silence_ms=300)
+        await live(utterance, SLAM * 10 + silence(900))
+        before_ms = now_ms()
+        await utterance.finish()
+        assert now_ms() == before_ms
+
+    with_vendor(vendor, script)
+    assert [asked.length_ms for asked in vendor.asked] == [600, 1200]
+
+
 def test_without_any_pause_all_of_it_is_sent_at_the_end() -> None:
     vendor = ScriptedBatch()
 
@@ -283,7 +333,7 @@ def test_a_guess_that_fails_while_it_is_waited_for_is_made_again() -> None:
 
 
 def test_failed_segments_are_made_again_side_by_side() -> None:
-    vendor = ScriptedBatch(failing=Failing(0, 1))
+    vendor = ScriptedBatch(failing=Failing(0, 1, 2))
 
     async def script(stt: BatchSpeech) -> None:
         utterance = stt.utterance()
@@ -295,7 +345,23 @@ def test_failed_segments_are_made_again_side_by_side() -> None:
         assert now_ms() - before_ms == 700
 
     with_vendor(vendor, script)
-    assert len(vendor.asked) == 5
+    assert len(vendor.asked) == 6
+
+
+def test_a_failed_segment_is_made_again_with_the_next() -> None:
+    vendor = ScriptedBatch(failing=Failing(0))
+
+    async def script(stt: BatchSpeech) -> None:
+        utterance = stt.utterance()
+        await say(utterance, counted(1, 60), silence_ms=1000)
+        assert utterance.interim == ""
+        await say(utterance, counted(61, 120), silence_ms=1000)
+        assert utterance.interim == counted(1, 120)
+        assert len(utterance._audio) < 2 * RATE_HZ * 2
+        assert (await utterance.finish()).text == counted(1, 120)
+
+    with_vendor(vendor, script)
+    assert len(vendor.asked) == 3
 
 
 @pytest.mark.parametrize(
