@@ -43,19 +43,24 @@ class Company:
         self._gap_s = 1.0
 
     def add(self, activity: VoiceActivity, *, late: bool) -> asyncio.Future[float]:
-        """Have what was loaded into `activity` judged; `late`: at once. It must not be loaded again before."""
+        """Have what was loaded into `activity` judged; `late`: without waiting. It must not be loaded again before."""
         loop = asyncio.get_running_loop()
         now_s = loop.time()
         self._gap_s += (min(now_s - self._arrived_s, 1.0) - self._gap_s) * _WEIGHT
         self._arrived_s = now_s
         probability: asyncio.Future[float] = loop.create_future()
         self._waiting.append(_Waiting(activity, probability))
-        if late or len(self._waiting) >= MOST:
+        if len(self._waiting) >= MOST:
             self._judge()
-        elif self._due is None:
-            expected = self._gap_s < WINDOW_S
-            self._due = loop.call_later(WINDOW_S, self._judge) if expected else loop.call_soon(self._judge)
+        elif late or self._due is None:
+            self._schedule(loop, soon=late or self._gap_s >= WINDOW_S)
         return probability
+
+    def _schedule(self, loop: asyncio.AbstractEventLoop, *, soon: bool) -> None:
+        """Judge at the end of this turn of the loop, or in WINDOW_S."""
+        if self._due is not None:
+            self._due.cancel()
+        self._due = loop.call_soon(self._judge) if soon else loop.call_later(WINDOW_S, self._judge)
 
     def _judge(self) -> None:
         if self._due is not None:

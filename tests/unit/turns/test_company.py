@@ -57,16 +57,19 @@ async def test_what_comes_in_one_turn_of_the_loop_is_one_run() -> None:
     assert (few.runs, few.judged) == (1, 5)
 
 
-async def test_the_most_do_not_wait_and_who_is_late_does_not_either() -> None:
+async def test_the_most_do_not_wait_and_who_is_late_does_not_either(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(together, "WINDOW_S", 3600.0)
     many = Company()
     futures = [many.add(await loaded(seed), late=False) for seed in range(MOST)]
     assert many.runs == 1
     assert all(future.done() for future in futures)
+    monkeypatch.setattr(many, "_gap_s", 0.0)
+    monkeypatch.setattr(many, "_arrived_s", asyncio.get_running_loop().time())
     waiting = many.add(await loaded(1), late=False)
-    late = many.add(await loaded(2), late=True)
-    assert waiting.done()
-    assert late.done()
-    assert many.runs == 2
+    late = [many.add(await loaded(seed), late=True) for seed in (2, 3)]
+    async with asyncio.timeout(60):
+        await asyncio.gather(waiting, *late)
+    assert many.runs == 2, "all that were there, at once"
 
 
 async def test_a_lonely_caller_does_not_wait_for_company(monkeypatch: pytest.MonkeyPatch) -> None:
