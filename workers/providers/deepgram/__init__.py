@@ -61,7 +61,7 @@ class DeepgramOptions(BaseModel):
     language_hints: tuple[str, ...] = Field(default=(), max_length=10, description="Flux (flux-general-multi)")
 
     connect_s: float = Field(default=3.0, gt=0, le=30, description="longest wait for a connection")
-    result_s: float = Field(default=5.0, gt=0, le=60, description="longest silence of Deepgram's while sent audio")
+    result_s: float = Field(default=4.0, gt=0, le=60, description="longest silence of Deepgram's while sent audio")
     final_s: float = Field(default=2.0, gt=0, le=30, description="longest wait for the final text")
     ready: int = Field(default=1, ge=0, le=64, description="connections of a worker that wait for utterances")
     ready_s: float = Field(default=60.0, gt=0, le=3600, description="how long they do after the last utterance")

@@ -22,6 +22,10 @@ from workers.providers.deepgram.protocol import CLOSE_STREAM, NAME, Understandin
 CHUNK_MS = 80
 """Audio is sent in pieces of this, and at once at a pause: what Deepgram advises for Flux."""
 
+UNTOLD_S = 1.0
+"""Seconds of audio without a word about them before Deepgram owes one: Nova speaks once a second or so, Flux four times;
+of the last bit nothing need come before there is more."""
+
 LONGEST_UNHEARD_S = 60
 """Seconds of audio that may wait for a connection, or for Deepgram's first word about it."""
 
@@ -65,8 +69,8 @@ class DeepgramUtterance:
         self._quiet_rms = 0.0
         self._connection: Connection | None = None
         self._patience: asyncio.Timeout | None = None
-        self._waiting = False
-        """Audio was sent after the last word about it."""
+        self._untold = 0
+        """Bytes of audio that were sent after the last word about it."""
         self._finishing = False
         self._over = False
         self._error: ProviderError | None = None
@@ -117,8 +121,10 @@ class DeepgramUtterance:
         except asyncio.CancelledError:
             self.cancel()
             raise
-        if self._error is not None and not self._settled:
-            raise self._error
+        if not self._settled:
+            if self._error is not None:
+                raise self._error
+            await self._task  # it is over: raises what nobody expected, if that was its end
         return Transcript(self._understanding.text, self._understanding.confidence)
 
     def cancel(self) -> None:
@@ -154,19 +160,20 @@ class DeepgramUtterance:
         if not self._heard:
             self._unheard.append(message)
         if self._connection is not None:
-            self._connection.send(message)
-            self._be_patient()
+            self._put(self._connection, message)
 
-    def _be_patient(self) -> None:
-        """From now on the next word is waited for."""
+    def _put(self, connection: Connection, message: str | bytes) -> None:
+        """Send it, and wait from now on for the word that is owed."""
+        connection.send(message)
         if self._patience is None or self._patience.expired():
             return
-        now_s = asyncio.get_running_loop().time()
-        if self._finishing:
+        if isinstance(message, bytes):
+            self._untold += len(message)
+        now_s, owed = asyncio.get_running_loop().time(), self._untold >= UNTOLD_S * self._bytes_per_s
+        if message == CLOSE_STREAM:
             self._patience.reschedule(now_s + self._lines.final_s)
-        elif not self._waiting:
+        elif owed and self._patience.when() is None:
             self._patience.reschedule(now_s + self._lines.result_s)
-        self._waiting = True
 
     async def _run(self) -> None:
         """Carry the utterance to Deepgram until it is over."""
@@ -196,13 +203,11 @@ class DeepgramUtterance:
 
     async def _over_connection(self, connection: Connection) -> None:
         """Raises ProviderError when it ends before the utterance does."""
-        self._connection, self._waiting = connection, False
+        self._connection, self._untold = connection, 0
         try:
             async with asyncio.timeout(None) as self._patience:
                 for message in self._unheard:
-                    connection.send(message)
-                if self._unheard:
-                    self._be_patient()
+                    self._put(connection, message)
                 while True:  # the end is that it hangs up
                     self._take(await connection.receive())
         except TimeoutError as error:
@@ -223,8 +228,8 @@ class DeepgramUtterance:
         if about_audio:
             self._heard = True
             self._unheard.clear()
+            self._untold = 0
             if not self._finishing and self._patience is not None:
-                self._waiting = False
                 self._patience.reschedule(None)
         self._news.set()
 
