@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.contract import tiny_piper
+from tests.standins.cartesia import Cartesia
 from trunkline.errors import SettingsError
 from trunkline.tenants import Stage
 from workers.providers import registry
@@ -17,9 +18,17 @@ from workers.providers.base import TextToSpeech
 TEXT = "Good day. This is a test."
 
 
-@pytest.fixture(params=["espeak", "piper", "local"])
+@pytest.fixture(params=["espeak", "piper", "local", "cartesia"])
 async def speech(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[TextToSpeech]:
     settings = {"provider": request.param}
+    if request.param == "cartesia":
+        async with Cartesia() as vendor:
+            made = registry.text_to_speech(
+                Stage.model_validate({**settings, "url": vendor.url, "api_key": vendor.behaviour.api_key})
+            )
+            yield made
+            await made.close()
+        return
     if request.param == "piper":
         pytest.importorskip("piper")
         pytest.importorskip("onnx")
