@@ -39,15 +39,27 @@ def refusal(status: int, error: ClientError, headers: dict[str, str] | None = No
 class Place:
     """One caller's place at this gateway, until `leave`."""
 
-    def __init__(self, admission: Admission, address: str) -> None:
-        self._admission: Admission | None = admission
+    def __init__(self, admission: Admission, address: str, sharers: set[Place]) -> None:
+        self._admission = admission
         self._address = address
+        self._sharers = sharers
+        sharers.add(self)
+
+    @property
+    def taken(self) -> bool:
+        """Whether anybody has it still."""
+        return bool(self._sharers)
+
+    def share(self) -> Place:
+        """The same place, for a caller's next wire: it is one until both have left."""
+        return Place(self._admission, self._address, self._sharers)
 
     def leave(self) -> None:
         """Give it back. Again does nothing."""
-        if self._admission is not None:
-            self._admission._left(self._address)
-            self._admission = None
+        if self in self._sharers:
+            self._sharers.remove(self)
+            if not self._sharers:
+                self._admission._left(self._address)
 
 
 class Admission:
@@ -79,9 +91,7 @@ class Admission:
     def admit(self, address: str = "") -> Place:
         """Take a place for a caller from this address; "" for one whose address says nothing (every telephone call
         comes from Twilio's). Raises TurnedAway."""
-        if self.draining:
-            hint = "connect again: another gateway will answer"
-            raise TurnedAway(503, ClientError("draining", "this gateway is going", hint), retry=True)
+        self._check_staying()
         if self._total >= self._settings.max_connections:
             raise TurnedAway(429, ClientError("too_many", "this gateway is full", "connect again later"), retry=True)
         if address and self._by_address[address] >= self._settings.max_connections_per_ip:
@@ -89,7 +99,18 @@ class Admission:
             raise TurnedAway(429, ClientError("too_many", "too many connections from your address", hint))
         self._total += 1
         self._by_address[address] += 1
-        return Place(self, address)
+        return Place(self, address, set())
+
+    def admit_again(self, place: Place) -> Place:
+        """A caller who has a place comes by another wire: the gateway may be full of callers such as this one. Raises
+        TurnedAway."""
+        self._check_staying()
+        return place.share() if place.taken else self.admit(place._address)
+
+    def _check_staying(self) -> None:
+        if self.draining:
+            hint = "connect again: another gateway will answer"
+            raise TurnedAway(503, ClientError("draining", "this gateway is going", hint), retry=True)
 
     def _left(self, address: str) -> None:
         self._total -= 1

@@ -93,7 +93,7 @@ class WebRtcDoor:
         self._admission = admission
         self._records = records
         self._make_link = make_link
-        self._links: set[PeerLink] = set()
+        self._links: dict[PeerLink, Place] = {}
         self._last: WeakKeyDictionary[Held, PeerLink] = WeakKeyDictionary()
         """A session's last link that was connected: it knows what its client heard, also when it is lost."""
         self._serving: asyncio.TaskGroup | None = None
@@ -129,10 +129,12 @@ class WebRtcDoor:
         if self._serving is None:
             hint = "connect again: another gateway will answer"
             raise TurnedAway(503, ClientError("draining", "this gateway is not serving", hint), retry=True)
-        place = self._admission.admit(address_of(request))
+        record = await self._sessions.returning(wish.resume) if wish.resume else None
+        link = self._link_of(record.session) if record is not None else None
+        admission = self._admission
+        place = admission.admit_again(self._links[link]) if link else admission.admit(address_of(request))
         try:
-            begin = self._come_back if wish.resume else self._begin
-            answer, held = await begin(wish, place)
+            answer, held = await (self._come_back(wish, record, place) if record else self._begin(wish, place))
         except BaseException:
             place.leave()
             raise
@@ -164,15 +166,13 @@ class WebRtcDoor:
             raise
         return answer, held
 
-    async def _come_back(self, wish: Wish, place: Place) -> tuple[str, Held]:
-        """The session of this token, by another peer connection. The token is used up when all else is done."""
-        token = wish.resume or ""
-        record = await self._sessions.returning(token)
+    async def _come_back(self, wish: Wish, record: Record, place: Place) -> tuple[str, Held]:
+        """A session by another peer connection. Its token is used up when all else is done."""
         link = self._make_link(record.rate_hz)
         try:
             answer = await link.open(wish.offer)
             received = self._received(record.session, wish)
-            held = await self._sessions.resume(token, *received, whole_sentences=False)
+            held = await self._sessions.resume(wish.resume or "", *received, whole_sentences=False)
             self._serve(link, held, received, place)
         except BaseException:
             await link.close()
@@ -196,8 +196,8 @@ class WebRtcDoor:
         assert self._serving is not None
         held.coming = link
         link.on_connected = lambda: self._connected(link, held, received)
-        self._links.add(link)
-        self._serving.create_task(self._live(link, held, place), name=f"webrtc {held.record.session}")
+        self._links[link] = place
+        self._serving.create_task(self._live(link, held), name=f"webrtc {held.record.session}")
 
     def _connected(self, link: PeerLink, held: Held, received: Received) -> None:
         """The wire is up. Until now nothing was played to it, and the events of the session's beginning were kept."""
@@ -208,17 +208,16 @@ class WebRtcDoor:
         self._last[held] = link
         held.bridge.reconnect(link, *received)
 
-    async def _live(self, link: PeerLink, held: Held, place: Place) -> None:
+    async def _live(self, link: PeerLink, held: Held) -> None:
         outcome = "lost"
         try:
             outcome = await link.run(held.bridge)
+            if outcome == "lost" and held.record.link == 0 and held not in self._last:
+                outcome = "never_connected"  # nothing was said or heard yet: there is nothing to come back to
         except Exception:  # a fault of ours ends this call; the others share our task group
             log.exception("session %s: its link broke", held.record.session)
         finally:
-            place.leave()
-            self._links.discard(link)
-            if outcome == "lost" and held.record.link == 0 and held not in self._last:
-                outcome = "never_connected"  # nothing was said or heard yet: there is nothing to come back to
+            self._links.pop(link).leave()
             self._sessions.link_ended(held, link, outcome)
             await link.close()
 
@@ -300,7 +299,7 @@ class WebRtcDoor:
         except TurnedAway as turned_away:
             return turned_away.response()
         except ClientError as error:
-            log.info("%s %s refused: %s", request.method, request.url.path, error)
+            log.info("%s %.100r refused: %s", request.method, request.url.path, error)
             return refusal(STATUS.get(error.code, 400), error)
         except (BusError, NoPortLeft, SettingsError) as error:
             log.error("a caller could not be served: %s", error)

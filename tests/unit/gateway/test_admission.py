@@ -45,6 +45,23 @@ def test_an_address_has_its_own_bound_and_telephone_calls_have_none() -> None:
     door.admit("192.0.2.1")
 
 
+def test_a_place_that_is_shared_is_one_until_all_have_left() -> None:
+    door = admission(max_connections=1, max_connections_per_ip=1)
+    old = door.admit("192.0.2.1")
+    new = door.admit_again(old)
+    assert len(door) == 1
+    old.leave()
+    old.leave()
+    assert (len(door), refused(door, "192.0.2.2").status) == (1, 429)
+    third = door.admit_again(new)
+    new.leave()
+    third.leave()
+    assert (len(door), dict(door._by_address)) == (0, {})
+    door.draining = True
+    with pytest.raises(TurnedAway):
+        door.admit_again(old)
+
+
 def test_a_gateway_that_is_going_sends_newcomers_to_others() -> None:
     door = admission()
     door.draining = True

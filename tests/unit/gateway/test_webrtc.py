@@ -314,6 +314,59 @@ async def test_of_two_that_come_back_at_once_the_last_has_the_session(gateway: G
     assert len(gateway.sessions) == 1
 
 
+async def test_who_comes_back_to_a_full_gateway_takes_its_old_place(gateways: Start) -> None:
+    gateway = await gateways(max_connections=1)
+    told, first = await gateway.called()
+    assert (await gateway.offer(resume="a.0.b")).status_code == 401
+    again, second = await gateway.called(connect=False, resume=told["resume"])
+    assert len(gateway.admission) == 1
+    assert (await gateway.offer()).status_code == 429
+    second.finish("lost")
+    await until(lambda: second.closed)
+    assert (len(gateway.admission), (await gateway.offer()).status_code) == (1, 429), "the first has it still"
+    _, third = await gateway.called(resume=again["resume"])
+    await until(lambda: first.closed)
+    assert len(gateway.admission) == 1
+    gateway.admission.draining = True
+    third.finish("lost")
+    await until(lambda: third.closed)
+    assert len(gateway.admission) == 0
+
+
+async def test_who_comes_back_to_a_gateway_that_is_going_is_sent_to_another(gateway: Gateway) -> None:
+    told, first = await gateway.called()
+    gateway.admission.draining = True
+    answer = await gateway.offer(resume=told["resume"])
+    assert (answer.status_code, answer.json()["code"]) == (503, "draining")
+    assert not first.is_replaced
+    gateway.admission.draining = False
+    assert (await gateway.offer(resume=told["resume"])).status_code == 201, "its token is not used up"
+
+
+async def test_what_a_client_says_is_logged_as_text_and_no_more(
+    gateway: Gateway, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO", "gateway.webrtc")
+    kind = {"content-type": "application/json"}
+    answers = [
+        await gateway.ask("PATCH", "/x%1b[2J%0aERROR all is lost", content=b"{", headers=kind),
+        await gateway.ask("POST", "/bridge", content=rb'{"offer":"v=0\r\n\ud800\u001b[2J"}', headers=kind),
+    ]
+    assert [answer.status_code for answer in answers] == [400, 400]
+    assert len(caplog.messages) == 2
+    assert all(message.isprintable() for message in caplog.messages)
+
+
+async def test_a_call_being_set_up_when_its_gateway_goes_is_not_ended(gateways: Start, gateway: Gateway) -> None:
+    """Its client has the token, and comes to another."""
+    going = await gateways()
+    told, _ = await going.called(connect=False)
+    going.door._serving._abort()  # type: ignore[union-attr]  # as the end of its process does
+    await until(lambda: len(going.admission) == 0)
+    assert not (await gateway.record(told)).closed
+    assert going.held(told).bridge.ended is None
+
+
 async def test_a_wrong_offer_uses_no_token_up(gateway: Gateway) -> None:
     told, _ = await gateway.called()
     assert (await gateway.offer(offer="v=1", resume=told["resume"])).status_code == 400
