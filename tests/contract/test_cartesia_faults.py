@@ -172,19 +172,24 @@ async def test_nobody_there() -> None:
         ("complaint", "no audio within 0.5 s; it had said: .*The transcript is wrong", True),
         ("mute", "no audio within 0.5 s", True),
         ("hung_up", "hung up: 1012 restarting", True),
+        ("ended", "ended before it said all", True),
     ],
 )
 async def test_a_sentence_of_which_nothing_comes(vendor: Cartesia, fault: Fault, text: str, retryable: bool) -> None:
     speech = provider(vendor, first_audio_s=0.5)
     vendor.behaviour.fault = fault
-    pcm, error = await failure(speech.speak("Good day."))
+    voice = speech.voice()
+    pcm, error = await failure(voice.speak("Good day.", last=False))
+    await voice.close()
     assert pcm == b""
     assert pytest.raises(ProviderError, match=text).matches(error)
     assert error.retryable is retryable
     vendor.behaviour.fault = None
     assert await spoken(speech, "Good day.") == "good day"
     await vendor.wait_for_sockets(1)
-    assert vendor.sockets == {"failed": 1, "quota": 1, "hung_up": 3}.get(fault, 2), "dialled again when the socket was"
+    assert vendor.sockets == {"failed": 1, "quota": 1, "ended": 1, "hung_up": 3}.get(fault, 2), (
+        "dialled again when the socket was"
+    )
     await speech.close()
 
 
@@ -226,12 +231,18 @@ async def test_a_mute_sentence_leaves_the_others_on_its_socket(vendor: Cartesia)
     await speech.close()
 
 
-async def test_a_socket_that_is_lost_before_a_sentence_sounds_is_no_error(
-    vendor: Cartesia, speech: CartesiaSpeech
+@pytest.mark.parametrize(("fault", "sockets"), [("hung_up", 2), ("ended", 1)])
+async def test_what_ends_before_a_sentence_sounds_is_no_error(
+    vendor: Cartesia, speech: CartesiaSpeech, fault: Fault, sockets: int
 ) -> None:
-    vendor.behaviour.fault, vendor.behaviour.fault_times = "hung_up", 1
-    assert await spoken(speech, "Good day.") == "good day"
-    assert vendor.sockets == 2
+    voice = speech.voice()
+    await said(voice.speak("Here is one.", last=False))
+    vendor.behaviour.fault, vendor.behaviour.fault_times = fault, 1
+    pcm, words = await said(voice.speak("Good day.", last=True))
+    await voice.close()
+    assert heard(pcm) == "good day"
+    assert [word.start_ms for word in words] == [0, 100]
+    assert vendor.sockets == sockets
 
 
 async def test_a_socket_that_the_vendor_found_idle_is_dialled_again(vendor: Cartesia, speech: CartesiaSpeech) -> None:

@@ -15,6 +15,7 @@ Fault = Literal[
     "mute",  # a text is never answered
     "stalled",  # nothing after the first chunk of a text
     "failed",  # an error instead of a text's audio: 500
+    "ended",  # the context is over instead of a text's audio
     "nameless",  # an error of the whole connection instead of a text's audio: 503
     "complaint",  # the vendor finds a text wrong, and does not say in which context
     "quota",  # an error instead of a text's audio: the account has nothing left

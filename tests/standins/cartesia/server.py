@@ -30,7 +30,6 @@ class Cartesia:
         self.url = ""
         self.sockets = 0
         """How many were opened so far."""
-        self.refused = 0
         self.contexts: list[Spoken] = []
         self.listened: list[Listened] = []
         self._port = port
@@ -55,18 +54,9 @@ class Cartesia:
         await self._server.wait_closed()
 
     @property
-    def open_sockets(self) -> int:
-        return len(self._open)
-
-    @property
     def active(self) -> int:
         """Contexts that count towards the account's limit."""
         return sum(not spoken.over.is_set() for spoken in self.contexts)
-
-    def cut(self) -> None:
-        """End every socket without a word."""
-        for socket in self._open:
-            socket.transport.abort()
 
     async def wait_for_sockets(self, open_now: int) -> None:
         async with asyncio.timeout(10), self._news:
@@ -82,7 +72,6 @@ class Cartesia:
         refused = await self._refusal(request)
         if refused is None:
             return None
-        self.refused += 1
         status, code, message = refused
         error = refusal(status, code, message)
         body = {name: error[name] for name in ("error_code", "title", "message", "request_id")}

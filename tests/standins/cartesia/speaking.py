@@ -121,11 +121,13 @@ class Speaking:
         self.spoken.sent_ms += len(words) * behaviour.word_ms
 
     async def _fail_before(self) -> None:
-        match self._behaviour.fails("mute", "failed", "nameless", "complaint", "quota"):
+        match self._behaviour.fails("mute", "failed", "ended", "nameless", "complaint", "quota"):
             case "mute":
                 await asyncio.Event().wait()
             case "failed":
                 await self.refuse(500, "internal_error", "Something went wrong")
+            case "ended":
+                await self._event("done", done=True, status_code=200)
             case "quota":
                 await self.refuse(429, "quota_exceeded", "No credits are left")
             case "nameless":

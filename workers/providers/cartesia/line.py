@@ -102,15 +102,16 @@ class Context:
         """When, on the loop's clock, something of it last came, or it was last asked for something."""
         self._rate_hz = rate_hz
         self._bytes = 0
-        self._sentences = 0
+        self._begun = False
         self._sentence: Sentence | None = None
-        self._last = False
+        self._first = self._last = False
+        """Of the sentence."""
 
     def begin(self, message: str, *, last: bool, now_s: float) -> Sentence:
         """Send `message`, which asks for the next sentence; `last` as in `protocol.generation`."""
         self.active_s = now_s
-        self._sentences += 1
-        self._last = last
+        self._first, self._last = not self._begun, last
+        self._begun = True
         self._sentence = sentence = Sentence(self._rate_hz, self._bytes * 1000 // (2 * self._rate_hz))
         self.line.send(message)
         return sentence
@@ -121,9 +122,9 @@ class Context:
         sentence = self._sentence
         match event:
             case protocol.Done():
-                self.end()
+                self.end(self._early())
             case protocol.Failed():
-                self.end(_stale(event.error) if event.ours and self._sentences > 1 else event.error)
+                self.end(_stale(event.error) if event.ours and not self._first else event.error)
             case protocol.Chunk():
                 self._bytes += len(event.pcm)
                 if sentence is not None:
@@ -142,6 +143,12 @@ class Context:
             self._sentence = None
         else:
             sentence.flushed = True
+
+    def _early(self) -> ProviderError | None:
+        """Of a context that is over: why, if its sentence is not. Where nothing came of the first and last, there may
+        be nothing to come; else it ended as the sentence was sent."""
+        silent = self._sentence is not None and not self._sentence.sounded
+        return Stale("cartesia", "ended before it said all") if silent and not (self._first and self._last) else None
 
     def end(self, failure: ProviderError | None = None) -> None:
         """The vendor has ended it."""
@@ -200,7 +207,7 @@ class Line:
 
     async def run(self) -> None:
         """Read until the socket closes, then tell those who wait. Raises nothing but cancellation."""
-        lost = ProviderError("cartesia", "the provider was closed", retryable=False)
+        lost = ProviderError("cartesia", "the socket was given up")
         try:
             while True:
                 self._pass_on(protocol.parse(await self._socket.recv(decode=False)))
