@@ -156,7 +156,11 @@ class WebRtcLink:
     # --- trunkline.rtc.peer.Owner
 
     def connected(self) -> None:
-        self.on_connected()
+        try:
+            self.on_connected()
+        except Exception as error:  # a fault of ours: `run` raises it
+            self._fault = error
+            self._end("lost")
 
     def audio(self, pcm: bytes) -> None:
         if self._over.is_set():
@@ -193,6 +197,15 @@ class WebRtcLink:
             self._send(label, language.tell(*event))
         if self._playing:
             self._send(label, language.playing(self._playing[0].turn))
+        if self._sent_away:
+            self._send(label, self._restarting(language))
+
+    def channel_closed(self, label: str) -> None:
+        """The call goes on: who wants to hang up says so."""
+        if self._channels.pop(label, None) is not None and self._bridge is not None:
+            log.info("session %s: its channel %s is closed", self._bridge.session, label)
+        if label in self._early_labels:
+            self._early_labels.remove(label)
 
     def message(self, label: str, data: str) -> None:
         language = self._channels.get(label)
@@ -290,7 +303,11 @@ class WebRtcLink:
     def send_away(self) -> None:
         """This gateway is going: tell the client to come back to another. Until it is there, it is served here."""
         self._sent_away = True
-        self._tell_all("closing", {"reason": "restarting"})
+        for label, language in self._channels.items():
+            self._send(label, self._restarting(language))
+
+    def _restarting(self, language: Language) -> list[str]:
+        return language.tell(self._seq, "closing", {"reason": "restarting"})
 
     # --- what was heard
 

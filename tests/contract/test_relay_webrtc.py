@@ -308,7 +308,7 @@ def test_media_goes_where_the_api_is(host: str, addresses: tuple[str, ...]) -> N
 @pytest.mark.parametrize(
     ("fault", "kind", "said"),
     [
-        (Close(1000), Kind.UNAVAILABLE, "it hung up"),
+        (Close(1000), Kind.UNAVAILABLE, "its data channel is closed"),
         (Expire(), Kind.EXPIRED, "session_expired"),
         (Garbage("malformed"), Kind.UNAVAILABLE, "no JSON"),
         (Garbage("not_an_object"), Kind.UNAVAILABLE, "no object with a type"),
@@ -338,20 +338,13 @@ async def test_a_model_that_vanishes_is_lost_within_seconds(fault: Any) -> None:
         assert 2.0 < asyncio.get_running_loop().time() - begun_s < 3.0 + SECOND_S
 
 
-async def probing(link: ModelLink) -> None:
-    """Ask for signs of life until that fails."""
-    async with asyncio.timeout(PATIENT_S):
-        while True:
-            await link.send(protocol.probe())
-            await asyncio.sleep(0.05)
-
-
-async def test_a_closed_data_channel_is_noticed_by_whoever_speaks() -> None:
-    async with model() as standin, link_to(standin) as link:
+async def test_a_closed_data_channel_ends_the_session_while_audio_goes_on() -> None:
+    async with model() as standin, link_to(standin) as link, speaking(link, ""):
         standin.session.inject(CloseChannel())
+        error = await lost(link)
+        assert (error.kind, "its data channel is closed" in error.reason) == (Kind.UNAVAILABLE, True)
         with pytest.raises(ModelLost, match="its data channel is closed"):
-            await probing(link)
-        assert (await lost(link)).kind is Kind.UNAVAILABLE
+            await link.send(protocol.probe())
 
 
 async def test_hanging_up_is_told_and_takes_no_time() -> None:

@@ -179,6 +179,7 @@ class Wire:
                 self._link.message(webrtc.CHANNEL, text)
             case ShutChannel():
                 self._shut = True
+                self._link.channel_closed(webrtc.CHANNEL)
             case HangUp(None) | Deafen():
                 self._end()
                 self._loop.call_later(NOTICED_S, self._link._lose, _silent())

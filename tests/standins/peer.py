@@ -92,6 +92,11 @@ class FakePeer:
         self.told.setdefault(label, [])
         self.owner.channel_opened(label)
 
+    def shuts(self, label: str) -> None:
+        """The other side closes a data channel."""
+        self.open.remove(label)
+        self.owner.channel_closed(label)
+
     def says(self, label: str, message: dict[str, Any] | str) -> None:
         self.owner.message(label, message if isinstance(message, str) else json.dumps(message))
 

@@ -61,14 +61,20 @@ class Association(RTCSctpTransport):
 
 
 class Channels:
-    """The channels of one call, by label. `opened` and `message` are called in a turn of the loop of their own."""
+    """The channels of one call, by label. `opened`, `message` and `closed` are called in turns of the loop of their
+    own."""
 
     def __init__(
-        self, dtls: RTCDtlsTransport, opened: Callable[[str], None], message: Callable[[str, str], None]
+        self,
+        dtls: RTCDtlsTransport,
+        opened: Callable[[str], None],
+        message: Callable[[str, str], None],
+        closed: Callable[[str], None],
     ) -> None:
         self.association = Association(dtls)
         self._opened = opened
         self._message = message
+        self._shut = closed
         self._channels: dict[str, RTCDataChannel] = {}
         self._closed = False
         self.association.on("datachannel", self._came)
@@ -111,7 +117,11 @@ class Channels:
         label = channel.label
         self._channels[label] = channel
         channel.on("message", lambda data: self._later(self._message, label, data) if isinstance(data, str) else None)
-        channel.on("close", lambda: self._channels.pop(label, None))
+        channel.on("close", lambda: self._forget(label))
+
+    def _forget(self, label: str) -> None:
+        del self._channels[label]
+        self._later(self._shut, label)
 
     def _later(self, call: Callable[..., None], *arguments: Any) -> None:
         asyncio.get_running_loop().call_soon(self._now, call, arguments)

@@ -49,6 +49,9 @@ class Owner(Protocol):
 
     def channel_opened(self, label: str) -> None: ...
 
+    def channel_closed(self, label: str) -> None:
+        """By the other side, or because SCTP is over. One with the same label may be opened later."""
+
     def message(self, label: str, data: str) -> None:
         """A text message of a data channel."""
 
@@ -294,7 +297,8 @@ class Peer:
             return False
         self._dtls.on("statechange", self._dtls_changed)
         if remote.data is not None:
-            self._channels = Channels(self._dtls, self._owner.channel_opened, self._owner.message)
+            owner = self._owner
+            self._channels = Channels(self._dtls, owner.channel_opened, owner.message, owner.channel_closed)
             if self._label:
                 self._channels.open(self._label)
             await self._channels.start(remote.max_message_bytes, remote.sctp_port)

@@ -224,6 +224,10 @@ class WebRtcModel:
     def channel_opened(self, label: str) -> None:
         self.waits_for = "it says nothing"
 
+    def channel_closed(self, label: str) -> None:
+        """It hears no more of our events, and tells us none: mostly because it is about to hang up."""
+        self._lose(_lost(trouble.closed(1000, "its data channel is closed", self._complaint)))
+
     def audio(self, pcm: bytes) -> None:
         if events := self._output.audio(pcm):
             self._put(events)

@@ -44,6 +44,9 @@ class Owner:
     def channel_opened(self, label: str) -> None:
         self._note(f"opened {label}")
 
+    def channel_closed(self, label: str) -> None:
+        self._note(f"closed {label}")
+
     def message(self, label: str, data: str) -> None:
         self._note(f"{label}: {data}")
 

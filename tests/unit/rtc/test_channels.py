@@ -82,6 +82,24 @@ async def test_a_second_channel_has_a_label_of_its_own(call: Call) -> None:
     assert call.owner.events.count("opened trunkline") == 1
 
 
+async def test_a_channel_that_is_closed_is_noticed_and_may_be_opened_again(call: Call) -> None:
+    call.line.send("the last words")
+    call.line.channel.close()
+    await call.owner.until("closed oai-events")
+    assert call.owner.events[-2:] == ["oai-events: the last words", "closed oai-events"]
+    assert not call.peer.send("oai-events", "too late")
+    assert call.owner.why is None, "the call goes on"
+    again = call.line.connection.createDataChannel("oai-events")
+    await within(lambda: again.readyState == "open")
+    again.send("I am back")
+    await call.owner.until("oai-events: I am back")
+
+
+async def test_a_call_that_we_end_closes_no_channels(call: Call) -> None:
+    await call.peer.close()
+    assert [event for event in call.owner.events if event.startswith(("closed", "gone"))] == []
+
+
 async def test_channels_are_few(call: Call) -> None:
     for number in range(100):
         call.line.connection.createDataChannel(f"number {number}")

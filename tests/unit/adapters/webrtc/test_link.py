@@ -159,6 +159,55 @@ async def test_a_fault_of_ours_ends_the_call_and_is_raised(monkeypatch: pytest.M
     assert call.peer.closed == 1
 
 
+async def test_a_fault_of_ours_when_the_wire_is_up_ends_the_call_and_is_raised() -> None:
+    def fails() -> None:
+        raise ZeroDivisionError
+
+    call = Call()
+    serving = asyncio.create_task(call.link.run(call.bridge))
+    await asyncio.sleep(0)
+    call.link.on_connected = fails
+    call.link.connected()
+    with pytest.raises(ZeroDivisionError):
+        await serving
+    assert call.peer.closed == 1
+
+
+async def test_a_channel_that_its_client_closed_is_forgotten_and_the_call_goes_on() -> None:
+    async with running() as call:
+        call.peer.opens("trunkline")
+        call.peer.opens("oai-events")
+        call.peer.shuts("trunkline")
+        call.worker(Event, name="state", data={"state": "listening"})
+        call.peer.says("trunkline", {"type": "text", "text": "nobody reads this"})
+        assert call.told("trunkline", "state") == []
+        assert len(call.told("oai-events", "trunkline.state")) == 1
+        assert [message for message in call.bus.sent if isinstance(message, Text)] == []
+        assert call.link._unsent == 0
+        call.peer.opens("trunkline")
+        call.worker(Event, name="state", data={"state": "thinking"})
+        assert [told["state"] for told in call.told("trunkline", "state")] == ["thinking"]
+
+
+async def test_a_channel_that_is_closed_before_the_call_is_served_is_not_opened() -> None:
+    call = Call()
+    call.peer.opens("trunkline")
+    call.peer.shuts("trunkline")
+    serving = asyncio.create_task(call.link.run(call.bridge))
+    await asyncio.sleep(0)
+    assert call.peer.told["trunkline"] == []
+    call.link.replaced()
+    await serving
+
+
+async def test_who_opens_a_channel_when_it_was_sent_away_is_told_there() -> None:
+    """A call that was being set up when its gateway was told to stop."""
+    async with running() as call:
+        call.link.send_away()
+        call.peer.opens("trunkline")
+        assert [told["reason"] for told in call.told("trunkline", "closing")] == ["restarting"]
+
+
 async def test_the_client_is_told_why_before_it_is_closed() -> None:
     async with running() as call:
         call.peer.opens("trunkline")
