@@ -23,8 +23,8 @@ CHUNK_MS = 80
 """Audio is sent in pieces of this, and at once at a pause: what Deepgram advises for Flux."""
 
 UNTOLD_S = 1.0
-"""Seconds of audio without a word about them before Deepgram owes one: Nova speaks once a second or so, Flux four times;
-of the last bit nothing need come before there is more."""
+"""Seconds of audio without a word on them before Deepgram owes one: Nova speaks about once a second, Flux four times.
+On less than that, nothing need come before there is more."""
 
 LONGEST_UNHEARD_S = 60
 """Seconds of audio that may wait for a connection, or for Deepgram's first word about it."""
