@@ -69,9 +69,9 @@ class Transcriber(Protocol):
     def pause(self) -> None:
         """The speaker fell silent, maybe for good: the text so far may be wanted at once.
 
-        Sound that is pushed later takes it back; silence may go on being pushed, and does not (nor need a click). When it
-        is called again, there was speech since the last time, however soft. `finish` after it, with nothing but silence in between,
-        does not transcribe again. Never blocks.
+        Sound that is pushed later takes it back (a click need not); silence may go on being pushed, and does not. When
+        it is called again, there was speech since the last time, however soft. `finish` after it, with nothing but
+        silence in between, does not transcribe again. Never blocks.
         """
 
     @property
