@@ -187,6 +187,8 @@ class Bridge:
         """The client came back, maybe from another gateway: ask the worker to go on with us."""
         if not self.worker:
             self.epoch, self._received = epoch, None
+            newest = (epoch + 1 << 32) - 1  # whatever a client says: the next worker's events must count more
+            self._client_seq = max(self._client_seq, min(resumed.client_seq, newest))
         self.worker = worker if epoch >= self.epoch else self.worker
         if self.worker:
             self._lanes.send(self.worker, resumed)

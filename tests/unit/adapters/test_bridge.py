@@ -313,6 +313,22 @@ def test_another_gateway_adopts_the_session_where_the_client_stands() -> None:
     assert edge.take(UplinkAudio) == [UplinkAudio("s", 500, 9000, FRAME)]
 
 
+@pytest.mark.parametrize(("said", "counts"), [(4 << 32 | 7, 4 << 32 | 7), (2**53 - 1, (5 << 32) - 1)])
+def test_what_a_client_is_told_at_another_gateway_is_never_numbered_below_what_it_saw(said: int, counts: int) -> None:
+    """The first it is told there may be the gateway's own; and nobody sees an epoch that has not begun."""
+    edge = Edge()
+    edge.bridge.disconnect(edge.wire)
+    edge.bridge.adopt("lane:w1", 4, LinkResumed("s", "lane:g2", 2, 3, 1240, said))
+    assert edge.bridge.client_seq == counts
+    back = Wire()
+    edge.attach(epoch=4, downlink_from_seq=80)
+    edge.bridge.reconnect(back, 3, 1240, said)
+    edge.bridge.receive(speech(80, 3, 1240, epoch=4))
+    edge.bridge.receive(TurnEnd("s", 4, 81, 3))
+    edge.wait(1000)
+    assert [(seq, name) for seq, name, _ in back.events] == [(counts, "response_done")]
+
+
 def test_a_worker_that_attaches_while_the_caller_is_away_knows_it(edge: Edge) -> None:
     edge.bridge.disconnect(edge.wire)
     edge.attach()
