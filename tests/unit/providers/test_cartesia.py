@@ -17,12 +17,8 @@ anything = st.recursive(
     max_leaves=8,
 )
 kinds = st.sampled_from(["chunk", "timestamps", "flush_done", "done", "error", "transcript", "new"]) | anything
-events = st.fixed_dictionaries(
-    {"type": kinds},
-    optional={
-        name: anything for name in "context_id data word_timestamps status_code error_code text is_final".split()
-    },
-)
+fields = "context_id data word_timestamps status_code error_code text is_final".split()
+events = st.fixed_dictionaries({"type": kinds}, optional=dict.fromkeys(fields, anything))
 
 
 @given(event=events | anything)
