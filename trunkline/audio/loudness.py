@@ -42,7 +42,7 @@ class Loudness:
         if not self.rms:
             return QUIETEST_RMS
         loudest = max(self.rms)
-        noise = float(np.percentile(self.rms, 10))
+        noise = sorted(self.rms)[len(self.rms) // 10]  # np.percentile imports numpy.ma: 50 ms at the first pause
         return max(QUIETEST_RMS, _QUIET_SHARE * loudest, min(_OVER_NOISE * noise, _LOUDEST_NOISE * loudest))
 
     def sounds(self, start: int, end: int) -> bool:
