@@ -177,17 +177,17 @@ async def test_the_close_comes_once_and_after_what_waits(accepted: Accepted) -> 
 
 
 @pytest.mark.parametrize(
-    ("wrong", "code"),
+    ("wrong", "masked", "code"),
     [
-        (Frame(Opcode.TEXT, b"\xff").serialize(mask=True), 1007),
-        (Frame(Opcode.BINARY, bytes(1001)).serialize(mask=True), 1009),
-        (Frame(Opcode.BINARY, b"x").serialize(mask=False), 1002),
-        (Frame(Opcode.CONT, b"x").serialize(mask=True), 1002),
+        (Frame(Opcode.TEXT, b"\xff"), True, 1007),
+        (Frame(Opcode.BINARY, bytes(1001)), True, 1009),
+        (Frame(Opcode.BINARY, b"x"), False, 1002),
+        (Frame(Opcode.CONT, b"x"), True, 1002),
     ],
 )
-async def test_what_is_wrong_closes_with_its_code(accepted: Accepted, wrong: bytes, code: int) -> None:
+async def test_what_is_wrong_closes_with_its_code(accepted: Accepted, wrong: Frame, masked: bool, code: int) -> None:
     accepted.listen()
-    accepted.protocol.data_received(wrong + wrong)
+    accepted.protocol.data_received(wrong.serialize(mask=masked) * 2)
     accepted.says("ignored")
     assert (accepted.messages, accepted.closes) == ([], [code])
     assert not accepted.wire.write("too late")
