@@ -20,8 +20,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationIn
 from trunkline.errors import SettingsError
 
 PREFIX = "TRUNKLINE_"
-FOR_OTHERS = {"PIPER_VOICE", "CHAT_MODEL", "OPENAI_REALTIME_URL", "CRUMB"}
-"""Variables with our prefix that a provider, or a worker's supervisor, sets."""
+FOR_OTHERS = {"PIPER_VOICE", "CHAT_MODEL", "OPENAI_REALTIME_URL", "CARTESIA_WS_URL", "SMART_TURN_MODEL", "CRUMB"}
+"""Variables with our prefix that a provider or turn-taking reads, or a worker's supervisor sets."""
 
 
 class Settings(BaseModel):
