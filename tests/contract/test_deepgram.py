@@ -4,52 +4,30 @@ from __future__ import annotations
 
 import asyncio
 
-import numpy as np
 import pytest
 
 from tests.contract.deepgram_caller import FLUX, NOVA, begun, both, finish, provider, push, silence, speech, until
 from tests.standins import tones
 from tests.standins.deepgram import Deepgram, Drop, Mute, Refuse, Stream, nova
-from trunkline.bus.messages import UplinkAudio
-from trunkline.tenants import TurnSettings
-from workers.cascade.hearing import Ear
+from workers.cascade.hearing import Utterance
 from workers.providers.base import SpeechToText
 from workers.providers.deepgram import connection
-from workers.turns.endpointing import CHUNK_MS, EdgeKind
 
 # --- what is said
 
 
-class Loud:
-    """A detector for which speech is what is loud, tones too."""
-
-    def __init__(self, rate_hz: int) -> None:
-        self._chunk = rate_hz * CHUNK_MS // 1000 * 2
-        self._audio = b""
-
-    def push(self, pcm: bytes) -> list[float]:
-        self._audio += pcm
-        cuts = range(0, len(self._audio) - self._chunk + 1, self._chunk)
-        chunks = [np.frombuffer(self._audio, "<i2", self._chunk // 2, at) for at in cuts]
-        self._audio = self._audio[len(chunks) * self._chunk :]
-        return [float(chunk.max() > 1000) for chunk in chunks]
-
-
 @both
 async def test_a_phone_call(model: str) -> None:
-    """Through the cascade's ear, which detects speech, resamples, and tells of pauses."""
+    """As the cascade hears one: resampled, and told of every pause."""
     async with Deepgram() as standin, provider(standin, model=model) as made:
         stt: SpeechToText = made
-        ear = Ear(stt, Loud, 8000, TurnSettings())
-        pcm = bytes(8000) + tones.speak("hello my name is ada", 8000) + bytes(16_000)
-        texts: list[str] = []
-        for seq, at in enumerate(range(0, len(pcm), 320)):
-            for edge in ear.hear(UplinkAudio("s1", seq, at // 16, pcm[at : at + 320])):
-                if edge.kind is EdgeKind.FELL_SILENT and ear.utterance is not None:
-                    ear.utterance.pause()
-                elif edge.kind is EdgeKind.STOPPED:
-                    texts.append((await ear.take(seq).finish()).text)
-        assert [tones.words_of(text) for text in texts] == ["hello my name is ada".split()]
+        utterance = Utterance(stt, 8000, first_seq=0, start_ms=0)
+        pcm = tones.speak("hello my name is ada", 8000) + bytes(480 * 16)
+        for at in range(0, len(pcm), 320):
+            utterance.push(pcm[at : at + 320])
+            if at == 16_000:
+                utterance.pause()
+        assert tones.words_of((await utterance.finish()).text) == "hello my name is ada".split()
 
 
 @both
