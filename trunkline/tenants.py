@@ -56,9 +56,16 @@ class TurnSettings(_Model):
     vad_threshold: float = Field(default=0.5, gt=0, lt=1)
     start_ms: int = Field(default=96, ge=32, le=1000, description="speech this long begins an utterance")
     stop_ms: int = Field(default=480, ge=64, le=5000, description="silence this long ends an utterance")
+    finished_ms: int = Field(
+        default=256, ge=64, le=5000, description="less, where they are surely done; stop_ms at most"
+    )
+    unfinished_ms: int = Field(default=1600, ge=64, le=10_000, description="more, where they surely are not")
+    smart_turn: bool = Field(default=True, description="ask the smart turn model, where one is installed")
     longest_utterance_ms: int = Field(default=30_000, ge=1000, le=120_000)
     barge_in: bool = Field(default=True, description="may the caller interrupt")
     barge_in_ms: int = Field(default=256, ge=32, le=2000, description="speech this long over an answer ends it")
+    ignore_backchannels: bool = Field(default=True, description="unless it is no more than mhm, yeah, okay")
+    min_words: int = Field(default=0, ge=0, le=10, description="or fewer words than this; but stop, wait and no")
 
 
 class ServerVad(_Model):

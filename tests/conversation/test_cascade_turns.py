@@ -94,6 +94,44 @@ def test_short_noise_over_an_answer_only_pauses_it() -> None:
     assert len(outcome.events("speech_stopped")) == 2
 
 
+def test_a_listener_who_says_so_only_pauses_the_answer() -> None:
+    outcome = talk([Say(1000, QUESTION), Say(4000, "yeah okay")])
+    assert outcome.edge.heard == ANSWER
+    assert outcome.items == [("user", QUESTION), ("assistant", ANSWER)]
+
+
+def test_who_begins_like_a_listener_and_goes_on_interrupts() -> None:
+    cast = Cast(llm=ScriptedLlm({QUESTION: ANSWER, "yeah but when": "At ten."}))
+    outcome = talk([Say(1000, QUESTION), Say(4000, "yeah but when")], cast)
+    assert outcome.edge.heard.endswith("At ten.")
+    assert outcome.items[2] == ("user", "yeah but when")
+
+
+def test_yes_is_the_answer_to_a_question() -> None:
+    asking = "It is at ten. Shall I write that down for you?"
+    cast = Cast(llm=ScriptedLlm({QUESTION: asking, "yes okay": "Done."}))
+    outcome = talk([Say(1000, QUESTION), Say(4000, "yes okay")], cast)
+    role, heard = outcome.items[1]
+    assert role == "assistant"
+    assert "Shall I write" in heard
+    assert not heard.endswith("?"), "the answer came before its last word"
+    assert outcome.edge.heard.endswith("Done.")
+
+
+def test_a_tenant_who_wants_every_word_has_it() -> None:
+    cast = Cast(tenant=tenant(ignore_backchannels=False), llm=ScriptedLlm({QUESTION: ANSWER, "yeah okay": "Well."}))
+    outcome = talk([Say(1000, QUESTION), Say(4000, "yeah okay")], cast)
+    assert outcome.edge.heard.endswith("Well.")
+
+
+@pytest.mark.parametrize(("words", "interrupts"), [("what", False), ("stop", True), ("what about me", True)])
+def test_fewer_words_than_the_tenant_asks_for_end_no_answer_but_some_do(words: str, interrupts: bool) -> None:
+    cast = Cast(tenant=tenant(min_words=2), llm=ScriptedLlm({QUESTION: ANSWER, words: "All right."}))
+    outcome = talk([Say(1000, QUESTION), Say(4000, words, word_ms=400)], cast)
+    assert outcome.edge.heard.endswith("All right.") is interrupts
+    assert (outcome.edge.heard == ANSWER) is not interrupts
+
+
 def test_nobody_interrupts_where_the_tenant_forbids_it() -> None:
     cast = Cast(tenant=tenant(barge_in=False))
     outcome = talk([Say(1000, QUESTION), Say(4000, "no stop that")], cast)

@@ -22,8 +22,10 @@ from workers.cascade.hearing import Ear, Utterance, VoiceActivity
 from workers.cascade.prompting import said
 from workers.keeping import Keeper
 from workers.latency import Latency
+from workers.turns.backchannels import Verdict, asks, verdict
 from workers.turns.endpointing import Edge, EdgeKind
 from workers.turns.machine import ANSWERING, HELD, SHOWN, USER, Move, State, TurnMachine
+from workers.turns.patience import Judge
 
 KEEP_MS = 5000
 """Media time between commits that do no more than let go of silence. The edge keeps 15 s."""
@@ -52,12 +54,14 @@ class _Contribution:
 class Conversation:
     """Serves one session. Implements `answering.Floor`."""
 
-    def __init__(self, session: Session, stages: Stages, voice_activity: Callable[[int], VoiceActivity]) -> None:
+    def __init__(
+        self, session: Session, stages: Stages, voice_activity: Callable[[int], VoiceActivity], judge: Judge | None
+    ) -> None:
         self._session = session
         self._stages = stages
         self._settings = session.tenant.turn
         self._machine = TurnMachine()
-        self._ear = Ear(stages.speech_to_text, voice_activity, session.rate_hz, self._settings)
+        self._ear = Ear(stages.speech_to_text, voice_activity, session.rate_hz, self._settings, judge)
         self._ear.forget(session.snapshot.uplink_seq)
         self._heard: asyncio.Queue[_Contribution] = asyncio.Queue(CONTRIBUTIONS)
         self._pending: deque[_Contribution] = deque()
@@ -156,9 +160,9 @@ class Conversation:
 
     async def _listen(self, frame: UplinkAudio) -> None:
         deaf = not self._settings.barge_in and self._machine.state in ANSWERING
-        for edge in self._ear.hear(frame, deaf=deaf):
+        for edge in await self._ear.hear(frame, deaf=deaf):
             await self._edge(edge, frame.seq + 1)
-        if self._machine.state in HELD and self._ear.endpointing.speech_ms >= self._settings.barge_in_ms:
+        if self._machine.state in HELD and self._interrupts(self._ear.endpointing.speech_ms):
             self._barge_in()
         if self._ear.now_ms - self._kept_ms >= KEEP_MS and self._ear.utterance is None:
             self._kept_ms = self._ear.now_ms
@@ -171,6 +175,8 @@ class Conversation:
                 self._move(Move.SPEECH)
                 self._hold()
             case EdgeKind.STOPPED:
+                if self._machine.state in HELD and self._interrupts(edge.speech_ms, over=True):
+                    self._barge_in()
                 if self._machine.state in HELD:
                     self._session.event("speech_stopped", media_ms=edge.media_ms)
                     self._ear.drop(next_seq)
@@ -180,8 +186,19 @@ class Conversation:
                     await self._end_utterance(next_seq, edge.media_ms, edge.decided_ms)
             case EdgeKind.FELL_SILENT if self._machine.state is State.USER_SPEAKING:
                 self._fell_silent()
+            case EdgeKind.FELL_SILENT if edge.speech_ms >= self._settings.barge_in_ms:
+                if self._ear.utterance is not None:  # what was said over the answer tells whether it is to go on
+                    self._ear.utterance.pause()
             case EdgeKind.WENT_ON if self._machine.state is State.ENDPOINTING:
                 self._move(Move.SPEECH)
+
+    def _interrupts(self, speech_ms: int, *, over: bool = False) -> bool:
+        """Whether what the user says over the answer ends it. While none is heard yet, they are going on themselves."""
+        if self._machine.state is State.TALKED_OVER or self._answering is None:
+            return speech_ms >= self._settings.barge_in_ms
+        words = "" if self._ear.utterance is None else self._ear.utterance.interim
+        asked = asks(self._answering.answer.spoken, self._played_ms(self._answering))
+        return verdict(self._settings, speech_ms, words, asked=asked, over=over) is Verdict.BARGE_IN
 
     async def _typed(self, message: Text) -> None:
         if self._machine.state in USER:

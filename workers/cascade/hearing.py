@@ -1,4 +1,4 @@
-"""What the caller says: session audio in; speech edges and utterances out. Nothing waits here."""
+"""What the caller says: session audio in; speech edges and utterances out. Nothing but the detector is waited for."""
 
 from __future__ import annotations
 
@@ -11,15 +11,16 @@ from trunkline.errors import ProviderError
 from trunkline.tenants import TurnSettings
 from workers.providers.base import SpeechToText, Transcriber, Transcript
 from workers.turns.endpointing import CHUNK_MS, PRE_ROLL_MS, Edge, EdgeKind, Endpointing, PreRoll
+from workers.turns.patience import Judge, Patience
 
 VOICE_RATE_HZ = 16_000
 """The highest rate a voice activity detector is given; at 8 kHz it works as it is."""
 
 
 class VoiceActivity(Protocol):
-    """A voice activity detector of one session, such as `workers.turns.vad.VoiceActivity`."""
+    """A voice activity detector of one session, such as `workers.turns.company.SharedVoiceActivity`."""
 
-    def push(self, pcm: bytes) -> list[float]:
+    async def push(self, pcm: bytes) -> list[float]:
         """Take audio of any length; return a speech probability for every CHUNK_MS that it completes."""
 
 
@@ -92,8 +93,10 @@ class Ear:
         voice_activity: Callable[[int], VoiceActivity],
         rate_hz: int,
         settings: TurnSettings,
+        judge: Judge | None = None,
     ) -> None:
-        """`voice_activity` makes a detector for a rate of 8 or 16 kHz."""
+        """`voice_activity` makes a detector for a rate of 8 or 16 kHz. `judge`, if there is one, hears whether somebody
+        who fell silent is done."""
         self.endpointing = Endpointing(settings)
         self.utterance: Utterance | None = None
         """What is being said now, if anything."""
@@ -103,13 +106,14 @@ class Ear:
         voice_rate_hz = min(rate_hz, VOICE_RATE_HZ)
         self._to_voice_rate = Resampler(rate_hz, voice_rate_hz)
         self._voice_activity = voice_activity(voice_rate_hz)
+        self._patience = Patience(settings, voice_rate_hz, judge)
         self._rate_hz = rate_hz
         self._pre_roll = PreRoll(settings.start_ms + CHUNK_MS + PRE_ROLL_MS)
         self._done_seq = 0
         self._chunk_end_ms: float | None = None
         self._frame_end_ms: float = 0
 
-    def hear(self, frame: UplinkAudio, *, deaf: bool = False) -> list[Edge]:
+    async def hear(self, frame: UplinkAudio, *, deaf: bool = False) -> list[Edge]:
         """Take the next frame and return the edges it brought. `deaf`: whatever it holds counts as silence.
 
         A STARTED edge has opened an utterance, pre-roll included. A STOPPED one leaves it open: `take` or `drop` it.
@@ -118,18 +122,32 @@ class Ear:
         if self.utterance is not None:
             self.utterance.push(frame.pcm)
         self._advance(frame)
+        voice = self._to_voice_rate.push(frame.pcm)
+        self._patience.hear(voice)
         edges = []
-        for probability in self._voice_activity.push(self._to_voice_rate.push(frame.pcm)):
-            assert self._chunk_end_ms is not None
-            self._chunk_end_ms += CHUNK_MS
-            edge = self.endpointing.push(round(self._chunk_end_ms), 0.0 if deaf else probability)
+        for probability in await self._voice_activity.push(voice):
+            edge = self._chunk(0.0 if deaf else probability)
             if edge is not None:
                 edges.append(edge)
-                if edge.kind is EdgeKind.STARTED:
-                    self._open(edge.media_ms)
-                elif edge.kind is EdgeKind.WENT_ON and self.utterance is not None:
-                    self.utterance.went_on()
         return edges
+
+    def _chunk(self, probability: float) -> Edge | None:
+        assert self._chunk_end_ms is not None
+        self._chunk_end_ms += CHUNK_MS
+        end_ms, endpointing = round(self._chunk_end_ms), self.endpointing
+        if endpointing.quiet and self.utterance is not None:
+            endpointing.stop_ms = self._patience.quiet(
+                endpointing.start_ms, endpointing.speech_end_ms, end_ms, self.utterance.interim
+            )
+        edge = endpointing.push(end_ms, probability)
+        match edge:
+            case Edge(EdgeKind.STARTED):
+                self._open(edge.media_ms)
+            case Edge(EdgeKind.WENT_ON):
+                self._patience.over()
+                if self.utterance is not None:
+                    self.utterance.went_on()
+        return edge
 
     def _advance(self, frame: UplinkAudio) -> None:
         """Keep chunk times on the media clock: chunks are counted, and shifted where the clock leaps."""
@@ -166,6 +184,7 @@ class Ear:
         """Uplink before `next_seq` is dealt with, unless it belongs to an open utterance."""
         self._done_seq = max(self._done_seq, next_seq)
         if self.utterance is None:
+            self._patience.over()
             self.endpointing.reset()
             self._pre_roll.clear()
 

@@ -10,14 +10,19 @@ from workers.cascade.answering import Stages
 from workers.cascade.conversation import Conversation
 from workers.cascade.hearing import VoiceActivity
 from workers.providers.registry import Providers
+from workers.turns.patience import Judge
 
 
 class Cascade:
     """Serves sessions of one tenant. Its providers are shared with other backends: whoever made them closes them."""
 
-    def __init__(self, stages: Stages, voice_activity: Callable[[int], VoiceActivity]) -> None:
+    def __init__(
+        self, stages: Stages, voice_activity: Callable[[int], VoiceActivity], judge: Judge | None = None
+    ) -> None:
+        """`judge`, if there is one, hears whether somebody who fell silent is done."""
         self._stages = stages
         self._voice_activity = voice_activity
+        self._judge = judge
 
     @property
     def providers(self) -> dict[str, str]:
@@ -29,7 +34,7 @@ class Cascade:
 
     async def run(self, session: Session) -> None:
         """Serve `session` until its inbox ends. Raises SessionLost when another worker owns it."""
-        await Conversation(session, self._stages, self._voice_activity).run()
+        await Conversation(session, self._stages, self._voice_activity, self._judge).run()
 
     async def close(self) -> None:
         """Nothing of its own to close."""
@@ -37,11 +42,14 @@ class Cascade:
 
 def backend(tenant: Tenant, providers: Providers) -> Cascade:
     """The cascade for `tenant`. May load models, and so block. Raises SettingsError for a wrong provider."""
-    from workers.turns.vad import VoiceActivity as Silero  # here, for it brings onnxruntime, and `Cascade` does without
+    # Here, for they bring onnxruntime, and `Cascade` does without.
+    from workers.turns.company import SharedVoiceActivity
+    from workers.turns.smart_turn import smart_turn
 
     stages = Stages(
         providers.speech_to_text(tenant.providers.stt),
         providers.language_model(tenant.providers.llm),
         providers.text_to_speech(tenant.providers.tts),
     )
-    return Cascade(stages, Silero)
+    SharedVoiceActivity(16_000)  # loads the model now, not with the first call
+    return Cascade(stages, SharedVoiceActivity, smart_turn() if tenant.turn.smart_turn else None)
