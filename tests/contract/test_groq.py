@@ -18,7 +18,7 @@ from tests.standins.groq.hearing import Ghost
 from trunkline.errors import ProviderError, SettingsError
 from workers.providers.base import ChatMessage, ToolCall
 from workers.providers.batch import BatchSpeech
-from workers.providers.groq import language_model, speech_to_text
+from workers.providers.groq import access, language_model, speech_to_text
 from workers.providers.groq.access import RETIRED
 from workers.providers.groq.hearing import PROMPT_BYTES, RATE_HZ
 from workers.providers.groq.thinking import Thinking
@@ -243,6 +243,20 @@ async def test_cancelling_hangs_up_at_once(standin: Groq, fault: Fault) -> None:
         await asyncio.wait_for(standin.hung_up.wait(), 10)
         standin.fault = None
         assert await said(model) == (standin.says.answer, [])
+
+
+async def test_answers_that_are_given_up_at_any_moment_cost_no_connection(
+    standin: Groq, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(access, "CONNECTIONS", 2)
+    async with thinking(standin, first_token_s=30) as model:
+        for moment in range(300):
+            asking = asyncio.ensure_future(said(model))
+            for _ in range(moment % 50):
+                await asyncio.sleep(0)
+            asking.cancel()
+            await asyncio.wait([asking])
+        assert await asyncio.wait_for(said(model), 20) == (standin.says.answer, [])
 
 
 # --- whatever goes wrong, with either

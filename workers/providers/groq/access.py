@@ -12,10 +12,11 @@ import httpx
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from trunkline.errors import ProviderError, SettingsError
+from workers.providers.groq.transport import Transport
 from workers.providers.refusals import refused
 
 IDLE_S = 60.0
-"""How long a connection is kept for the next turn. httpx's own 5 s are over before most callers have spoken again."""
+"""How long a connection is kept for the next turn. The SDK's 5 s are over before most callers have spoken again."""
 
 CONNECTIONS = 1000
 """Of one provider at once; the SDK's 100 would make the 101st request wait for another to end."""
@@ -77,15 +78,12 @@ def client(options: Access, whose: str) -> groq.AsyncGroq:
         raise SettingsError(f"{whose} needs GROQ_API_KEY, or its option api_key")
     # What is not the connection is under our own deadlines, which know what has come already.
     timeout = groq.Timeout(None, connect=options.connect_s)
-    limits = httpx.Limits(
-        max_connections=CONNECTIONS, max_keepalive_connections=CONNECTIONS // 10, keepalive_expiry=IDLE_S
-    )
     return groq.AsyncGroq(
         base_url=options.base_url,
         api_key=api_key,
         max_retries=0,
         timeout=timeout,
-        http_client=groq.DefaultAsyncHttpxClient(timeout=timeout, limits=limits),
+        http_client=groq.DefaultAsyncHttpxClient(timeout=timeout, transport=Transport(CONNECTIONS, IDLE_S)),
     )
 
 
