@@ -14,10 +14,12 @@ import tempfile
 import time
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import redis
 from hypothesis import HealthCheck, settings
+from xdist.scheduler import LoadScopeScheduling
 
 from cli import valkey as embedded
 
@@ -46,7 +48,25 @@ LAST_STEPS = 10
 """Turns of the event loop that a task which was told to end gets for it."""
 
 
+class Shares(LoadScopeScheduling):  # type: ignore[misc]  # it has no types
+    """What one process of `pytest -n 2` has to itself: a file, and its fixtures with it; or all that need a browser.
+
+    Chromium breaks off what it loads when an interface of the machine comes or goes, and some of its tests make
+    interfaces: no two of these tests run at once.
+    """
+
+    def _split_scope(self, nodeid: str) -> str:
+        file = nodeid.partition("::")[0]
+        return "tests/browser" if file.startswith("tests/browser/") else file
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Shares:
+    return Shares(config, log)
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    # What takes longest begins first, so that the shares end together.
+    items.sort(key=lambda item: not (item.get_closest_marker("browser") or item.get_closest_marker("system")))
     if CHROMIUM.exists():
         return
     skip = pytest.mark.skip(reason=f"no Chromium at {CHROMIUM}: apt-get install chromium, or name one in CHROMIUM")
