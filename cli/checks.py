@@ -11,7 +11,6 @@ import json
 import os
 import posixpath
 import re
-import resource
 import socket
 import sys
 import tempfile
@@ -35,9 +34,6 @@ Level = Literal["ok", "warning", "problem"]
 OLDEST_REDIS = (7, 0)
 REDIS_START_S = 3.0
 HEALTH_TIMEOUT_S = 1.0
-FILES_BESIDE_SOCKETS = 128
-"""Files a gateway has open without any caller: its code, pipes and links to Redis, generously."""
-
 OPTIONAL = {
     "espeakng-loader": ("speech without keys", "local"),
     "pocketsphinx": ("recognition without keys", "local"),
@@ -319,7 +315,7 @@ def tools(all_tenants: list[Tenant]) -> Iterator[Finding]:
             )
 
 
-# --- models, pages, limits
+# --- models, pages
 
 
 def voice_activity() -> Finding:
@@ -357,26 +353,6 @@ def _asked_for(file: Traversable, name: str) -> list[str]:
         return []
     asked = re.findall(r"""["'(]((?:/|\.{1,2}/)[\w./-]+\.\w+)["')]""", file.read_text(encoding="utf-8"))
     return [posixpath.normpath(posixpath.join("/", posixpath.dirname(name), path)).lstrip("/") for path in asked]
-
-
-def limits(found: Settings) -> Iterator[Finding]:
-    """Open files and processors."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    need = found.max_connections + FILES_BESIDE_SOCKETS
-    words = "unlimited" if soft == resource.RLIM_INFINITY else str(soft)
-    if soft != resource.RLIM_INFINITY and soft < need:
-        above = "" if hard == resource.RLIM_INFINITY or hard >= need else f" (as root: the hard limit is {hard})"
-        advice = f"ulimit -n {need}{above}, or lower {PREFIX}MAX_CONNECTIONS"
-        text = f"{words}, and {found.max_connections} connections are allowed, which need {need}"
-        yield Finding("warning", "open files", text, advice)
-    else:
-        yield Finding("ok", "open files", f"{words}, enough for {found.max_connections} connections")
-    count = len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
-    if count < 2:
-        advice = "two or more are better for live speech"
-        yield Finding("warning", "processors", "1: gateway and workers share it", advice)
-    else:
-        yield Finding("ok", "processors", f"{count}")
 
 
 def host_is_public(found: Settings) -> Iterator[Finding]:

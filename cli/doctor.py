@@ -12,6 +12,7 @@ from rich.text import Text
 
 from cli import checks, vendors, webrtc
 from cli.checks import Finding, Level
+from cli.limits import limits
 from cli.lines import plain_or_rich, show
 
 EXIT_PROBLEM = 1
@@ -42,7 +43,7 @@ def examine() -> Iterator[tuple[str, list[Finding]]]:
     """All findings, a heading at a time, as they are made."""
     settings, findings = checks.settings(os.environ)
     yield "Settings", findings
-    yield "This machine", [*checks.python(), *checks.optional_packages(), *checks.limits(settings)]
+    yield "This machine", [*checks.python(), *checks.optional_packages(), *limits(settings)]
     yield "Redis", asyncio.run(checks.redis(settings))
     yield "Gateway", [*checks.port(settings), *checks.host_is_public(settings), checks.console()]
     yield "WebRTC", [*webrtc.udp_ports(settings), *webrtc.ice_servers(settings)]

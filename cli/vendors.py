@@ -27,7 +27,9 @@ def relay(all_tenants: list[Tenant], environment: Mapping[str, str]) -> Finding:
         advice = f"set it, or choose another backend; until then callers hear an apology ({used})"
         return Finding("problem" if tenants else "warning", "relay", str(error), advice)
     where = environment.get(URL_VARIABLE) or environment.get("OPENAI_BASE_URL") or OPENAI_URL
-    return Finding("ok", "relay", f"{KEY} is set, not tried; models at {where}; {used}")
+    by_udp = [tenant.id for tenant in all_tenants if tenant.backend == "relay" and tenant.relay.link == "webrtc"]
+    advice = f"by `link: webrtc`: {', '.join(by_udp)}: let UDP to any port out, and its answers in" if by_udp else ""
+    return Finding("ok", "relay", f"{KEY} is set, not tried; models at {where}; {used}", advice)
 
 
 def phone(all_tenants: list[Tenant], found: Settings, environment: Mapping[str, str]) -> Iterator[Finding]:

@@ -19,7 +19,7 @@ from typing import Any, cast
 import aioice
 from aioice import stun
 from aioice.candidate import candidate_foundation, candidate_priority
-from aioice.ice import CandidatePair, StunProtocol
+from aioice.ice import CandidatePair, StunProtocol, get_host_addresses
 
 from trunkline.errors import NoPortLeft, SettingsError
 from trunkline.rtc.candidates import MAX_CANDIDATES, MAX_TOLD, may_be_tried, too_many_candidates
@@ -189,9 +189,7 @@ class IceConnection(aioice.Connection):
         """Binds the sockets, instead of aioice, which knows neither a port range nor an advertised address."""
         network = self._network
         candidates = []
-        for preference, address in enumerate(network.addresses or _not_loopback(addresses)):
-            if network.advertised and (":" in network.advertised) != (":" in address):
-                continue
+        for preference, address in enumerate(_to_bind(network, addresses)):
             try:
                 sock = bind(network, address)
             except OSError as error:
@@ -345,5 +343,16 @@ class IceConnection(aioice.Connection):
             pair.protocol.transport.sendto(data, pair.remote_addr)
 
 
-def _not_loopback(addresses: list[str]) -> list[str]:
-    return [address for address in addresses if not ipaddress.ip_address(address).is_loopback]
+def local_addresses(network: Network) -> list[str]:
+    """Where a call has a socket each."""
+    return _to_bind(network, get_host_addresses(use_ipv4=True, use_ipv6=True))
+
+
+def _to_bind(network: Network, all_addresses: list[str]) -> list[str]:
+    addresses = [address for address in all_addresses if not ipaddress.ip_address(address).is_loopback]
+    advertised = network.advertised
+    return [
+        address
+        for address in network.addresses or addresses
+        if not advertised or (":" in advertised) == (":" in address)
+    ]

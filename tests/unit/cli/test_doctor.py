@@ -12,10 +12,10 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
-from cli import checks, vendors
+from cli import checks, limits, vendors
 from cli.checks import Finding
 from cli.doctor import doctor
-from trunkline.settings import Settings
+from trunkline.settings import Settings, load
 from trunkline.tenants import Tenant
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -174,11 +174,20 @@ def test_the_page_has_all_its_files() -> None:
 
 
 def test_too_few_open_files_are_warned_about() -> None:
-    open_files = next(
-        finding for finding in checks.limits(Settings(max_connections=10**9)) if finding.what == "open files"
-    )
-    assert open_files.level == "warning"
-    assert "ulimit -n" in open_files.advice
+    found = limits.open_files(Settings(max_connections=10**9))
+    assert found.level == "warning"
+    assert "ulimit -n" in found.advice
+
+
+def test_a_webrtc_call_needs_a_file_for_each_address(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("resource.getrlimit", lambda _: (1024, 4096))
+    assert limits.open_files(load({}, max_connections=800, rtc_addresses="192.0.2.1")).level == "ok"
+    two = limits.open_files(load({}, max_connections=800, rtc_addresses="192.0.2.1,192.0.2.2"))
+    assert (two.level, "2 UDP sockets each" in two.found) == ("warning", True)
+    assert "ulimit -n 1728, or lower" in two.advice
+    assert "TRUNKLINE_RTC_ADDRESSES" in two.advice
+    other = load({}, max_connections=800, rtc_addresses="192.0.2.1,2001:db8::1", rtc_advertised="198.51.100.1")
+    assert limits.open_files(other).level == "ok", "no call has a socket where no candidate is"
 
 
 def test_a_stage_that_nothing_serves_is_a_problem(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -225,6 +234,13 @@ def test_a_relay_needs_a_key() -> None:
     assert "clinic" in lacking.advice
     assert vendors.relay([Tenant(id="demo")], {}).level == "ok"
     assert vendors.relay([Tenant(id="demo")], {"OPENAI_API_KEY": "k", "OPENAI_BASE_URL": "x"}).level == "warning"
+
+
+def test_a_relay_by_webrtc_needs_udp() -> None:
+    key = {"OPENAI_API_KEY": "k"}
+    by_udp = clinic(relay={"link": "webrtc"})
+    assert vendors.relay([clinic()], key).advice == ""
+    assert "clinic: let UDP" in vendors.relay([by_udp], key).advice
 
 
 def test_a_key_is_never_shown() -> None:

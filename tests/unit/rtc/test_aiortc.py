@@ -39,6 +39,7 @@ SIGNATURES: list[tuple[Any, str, str, str]] = [
     (aioice.Connection, "switch_role", "(self, ice_controlling)", "ice.py"),
     (aioice.Connection, "_valid_username", "(self, username)", "ice.py"),
     (aioice.Connection, "close", "(self)", "ice.py"),
+    (aioice.ice, "get_host_addresses", "(use_ipv4, use_ipv6)", "ice.py"),
     (StunProtocol, "datagram_received", "(self, data, addr)", "ice.py"),
     (StunProtocol, "request", "(self, request, addr, integrity_key=None, retransmissions=None)", "ice.py"),
     (StunProtocol, "close", "(self)", "ice.py"),
