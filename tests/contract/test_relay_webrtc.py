@@ -176,12 +176,14 @@ async def test_an_answer_that_we_end_is_silent_at_once_and_truncated_where_we_sa
 async def test_a_commit_waits_for_the_audio_before_it() -> None:
     async with model() as standin, link_to(standin, turn_detection=None) as link:
         pcm = tones.speak("what is now", link.rate_hz)
-        link.append(pcm)  # all at once, as after a fault
+        for start in range(0, len(pcm), 960):  # all at once, as after a fault
+            link.append(pcm[start : start + 960])
         await link.send(protocol.commit())
         await until(link, "input_audio_buffer.committed")
         await link.send(protocol.respond())
         assert heard(await response(link), link.rate_hz) == ANSWER
         assert standin.session.items[0]["content"][0]["transcript"] == "what is now"
+        assert len(link._peer._media._sender._runs) < 5, "400 KB a call, if each frame were a turn of its own"
 
 
 async def test_an_answer_is_whole_although_the_model_stops_and_nobody_is_silent_after_it() -> None:

@@ -8,10 +8,14 @@ from collections.abc import Callable
 from typing import Any
 
 from aiortc import RTCDataChannel, RTCDataChannelParameters, RTCDtlsTransport, RTCSctpCapabilities, RTCSctpTransport
-from aiortc.rtcsctptransport import DATA_CHANNEL_OPEN, WEBRTC_DCEP, DataChunk, tsn_plus_one
+from aiortc.rtcsctptransport import DATA_CHANNEL_OPEN, WEBRTC_DCEP, DataChunk, InboundStream, tsn_plus_one
 
 MAX_CHANNELS = 16
 MAX_LABEL_CHARS = 128
+MAX_STREAMS = 1024
+"""As many as libwebrtc uses. aiortc keeps something for each, and looks at all of them whenever the other side says
+that it gave something up."""
+
 MAX_BUFFERED = 1024 * 1024
 """Bytes that may wait to be sent on one channel: a caller whose network takes no more is not waited for."""
 
@@ -29,6 +33,7 @@ class Association(RTCSctpTransport):
     def __init__(self, transport: RTCDtlsTransport) -> None:
         super().__init__(transport)
         self._window = self._advertised_rwnd
+        self._inbound_streams_max = MAX_STREAMS
         self.malformed = 0
 
     async def _handle_data(self, data: bytes) -> None:
@@ -43,6 +48,11 @@ class Association(RTCSctpTransport):
             self.malformed += 1  # as if it was lost: an honest sender sends it again when there is room
             return
         await super()._receive_data_chunk(chunk)
+
+    def _get_inbound_stream(self, stream_id: int) -> InboundStream:
+        if stream_id >= MAX_STREAMS:
+            raise ValueError(f"stream {stream_id} was never offered")  # `_handle_data` counts it
+        return super()._get_inbound_stream(stream_id)
 
     def _has_room(self, chunk: DataChunk) -> bool:
         unread = self._window - self._advertised_rwnd

@@ -17,6 +17,7 @@ from typing import Any
 
 from openai import APIConnectionError, APIStatusError, AsyncOpenAI, OpenAIError
 
+from trunkline.audio.frame import duration_ms
 from trunkline.errors import ClientError, NoPortLeft, ProviderError, SettingsError
 from trunkline.rtc.ice import Network
 from trunkline.rtc.peer import Gone, Peer
@@ -84,6 +85,7 @@ class WebRtcModel:
         self._date: str | None = None
         self._output = OutputBuffer(rate_hz)
         self._uplink = RealTime(rate_hz)
+        self._sent_ms = 0.0
         self._events: deque[Event] = deque()
         self._wake = asyncio.Event()
         self._lost: ModelLost | None = None
@@ -172,7 +174,8 @@ class WebRtcModel:
     def append(self, pcm: bytes) -> None:
         now_ms = self._clock() * 1000
         if self._lost is None and self._uplink.takes(pcm, now_ms):
-            self._peer.play(0, 0, pcm)
+            self._peer.play(0, round(self._sent_ms), pcm)  # all one turn, which is as little to remember
+            self._sent_ms += duration_ms(len(pcm), self.rate_hz)
 
     def _commit(self, event: Event) -> None:
         """Audio takes its time, events do not: this one is about what the model has yet to hear."""

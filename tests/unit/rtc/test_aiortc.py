@@ -55,6 +55,7 @@ SIGNATURES: list[tuple[Any, str, str, str]] = [
     (RTCSctpTransport, "stop", "(self)", "channels.py"),
     (RTCSctpTransport, "_handle_data", "(self, data)", "channels.py"),
     (RTCSctpTransport, "_receive_data_chunk", "(self, chunk)", "channels.py"),
+    (RTCSctpTransport, "_get_inbound_stream", "(self, stream_id)", "channels.py"),
     (RTCSctpTransport, "_data_channel_receive", "(self, stream_id, pp_id, data)", "channels.py"),
     (SessionDescription, "parse", "(sdp)", "sdp.py"),
     (aiortc_rtp.RtcpPacket, "parse", "(data)", "rtp.py"),
@@ -67,7 +68,8 @@ ATTRIBUTES = {
     ),
     "peer.py": "_rx_srtp _tx_srtp _task _role _data_receiver",
     "channels.py": (
-        "_advertised_rwnd _data_channels _inbound_streams _last_received_tsn _remote_max_message_size _sack_misordered"
+        "_advertised_rwnd _data_channels _inbound_streams _inbound_streams_max "
+        "_last_received_tsn _remote_max_message_size _sack_misordered"
     ),
 }
 
@@ -126,6 +128,8 @@ async def test_what_we_replace_is_called(parts: dict[str, Any]) -> None:
         (RTCDtlsTransport._recv_next, "self._data_receiver._handle_data("),
         (RTCDtlsTransport._recv_next, "first_byte = data[0]"),
         (RTCSctpTransport._receive_chunk, "self._receive_data_chunk("),
+        (RTCSctpTransport._receive_data_chunk, "self._get_inbound_stream(chunk.stream_id)"),
+        (RTCSctpTransport._receive_forward_tsn_chunk, "self._get_inbound_stream(stream_id)"),
         (RTCSctpTransport._receive, "self._data_channel_receive("),
         (stun.Transaction._Transaction__retry, "if self.__future.done():"),  # type: ignore[attr-defined]
     ):
