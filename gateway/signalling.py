@@ -20,7 +20,7 @@ MAX_BODY_BYTES = 80 * 1024
 """JSON writes each line's end with four bytes instead of two."""
 MAX_NAME = 128
 MAX_CANDIDATES = 20
-"""In one request; a link takes no more in all."""
+"""In one request."""
 MAX_CANDIDATE = 512
 
 

@@ -100,6 +100,7 @@ class WebRtcLink:
         """Serve until it ends; says how: `stop` (the client hung up), `lost`, `refused` (it sent too much that was
         wrong), or `ended` (by us). The peer connection is closed then, whatever happened."""
         self._bridge = bridge
+        self._seq = bridge.client_seq
         labels, self._early_labels = self._early_labels, []
         for label in labels:
             self.channel_opened(label)

@@ -189,6 +189,22 @@ async def test_a_channel_that_its_client_closed_is_forgotten_and_the_call_goes_o
         assert [told["state"] for told in call.told("trunkline", "state")] == ["thinking"]
 
 
+async def test_an_error_is_never_numbered_below_what_the_client_saw_before_it_came_back() -> None:
+    call = Call()
+    call.bridge.link = None
+    call.worker(Event, name="state", data={"state": "listening"})
+    call.worker(Event, name="state", data={"state": "thinking"})
+    call.link.on_connected = lambda: call.bridge.reconnect(call.link, 0, 0, call.bridge.client_seq)
+    serving = asyncio.create_task(call.link.run(call.bridge))
+    await asyncio.sleep(0)
+    call.link.connected()
+    call.peer.opens("trunkline")
+    call.peer.says("trunkline", "no JSON")
+    assert [told["seq"] for told in call.told("trunkline", "error")] == [call.bridge.client_seq] == [1]
+    call.link.replaced()
+    await serving
+
+
 async def test_a_channel_that_is_closed_before_the_call_is_served_is_not_opened() -> None:
     call = Call()
     call.peer.opens("trunkline")
