@@ -6,6 +6,7 @@ Against real processes; see `hostile.py` for what must hold around every test.
 from __future__ import annotations
 
 import asyncio
+import socket
 import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import suppress
@@ -186,6 +187,7 @@ async def _pour(target: Target, head: bytes, size: int) -> None:
     request = b"POST /twiml HTTP/1.1\r\nHost: x\r\nContent-Type: application/x-www-form-urlencoded\r\n" + head
     piece = b"1000\r\n" + b"a" * 4096 + b"\r\n" if b"chunked" in head else b"a" * 4096
     with target.dial() as dialled, suppress(ConnectionError):
+        dialled.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 65536)  # else the kernel takes megabytes ahead of it
         await loop.sock_sendall(dialled, request + b"\r\n\r\n")
         async with asyncio.timeout(10):
             while sent < size:
