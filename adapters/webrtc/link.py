@@ -121,9 +121,7 @@ class WebRtcLink:
         """From any state; again does nothing. What the caller heard is known still; the session may be forgotten."""
         self._end("ended")
         self._channels.clear()
-        if self._looking is not None:
-            self._looking.cancel()
-            self._looking = None
+        self._stop_looking()
         self._bridge = None
         self.on_connected = _nothing
         await self._peer.close()
@@ -272,6 +270,8 @@ class WebRtcLink:
             self._look_again()
 
     def event(self, seq: int, name: str, data: dict[str, Any]) -> None:
+        if self._over.is_set():
+            return  # `closing` was the last word
         self._seq = seq
         if name == "resume":
             self._peer.resume()
@@ -298,7 +298,12 @@ class WebRtcLink:
         self._end("ended")
 
     def replaced(self) -> None:
-        self._channels.clear()  # nobody is there to be told
+        """The session goes on by another link. Who still listens here, unasked, must not try to come back to it."""
+        self._playing.clear()
+        self._peer.clear()
+        self._stop_looking()
+        if not self._sent_away:
+            self._tell_all("closing", {"reason": "resumed_elsewhere"})
         self._end("ended")
 
     def send_away(self) -> None:
@@ -314,6 +319,11 @@ class WebRtcLink:
 
     def _look_again(self) -> None:
         self._looking = asyncio.get_running_loop().call_later(LOOK_S, self._look)
+
+    def _stop_looking(self) -> None:
+        if self._looking is not None:
+            self._looking.cancel()
+            self._looking = None
 
     def _look(self) -> None:
         """Tell the bridge what was heard, as far as it can be told from what was sent."""

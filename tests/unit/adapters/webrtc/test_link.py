@@ -235,7 +235,7 @@ async def test_the_client_is_told_why_before_it_is_closed() -> None:
     assert call.told("oai-events", "trunkline.closing")[0]["reason"] == "assistant_ended"
 
 
-async def test_who_is_replaced_is_told_nothing_and_heard_no_more() -> None:
+async def test_who_is_replaced_is_told_so_and_nothing_else_and_heard_no_more() -> None:
     call = Call()
     serving = asyncio.create_task(call.link.run(call.bridge))
     await asyncio.sleep(0)
@@ -247,7 +247,19 @@ async def test_who_is_replaced_is_told_nothing_and_heard_no_more() -> None:
     call.peer.says("trunkline", {"type": "text", "text": "hi"})
     call.bridge.receive(Event("s", 0, 0, "state", {"state": "listening"}))
     assert await serving == "ended"
-    assert (call.bus.sent[1:], len(call.peer.told["trunkline"])) == ([], said)
+    assert call.bus.sent[1:] == []
+    [closing] = call.peer.told["trunkline"][said:]
+    assert (closing["type"], closing["reason"]) == ("closing", "resumed_elsewhere")
+
+
+async def test_who_is_replaced_hears_nothing_more_of_this_link() -> None:
+    """What it heard is the other link's to say from now on."""
+    async with running() as call:
+        call.answer(1, 400)
+        await call.pass_s(0.1)
+        call.link.replaced()
+        assert call.link._looking is None
+        assert not call.link._playing
 
 
 # --- what the caller says
