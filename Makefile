@@ -2,6 +2,9 @@
 VENV := .venv
 BIN := $(VENV)/bin
 ARGS ?=
+# Most tests wait more than they work. Not more processes: these tests drive calls in real time, and begin with what
+# takes longest (tests/conftest.py has an order of its own).
+ALL := --numprocesses=2 --no-loadscope-reorder
 
 .PHONY: run test check lint format types bench lock clean help
 .DEFAULT_GOAL := help
@@ -12,8 +15,8 @@ help:  ## this list
 run:  ## install what is needed, then start everything (ARGS="..." for `trunkline up`)
 	@deploy/bootstrap.sh run && exec $(BIN)/trunkline up $(ARGS)
 
-test:  ## install what is needed, then run all tests (ARGS="..." for pytest)
-	@deploy/bootstrap.sh dev && deploy/browser.sh && exec $(BIN)/python -m pytest $(ARGS)
+test:  ## install what is needed, then run all tests in two processes (ARGS="..." for pytest: some, in one)
+	@deploy/bootstrap.sh dev && deploy/browser.sh && exec $(BIN)/python -m pytest $(or $(ARGS),$(ALL))
 
 check: lint types test  ## the gate: lint, format, types, architecture, tests
 
