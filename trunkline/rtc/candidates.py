@@ -17,7 +17,9 @@ MAX_TOLD = 100
 included."""
 
 MAX_CANDIDATE_CHARS = 512
-NAT64 = ipaddress.IPv6Network("64:ff9b::/96")
+CARRY_IPV4 = tuple(map(ipaddress.IPv6Network, ("64:ff9b::/96", "64:ff9b:1::/48", "::/96")))
+"""NAT64 (RFC 6052; RFC 8215, which translates to private addresses), and what was IPv4-compatible (RFC 4291)."""
+
 CANDIDATE = re.compile(
     r"(?:a=)?(?:candidate:)?(?P<foundation>[0-9A-Za-z+/]{1,32}) (?P<component>[0-9]{1,3})"
     r" (?P<transport>[A-Za-z-]{1,16}) (?P<priority>[0-9]{1,10}) (?P<host>[0-9A-Za-z:._-]{1,255})"
@@ -65,7 +67,8 @@ def may_be_tried(candidate: Candidate, private: bool) -> bool:
 
 def _is_public(address: ipaddress.IPv4Address | ipaddress.IPv6Address) -> bool:
     if isinstance(address, ipaddress.IPv6Address):
-        carries_any_ipv4 = address in NAT64 or address.ipv4_mapped or address.sixtofour or address.teredo
+        translated = any(address in network for network in CARRY_IPV4)
+        carries_any_ipv4 = translated or address.ipv4_mapped or address.sixtofour or address.teredo
         return address.is_global and not carries_any_ipv4 and not address.is_site_local
     return address.is_global
 
