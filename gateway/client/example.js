@@ -6,6 +6,6 @@ client.addEventListener("transcript", ({ detail }) => show(`${detail.role}: ${de
 client.addEventListener("problem", ({ detail }) => show(`${detail.message} ${detail.hint}`));
 client.addEventListener("status", ({ detail }) => (document.title = detail));
 document.querySelector("#talk").onclick = async () => {
-  if (client.status === "ready") return client.disconnect();
+  if (client.status !== "idle" && client.status !== "closed") return client.disconnect();
   await client.connect().catch(({ problem }) => show(`${problem.message} ${problem.hint}`));
 };

@@ -25,6 +25,7 @@ export class Microphone {
   #muted = false;
   #closed = false;
   #missing = false;
+  #wanted = Symbol("microphone"); // the last that was asked for
   #devicesChanged = () => this.#missing && this.#findAnother();
 
   /** @param {MicrophoneOptions} options */
@@ -56,8 +57,9 @@ export class Microphone {
    * @throws {ConnectError}
    */
   async use(deviceId) {
+    const wanted = (this.#wanted = Symbol("microphone"));
     const stream = await capture(this.#options.processing, deviceId ? { exact: deviceId } : undefined);
-    if (this.#closed) return stop(stream);
+    if (this.#closed || this.#wanted !== wanted) return stop(stream); // another was asked for meanwhile
     stop(this.stream);
     this.#adopt(stream);
     this.onchange();

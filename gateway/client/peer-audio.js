@@ -1,4 +1,5 @@
 /** Sound for a WebRTC call: a track to send, an <audio> element that plays the other side, and how loud both are. */
+import { Awake } from "./awake.js";
 import { Meter } from "./meter.js";
 import { Microphone } from "./microphone.js";
 import { ConnectError, problem } from "./problems.js";
@@ -23,6 +24,7 @@ export class PeerAudio {
   output;
   #options;
   #context;
+  #awake;
   #element = new Audio();
   /** @type {Microphone | null} */
   #microphone = null;
@@ -58,6 +60,7 @@ export class PeerAudio {
     this.#meters = { mic: new Meter(this.#context), speaker: new Meter(this.#context) };
     this.output.connect(this.#meters.speaker.node);
     this.#element.autoplay = true;
+    this.#awake = new Awake(this.#context, options.onproblem, () => this.#element.play());
   }
 
   /** What is to be sent. */
@@ -81,7 +84,10 @@ export class PeerAudio {
     this.#element.srcObject = stream;
     this.#heard = this.#context.createMediaStreamSource(stream);
     this.#heard.connect(this.output);
-    this.#element.play().catch((error) => this.#held(error));
+    this.#awake.start();
+    this.#element.play().catch(({ name }) => {
+      if (name !== "AbortError") this.#awake.ask(); // that one says: another stream came, or it was closed
+    });
   }
 
   /** @param {string} deviceId "" is the browser's choice; @throws {ConnectError} */
@@ -100,6 +106,7 @@ export class PeerAudio {
   }
 
   close() {
+    this.#awake.stop();
     this.#microphone?.close();
     this.#instead?.stop();
     this.#element.srcObject = null;
@@ -131,17 +138,6 @@ export class PeerAudio {
     this.#input?.disconnect();
     this.#input = this.#context.createMediaStreamSource(microphone.stream);
     this.#input.connect(this.#meters.mic.node);
-  }
-
-  /** @param {DOMException} error of playing */
-  #held(error) {
-    if (error.name === "AbortError") return; // another stream came, or it was closed
-    this.#options.onproblem(problem("audio_suspended", false));
-    const goOn = () => {
-      this.#context.resume();
-      this.#element.play().catch((again) => this.#held(again));
-    };
-    globalThis.addEventListener("pointerdown", goOn, { once: true });
   }
 }
 

@@ -1,4 +1,5 @@
 /** Sound for a WebSocket: microphone -> frames, pushed audio -> speaker, and how loud both are. */
+import { Awake } from "./awake.js";
 import { Meter } from "./meter.js";
 import { Microphone } from "./microphone.js";
 import { ConnectError, problem } from "./problems.js";
@@ -22,6 +23,8 @@ export class SocketAudio {
   /** Everything that is heard passes through this node. @type {GainNode} */
   output;
   #options;
+  /** @type {Awake | null} */
+  #awake = null;
   /** @type {Microphone | null} */
   #microphone = null;
   /** @type {AudioNode | null} */
@@ -93,11 +96,9 @@ export class SocketAudio {
   }
 
   async close() {
+    this.#awake?.stop();
     this.#microphone?.close();
-    if (this.context && this.context.state !== "closed") {
-      this.context.onstatechange = null;
-      await this.context.close();
-    }
+    if (this.context && this.context.state !== "closed") await this.context.close();
   }
 
   async #open() {
@@ -118,8 +119,9 @@ export class SocketAudio {
     );
     this.#connect();
     if (speaker) await this.useSpeaker(speaker).catch((error) => onproblem(error.problem));
-    await this.context.resume();
-    this.#watch();
+    this.#awake = new Awake(this.context, onproblem);
+    this.#awake.start();
+    this.#followMicrophone();
   }
 
   /** @param {Microphone} microphone */
@@ -162,20 +164,13 @@ export class SocketAudio {
     this.#input?.connect(this.#meters.mic.node);
   }
 
-  #watch() {
-    const { onproblem } = this.#options;
+  #followMicrophone() {
     const microphone = this.#microphone;
-    if (microphone) {
-      microphone.onchange = () => {
-        this.#input?.disconnect();
-        this.#input = this.context.createMediaStreamSource(microphone.stream);
-        this.#connectInput();
-      };
-    }
-    this.context.onstatechange = () => {
-      if (this.context.state === "running" || this.context.state === "closed") return;
-      onproblem(problem("audio_suspended", false));
-      globalThis.addEventListener("pointerdown", () => this.context.resume(), { once: true });
+    if (!microphone) return;
+    microphone.onchange = () => {
+      this.#input?.disconnect();
+      this.#input = this.context.createMediaStreamSource(microphone.stream);
+      this.#connectInput();
     };
   }
 }

@@ -11,6 +11,7 @@ export class Timings {
   mark(name) {
     if (this.#ends.some(([known]) => known === name)) return;
     const nowMs = performance.now();
+    performance.clearMeasures(`trunkline: ${name}`); // an earlier conversation's: they would be kept for ever
     performance.measure(`trunkline: ${name}`, { start: this.#ends.at(-1)?.[1] ?? this.#beganMs, end: nowMs });
     this.#ends.push([name, nowMs]);
   }

@@ -98,6 +98,8 @@ export class TrunklineClient extends EventTarget {
   #call = null;
   /** @type {symbol | null} */
   #attempt = null; // the `connect` that counts
+  /** @type {Promise<void>} */
+  #connected = Promise.resolve(); // what that gave
   #timings = new Timings();
   /** @type {Record<string, number>} */
   #lastStats = {}; // of the call that is over
@@ -152,17 +154,25 @@ export class TrunklineClient extends EventTarget {
   }
 
   /**
-   * Call it from a click: browsers allow sound only then. Settles when the session is ready.
+   * Call it from a click: browsers allow sound only then. Settles when the session is ready, or when `disconnect` came
+   * first (`status` says which). While there is a conversation it begins no other, and gives what the first call gave.
    * @param {ClientOptions} [options] for this conversation, over those of the client
+   * @returns {Promise<void>}
    * @throws {ConnectError} its `problem` says what happened and what to do; it is not dispatched as well
    */
-  async connect(options = {}) {
-    if (this.#status !== "idle" && this.#status !== "closed") return;
+  connect(options = {}) {
+    if (this.#status === "idle" || this.#status === "closed") this.#connected = this.#connect(options);
+    return this.#connected;
+  }
+
+  /** @param {ClientOptions} options */
+  async #connect(options) {
     this.#timings = new Timings();
     this.#outputs = [];
     this.#toldCode = "";
-    this.#setStatus("starting");
     const attempt = (this.#attempt = Symbol("connect"));
+    this.#setStatus("starting");
+    if (this.#attempt !== attempt) return; // hung up by whoever was told
     const call = (this.#call = this.#newCall({ ...this.#options, ...options }, attempt));
     call.muted = this.#muted;
     navigator.mediaDevices?.addEventListener("devicechange", this.#devicesChanged);
@@ -218,21 +228,24 @@ export class TrunklineClient extends EventTarget {
   }
 
   /**
-   * Go on with another microphone; the present one stays when that cannot be opened.
+   * Use another microphone, from now on and in later conversations; the present one stays when it cannot be opened.
+   * A conversation that began without one goes on without.
    * @param {string} deviceId out of `devices()`; "" is the browser's choice
    * @throws {ConnectError}
    */
   async useMicrophone(deviceId) {
     await this.#call?.useMicrophone(deviceId);
+    this.#options = { ...this.#options, microphone: deviceId || true };
   }
 
   /**
-   * Go on with another speaker, where the browser lets a page choose.
+   * Use another speaker, from now on and in later conversations, where the browser lets a page choose.
    * @param {string} deviceId out of `devices()`; "" is the browser's choice
    * @throws {ConnectError}
    */
   async useSpeaker(deviceId) {
     await this.#call?.useSpeaker(deviceId);
+    this.#options = { ...this.#options, speaker: deviceId || undefined };
   }
 
   /** @param {Message} message */

@@ -53,6 +53,7 @@ export class WebRtcCall {
     this.#handlers = handlers;
     this.#timings = timings;
     this.#signalling = new Signalling(options.gateway);
+    globalThis.addEventListener("online", () => this.#hurry(), { signal: this.#closed.signal });
   }
 
   async open() {
@@ -73,12 +74,13 @@ export class WebRtcCall {
   /** Hang up. */
   close() {
     if (this.#isClosed) return;
-    const told = this.send({ type: "stop" });
-    if (!told && this.#session) {
-      // No connection tells the gateway by closing. When this does not either, it waits a while, and hangs up itself.
-      this.#signalling.hangUp(this.#session.id, this.#session.token).catch(() => {});
-    }
+    if (!this.send({ type: "stop" })) this.#hangUp();
     this.#end(null);
+  }
+
+  /** No connection tells the gateway by closing. When this does not either, it waits a while, and hangs up itself. */
+  #hangUp() {
+    if (this.#session) this.#signalling.hangUp(this.#session.id, this.#session.token).catch(() => {});
   }
 
   /** @param {Message} message; @returns {boolean} whether it was sent */
@@ -149,8 +151,10 @@ export class WebRtcCall {
       const offer = await peer.offer();
       this.#timings.mark("offer");
       const resumes = this.#session !== null;
-      const reply = await this.#signalling.call({ ...this.#request(), offer }, this.#within(CALL_MS));
+      // Not given up half-way: when nobody wants it any more, only the reply says what is to be hung up.
+      const reply = await this.#signalling.call({ ...this.#request(), offer }, AbortSignal.timeout(CALL_MS));
       this.#session = { id: reply.session_id, token: reply.resume };
+      if (this.#isClosed) return this.#hangUp();
       this.#timings.mark("answer");
       await peer.accept(reply.answer);
       peer.trickle();
@@ -215,12 +219,12 @@ export class WebRtcCall {
     this.#audio?.play(peer.stream);
     old?.close();
     if (resumed) this.#reconnects += 1;
-    this.#setStatus("ready");
-    this.#handlers.onmessage({ type: "session_ready", session_id, conversation_id, rate_hz, resumed });
     const before = this.#watch;
     before?.stop();
     this.#watch = this.#newWatch(peer);
     this.#watch.speaking = before?.speaking ?? false;
+    this.#setStatus("ready"); // from here on the page may have hung up
+    this.#handlers.onmessage({ type: "session_ready", session_id, conversation_id, rate_hz, resumed });
   }
 
   // --- while it stands
@@ -232,6 +236,7 @@ export class WebRtcCall {
     if (message.type === "state" && this.#watch) this.#watch.speaking = message.state === "speaking";
     if (message.type === "clear") this.#watch?.report();
     if (message.type === "closing" && message.reason === "restarting") return void this.#comeBack(); // served until then
+    if (message.type === "closing" && message.reason === "resumed_elsewhere" && this.#next) return; // by us
     if (message.type === "closing") this.#goodbye = message.reason;
     if (message.type === "error") return this.#onError(message);
     this.#handlers.onmessage(message);
@@ -326,7 +331,6 @@ export class WebRtcCall {
         clearTimeout(timer);
         resolve(undefined);
       };
-      globalThis.addEventListener("online", this.#hurry, { once: true, signal: this.#closed.signal });
     });
   }
 

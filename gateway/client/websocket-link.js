@@ -66,6 +66,10 @@ export class Link {
     });
   }
 
+  get #isClosed() {
+    return this.status === "closed";
+  }
+
   /** The socket, if the server hears what is sent; one that is being closed is not lost yet. */
   get #listening() {
     return this.status === "ready" && this.#socket?.readyState === WebSocket.OPEN ? this.#socket : null;
@@ -98,6 +102,7 @@ export class Link {
   }
 
   #connect() {
+    if (this.#isClosed) return; // by whoever was told the status
     clearTimeout(this.#timer);
     this.#timer = undefined;
     this.#abandon();
@@ -197,6 +202,7 @@ export class Link {
     if (this.status === "ready") {
       this.#retries = new Retries(performance.now());
       this.#setStatus("reconnecting");
+      if (this.#isClosed) return; // by whoever was told
     }
     if (code === TOKEN_REJECTED) this.#token = null;
     const wait = this.#retries.next(performance.now());
@@ -222,7 +228,7 @@ export class Link {
 
   /** @param {import("./problems.js").Problem | null} why */
   #end(why) {
-    if (this.status === "closed") return;
+    if (this.#isClosed) return;
     clearTimeout(this.#timer);
     globalThis.removeEventListener("online", this.#retryNow);
     this.#abandon();
@@ -235,7 +241,7 @@ export class Link {
 
   /** @param {LinkStatus} status */
   #setStatus(status) {
-    if (this.status === status) return;
+    if (this.status === status || this.#isClosed) return;
     this.status = status;
     this.#options.onstatus(status);
   }

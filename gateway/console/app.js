@@ -149,6 +149,7 @@ function takeToolCall({ call_id: callId, tool, arguments: given }) {
 const ENDINGS = {
   assistant_ended: "The assistant ended the conversation",
   transferred: "The assistant put the call through",
+  resumed_elsewhere: "The conversation goes on in another window",
   provider: "The conversation ended: nobody could answer",
   failed: "The conversation ended: it could not be gone on with",
   no_worker: "The conversation ended: nobody was free to answer",
@@ -157,7 +158,7 @@ const ENDINGS = {
 const on = (type, take) => client.addEventListener(type, ({ detail }) => take(detail));
 on("status", showStatus);
 on("problem", report);
-on("restarted", () => transcript.note("A new conversation begins here"));
+on("restarted", () => transcript.restart("A new conversation begins here"));
 on("connection", showConnection);
 on("devices", () => choices.refresh());
 on("backend", showBackend);

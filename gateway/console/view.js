@@ -24,6 +24,14 @@ export class TranscriptView {
     byId("empty").hidden = false;
   }
 
+  /** Another session begins below what is there: its turns are counted from the start again. @param {string} text says so */
+  restart(text) {
+    this.settle();
+    this.#entries.clear();
+    this.#typed = [];
+    this.note(text);
+  }
+
   /** @param {{role: string, turn: number, delta: string}} message */
   delta({ role, turn, delta }) {
     const entry = this.#entry(role, turn);

@@ -20,7 +20,7 @@ from tests.standins.ws_server import StandIn
 ASSETS = Path(__file__).parent / "assets"
 FLAGS = (
     "--no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking "
-    "--disable-component-update --disable-sync --autoplay-policy=no-user-gesture-required "
+    "--disable-component-update --disable-sync "
     "--use-fake-device-for-media-stream --use-fake-ui-for-media-stream"
 ).split()
 MIC_RATE_HZ = 48_000
@@ -72,7 +72,7 @@ def open_page(chromium: Path, console_errors: Expected) -> OpenPage:
     """`async with open_page(url, wav=..., init=...) as page`: a page whose console errors fail the test.
 
     `wav` is what its microphone hears, once; without it, Chromium's beeps. `init` is JavaScript to run first.
-    `transport` is what was picked on this page earlier.
+    `transport` is what was picked on this page earlier. `autoplay`: whether it may sound before anybody clicked.
     """
 
     @contextlib.asynccontextmanager
@@ -83,8 +83,11 @@ def open_page(chromium: Path, console_errors: Expected) -> OpenPage:
         init: str = "",
         permissions: tuple[str, ...] = ("microphone",),
         transport: str = "websocket",
+        autoplay: bool = True,
     ) -> AsyncIterator[Page]:
         flags = [*FLAGS, f"--use-file-for-fake-audio-capture={wav}%noloop"] if wav else FLAGS
+        if autoplay:
+            flags = [*flags, "--autoplay-policy=no-user-gesture-required"]
         if "microphone" not in permissions:
             flags = [flag for flag in flags if flag != "--use-fake-ui-for-media-stream"]
         async with async_playwright() as playwright:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import math
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -76,7 +77,7 @@ async def test_it_connects_and_says_how(gateway: RtcGateway, open_page: OpenPage
     assert parts == ["microphone", "offer", "answer", "ice", "dtls", "channel"]
     assert sum(part for _, part in timings["parts"]) == pytest.approx(timings["total_ms"])
     assert [f"trunkline: {name}" for name in parts] == marks
-    assert ready == f"Ready in {round(timings['total_ms'])}ms"
+    assert ready == f"Ready in {math.floor(timings['total_ms'] + 0.5)}ms"  # as JavaScript rounds
     assert connection["transport"] == "webrtc"
     assert connection["path"] in ("host udp", "prflx udp")
     assert connection["codec"] == "opus 48 kHz"
@@ -375,12 +376,14 @@ async def test_silence_is_a_loss_and_the_old_one_stays_until_the_new_one_is_up(
         detail = await page.inner_text("#detail")
         await page.wait_for_timeout(300)
         assert peer.connection.connectionState == "connected"
+        peer.tell("closing", seq=9, reason="resumed_elsewhere")  # as the gateway says it on the old one, just before
         gateway.hold.set()
         await gateway.peer(2)
         await until(page, LIVE)
         await peer.gone()
         stats = await page.evaluate("trunkline.stats")
         assert not peer.hung_up
+        assert await page.inner_text("#transcript") == ""
 
     assert detail == "What you say now is not heard. One moment."
     assert stats["reconnects"] == 1
@@ -407,6 +410,8 @@ async def test_a_token_that_is_refused_begins_anew(
         await page.click("#start")
         peer = await gateway.peer()
         await until(page, LIVE)
+        peer.tell("transcript", seq=1, role="user", turn=1, text="Once")
+        await page.wait_for_selector("#transcript .user >> text=Once")
         gateway.refuse_tokens = True
         assert peer.channel is not None
         peer.channel.close()
@@ -414,10 +419,24 @@ async def test_a_token_that_is_refused_begins_anew(
         await until(page, LIVE)
         await until(page, SHOWN.format("resume_rejected"))
         assert "resume" not in another.offer
-        assert "A new conversation begins here" in await page.inner_text("#transcript")
+        another.tell("transcript", seq=1, role="user", turn=1, text="Again")
+        await page.wait_for_selector("#transcript .user >> text=Again")
+        lines = await page.locator("#transcript li").all_inner_texts()
+    assert [line.split() for line in lines] == [
+        ["You", "Once"],
+        "A new conversation begins here".split(),
+        ["You", "Again"],
+    ]
 
 
-@pytest.mark.parametrize(("reason", "words"), [("provider", "Nobody could answer"), ("no_worker", "Nobody was free")])
+ENDINGS = [
+    ("provider", "Nobody could answer"),
+    ("no_worker", "Nobody was free"),
+    ("resumed_elsewhere", "goes on in another window"),
+]
+
+
+@pytest.mark.parametrize(("reason", "words"), ENDINGS)
 async def test_why_the_gateway_ended_it(gateway: RtcGateway, open_page: OpenPage, reason: str, words: str) -> None:
     async with open_page(gateway.url, transport="webrtc") as page:
         await page.click("#start")
