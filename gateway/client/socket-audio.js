@@ -98,6 +98,12 @@ export class SocketAudio {
   async close() {
     this.#awake?.stop();
     this.#microphone?.close();
+    this.#input?.disconnect();
+    for (const worklet of [this.#capture, this.#playback]) {
+      worklet?.disconnect();
+      worklet?.port.close(); // an open one keeps its listener, and most of the graph, in memory
+    }
+    this.output?.disconnect();
     if (this.context && this.context.state !== "closed") await this.context.close();
   }
 
