@@ -233,8 +233,8 @@ async def test_a_flood_of_candidates(target: Gateway) -> None:
             await line.accept(answer["answer"])
             many = [f"candidate:{i} 1 udp {i} 192.0.2.{i + 1} {1024 + i} typ host" for i in range(20)]
             statuses: Counter[int] = Counter()
-            for _ in range(10):
-                sent = (client.patch(path, json={"candidates": many}, headers=headers) for _ in range(50))
+            for _ in range(50):  # ten at once: the innocent caller speaks from this process, and may not stammer for it
+                sent = (client.patch(path, json={"candidates": many}, headers=headers) for _ in range(10))
                 statuses.update(answer.status_code for answer in await asyncio.gather(*sent))
         assert statuses[204] == 5, "a hundred may be told"
         assert set(statuses) == {204, 400}
