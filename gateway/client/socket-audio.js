@@ -100,8 +100,10 @@ export class SocketAudio {
     this.#microphone?.close();
     this.#input?.disconnect();
     for (const worklet of [this.#capture, this.#playback]) {
-      worklet?.disconnect();
-      worklet?.port.close(); // an open one keeps its listener, and most of the graph, in memory
+      if (!worklet) continue; // it did not come to that
+      worklet.disconnect();
+      worklet.port.onmessage = null; // a port with a listener is never forgotten, nor what it belongs to
+      worklet.port.close();
     }
     this.output?.disconnect();
     if (this.context && this.context.state !== "closed") await this.context.close();
