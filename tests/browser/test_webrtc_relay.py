@@ -25,8 +25,8 @@ from tests.browser.test_webrtc_in_the_page import ALIKE, AS_IT_IS, alike
 pytestmark = [pytest.mark.browser, pytest.mark.system, pytest.mark.asyncio(loop_scope="module")]
 
 SECRET = "of-the-tests-only"
-TURN_PORT = 41_600
-RELAYED, MEDIA = (41_500, 41_549), (41_550, 41_599)
+TURN_PORT = 21_600
+RELAYED, MEDIA = (21_500, 21_549), (21_550, 21_599)
 """UDP ports of coturn and of the gateway."""
 FORCE = """{
   const Real = RTCPeerConnection;

@@ -76,12 +76,12 @@ async def wired() -> tuple[IceConnection, IceSocket, Wire, list[bytes]]:
 
 
 async def test_sockets_are_bound_where_the_operator_says() -> None:
-    connection = connect(Network(addresses=("127.0.0.1", "::1"), ports=(47_320, 47_339)))
+    connection = connect(Network(addresses=("127.0.0.1", "::1"), ports=(27_320, 27_339)))
     try:
         await connection.gather_candidates()
         told = {(candidate.host, candidate.type) for candidate in connection.local_candidates}
         assert told == {("127.0.0.1", "host"), ("::1", "host")}
-        assert all(47_320 <= candidate.port <= 47_339 for candidate in connection.local_candidates)
+        assert all(27_320 <= candidate.port <= 27_339 for candidate in connection.local_candidates)
         for protocol in connection._protocols:
             bound = protocol.transport.get_extra_info("socket")
             assert bound.getsockname()[:2] == (protocol.local_candidate.host, protocol.local_candidate.port)
