@@ -12,8 +12,8 @@ from tests.standins.virtual_time import run
 from tests.standins.voices import LoudnessVad, ScriptedLlm, ScriptedStt, ScriptedTts
 from trunkline.tenants import Tenant, TurnSettings
 from workers.backend import Snapshot
-from workers.cascade.answering import Stages
 from workers.cascade.runner import Cascade
+from workers.cascade.stages import Stages
 from workers.providers.batch import BatchSpeech
 
 QUESTION = "what is new"

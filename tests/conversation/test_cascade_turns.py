@@ -10,7 +10,7 @@ from tests.conversation.talk import ANSWER, QUESTION, Cast, talk, tenant
 from tests.standins.session import Ask, Say, Type
 from tests.standins.voices import Failing, ScriptedLlm, ScriptedStt, ScriptedTts
 from workers.backend import Item, Snapshot
-from workers.cascade.answering import SORRY
+from workers.cascade.thinking import SORRY
 
 
 def test_question_and_answer() -> None:

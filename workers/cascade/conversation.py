@@ -17,9 +17,11 @@ from trunkline.bus.messages import ClientEvent, Played, Text, UplinkAudio
 from trunkline.errors import ProviderError
 from workers import context
 from workers.backend import Answer, Inbound, Item, Session
-from workers.cascade.answering import SORRY, Answering, Stages
+from workers.cascade.answering import Answering
 from workers.cascade.hearing import Ear, Utterance, VoiceActivity
 from workers.cascade.prompting import said
+from workers.cascade.stages import Stages
+from workers.cascade.thinking import SORRY
 from workers.keeping import Keeper
 from workers.latency import Latency
 from workers.turns.backchannels import Verdict, asks, verdict
@@ -52,7 +54,7 @@ class _Contribution:
 
 
 class Conversation:
-    """Serves one session. Implements `answering.Floor`."""
+    """Serves one session. Implements `stages.Floor`."""
 
     def __init__(
         self, session: Session, stages: Stages, voice_activity: Callable[[int], VoiceActivity], judge: Judge | None
@@ -388,7 +390,7 @@ class Conversation:
         playhead = self._session.playhead
         return playhead.played_ms if playhead.turn == answering.answer.turn else 0
 
-    # --- answering.Floor
+    # --- stages.Floor
 
     async def commit(self) -> None:
         await self._keeper.commit()
@@ -397,13 +399,16 @@ class Conversation:
         while not self._floor_free.is_set():  # it may be taken again before this task comes to run
             await self._floor_free.wait()
 
-    def began(self, answering: Answering) -> None:
+    def began(self) -> None:
         self._move(Move.AUDIO)
+        answering = self._answering
+        assert answering is not None
         if answering.latency is not None:
             self._session.event("latency", turn=answering.answer.turn, **answering.latency.report())
 
-    def ended(self, answering: Answering) -> None:
-        playhead = self._session.playhead
+    def ended(self) -> None:
+        answering, playhead = self._answering, self._session.playhead
+        assert answering is not None
         known_heard = playhead.turn == answering.answer.turn and playhead.done
         if not answering.sent:
             context.owe_nothing(self._session.snapshot)

@@ -6,9 +6,9 @@ from collections.abc import Callable
 
 from trunkline.tenants import Tenant
 from workers.backend import Session
-from workers.cascade.answering import Stages
 from workers.cascade.conversation import Conversation
 from workers.cascade.hearing import VoiceActivity
+from workers.cascade.stages import Stages
 from workers.providers.registry import Providers
 from workers.turns.patience import Judge
 

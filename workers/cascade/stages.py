@@ -1,0 +1,37 @@
+"""Who answers, and what the parts of an answer ask of the conversation that it belongs to."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+from trunkline.errors import ProviderError
+from workers.providers.base import LanguageModel, SpeechToText, TextToSpeech
+
+
+@dataclass(frozen=True, slots=True)
+class Stages:
+    """The providers of a conversation."""
+
+    speech_to_text: SpeechToText
+    language_model: LanguageModel
+    text_to_speech: TextToSpeech
+
+
+class Floor(Protocol):
+    """The conversation, as an answer sees it."""
+
+    async def commit(self) -> None:
+        """Make the snapshot, with the answer as it is now, what the next worker begins with."""
+
+    async def may_speak(self) -> None:
+        """Wait while the caller may be interrupting."""
+
+    def began(self) -> None:
+        """The first audio goes out now."""
+
+    def ended(self) -> None:
+        """All of it was sent, or it has no audio at all (`Answering.sent` says which)."""
+
+    def failed(self, stage: str, error: ProviderError) -> None:
+        """A provider failed; the answer deals with it."""
