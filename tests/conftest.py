@@ -43,25 +43,36 @@ settings.register_profile(
 )
 settings.load_profile("trunkline")
 
+IN_REAL_TIME = ("tests/browser/", "tests/system/")
+YIELDING = 10
+"""How nice all other tests are to those."""
+
 VALKEY_START_S = 10.0
 LAST_STEPS = 10
 """Turns of the event loop that a task which was told to end gets for it."""
 
 
 class Shares(LoadScopeScheduling):  # type: ignore[misc]  # it has no types
-    """What one process of `pytest -n 2` has to itself: a file, and its fixtures with it; or all that need a browser.
+    """What one process of `pytest -n 2` has to itself: a file, and its fixtures with it; or all calls in real time.
 
-    Chromium breaks off what it loads when an interface of the machine comes or goes, and some of its tests make
-    interfaces: no two of these tests run at once.
+    Two calls at once, each through several processes and perhaps a browser, are more than two cores can do in real
+    time. And Chromium breaks off what it loads when an interface of the machine comes or goes, which some tests do.
     """
 
     def _split_scope(self, nodeid: str) -> str:
         file = nodeid.partition("::")[0]
-        return "tests/browser" if file.startswith("tests/browser/") else file
+        return "in real time" if file.startswith(IN_REAL_TIME) else file
 
 
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Shares:
     return Shares(config, log)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    if "PYTEST_XDIST_WORKER" in os.environ and not item.nodeid.startswith(IN_REAL_TIME):
+        # For good: what is in real time comes first, in one process, and that one gets here when it is done.
+        os.setpriority(os.PRIO_PROCESS, 0, max(os.getpriority(os.PRIO_PROCESS, 0), YIELDING))
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
