@@ -129,8 +129,15 @@ class Voice(Protocol):
     """The voice of one answer, whose sentences belong together: one melody, one context at the vendor."""
 
     def speak(self, text: str, *, last: bool) -> AsyncGenerator[bytes | Word, None]:
-        """Stream the next sentence, as `TextToSpeech.speak` does; one at a time. `last`: nothing follows it. It is not
-        always known: then `close` says so."""
+        """Stream the next sentence, as `TextToSpeech.speak` does. `last`: nothing follows it. It is not always known:
+        then `close` says so.
+
+        A sentence may be asked for before those ahead of it were taken, a few at a time and in their order: a vendor
+        with contexts is sent the text by this call itself, so that it makes one speech of them without a pause, and
+        who wraps a voice passes the call on at once. What was asked for is iterated in the same order, one at a time,
+        or never: then `close` gives it up. Each stands for itself: one that fails, or is closed early, leaves those
+        after it to be said.
+        """
 
     async def close(self) -> None:
         """The answer is over or given up: the vendor makes no more of it, and bills no more. Waits for nobody, raises
@@ -163,7 +170,7 @@ class Separate:
         self._text_to_speech = text_to_speech
 
     def speak(self, text: str, *, last: bool) -> AsyncGenerator[bytes | Word, None]:
-        """`text` by itself, whatever came before it. `last` means nothing here."""
+        """`text` by itself, whatever came before it; made when it is taken. `last` means nothing here."""
         return self._text_to_speech.speak(text)
 
     async def close(self) -> None:
