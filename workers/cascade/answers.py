@@ -1,0 +1,236 @@
+"""The answer that a session is being given, from its beginning to what is remembered of it."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+
+from trunkline.audio.frame import FRAME_MS
+from trunkline.bus.messages import Played
+from trunkline.errors import ProviderError
+from workers import context
+from workers.backend import Answer, Item, Session
+from workers.cascade.answering import Answering
+from workers.cascade.prompting import said
+from workers.cascade.stages import Stages
+from workers.cascade.turn import Turn
+from workers.keeping import Keeper
+from workers.latency import Latency
+from workers.turns.backchannels import asks
+from workers.turns.machine import Move, State
+
+SETTLE_S = 0.5
+"""How long to wait for the edge to say how much of a cleared answer was heard. A bus round trip is 1 ms."""
+
+_log = logging.getLogger(__name__)
+
+
+class Answers:
+    """One session's; at most one is being given. Implements `stages.Floor` for it.
+
+    `over` is called when there is none any more: it was heard, or there is nothing to say.
+    """
+
+    def __init__(
+        self,
+        session: Session,
+        stages: Stages,
+        turn: Turn,
+        keeper: Keeper,
+        group: asyncio.TaskGroup,
+        over: Callable[[], None],
+    ) -> None:
+        self.current: Answering | None = None
+        self._session = session
+        self._stages = stages
+        self._turn = turn
+        self._keeper = keeper
+        self._group = group
+        self._over = over
+        self._clearing: Answering | None = None
+        """An answer that was cut, of which we do not know yet how much was heard."""
+        self._settled = asyncio.Event()
+        self._settled.set()
+        self._free = asyncio.Event()
+        """Set unless an answer may not be heard just now."""
+        self._free.set()
+
+    def __bool__(self) -> bool:
+        """Whether there is one, or one whose end is not known yet."""
+        return self.current is not None or self._clearing is not None
+
+    def unfinished(self) -> Answer | None:
+        """The answer that the last worker was giving, if it is to be gone on with. Another is recorded."""
+        snapshot, playhead = self._session.snapshot, self._session.playhead
+        answer = snapshot.answer
+        if answer is None:
+            return None
+        if playhead.turn > answer.turn:  # the edge is beyond it: all of it was heard
+            self._record(answer, said(answer).strip(), interrupted=False)
+            return None
+        if context.was_cut(snapshot, answer):
+            played_ms = playhead.played_ms if playhead.turn == answer.turn else 0
+            self._record(answer, context.heard(answer.spoken, played_ms), interrupted=True)
+            return None
+        if not answer.text and not context.owes_answer(snapshot):  # another backend's, which keeps no text
+            snapshot.answer = None
+            return None
+        return answer
+
+    def give(self, answer: Answer, received_ms: int = 0, latency: Latency | None = None) -> None:
+        """Begin `answer`, or go on with it where the edge's audio ends."""
+        self._session.snapshot.answer = answer
+        if not self._turn.is_answer_s:
+            self._turn.move(Move.ASK)
+        answering = Answering(self._session, self._stages, self, answer, received_ms, latency)
+        if answering.sent:
+            self._turn.move(Move.AUDIO)
+        answering.task = self._group.create_task(answering.run())
+        self.current = answering
+
+    @property
+    def is_asking(self) -> bool:
+        """Whether what is heard now is a question, or was a moment ago."""
+        return self.current is not None and asks(self.current.answer.spoken, self._played_ms(self.current))
+
+    # --- the user takes the floor, or may be about to
+
+    def hold(self) -> None:
+        """The user may be interrupting: no more of the answer until that is clear."""
+        if self._turn.is_held:
+            self._free.clear()
+        if self._turn.state is State.INTERRUPTED and self.current is not None:
+            self._session.pause(self.current.answer.turn)
+
+    def release(self) -> None:
+        """It was no interruption."""
+        self._free.set()
+        if self._turn.state is State.SPEAKING and self.current is not None:
+            self._session.resume(self.current.answer.turn)
+
+    def silence(self) -> None:
+        """Stop the answer, if there is one, so that nothing of it can be heard any more. The next may be."""
+        answering, self.current = self.current, None
+        if answering is not None:
+            self._stop(answering)
+        self._free.set()
+
+    def _stop(self, answering: Answering) -> None:
+        assert answering.task is not None
+        answering.task.cancel()
+        if answering.sent:
+            self._session.clear(answering.answer.turn)
+            context.mark_cut(self._session.snapshot, answering.answer)
+            self._clearing = answering
+            self._settled.clear()
+        else:
+            self._session.snapshot.answer = None
+
+    def leave(self) -> None:
+        """The caller is gone: what was heard of a last answer belongs to the conversation."""
+        self.silence()
+        if self._clearing is not None:
+            self._settle(self._played_ms(self._clearing))
+
+    # --- what was heard of it
+
+    def played(self, message: Played) -> None:
+        """The edge tells how much was heard."""
+        if not message.done:
+            return
+        if self._clearing is not None and message.turn == self._clearing.answer.turn:
+            self._settle(message.ms)
+        elif self.current is not None and message.turn == self.current.answer.turn:
+            self._heard(self.current, message.ms)
+
+    async def settled(self) -> None:
+        """Wait until it is known, and recorded, how much was heard of an answer that was cut."""
+        try:
+            async with asyncio.timeout(SETTLE_S):
+                await self._settled.wait()
+        except TimeoutError:
+            if self._clearing is not None:
+                self._settle(self._played_ms(self._clearing))
+
+    def fall_silent(self) -> None:
+        """There is no answer any more; the user may have begun to speak meanwhile."""
+        if self.current is not None and self._turn.state is State.INTERRUPTED:
+            self._session.resume(self.current.answer.turn)  # or the edge would hold the next answer too
+        self.current = None
+        self._session.snapshot.answer = None
+        self._free.set()
+        self._turn.move(Move.DONE)
+        self._over()
+        self._keeper.commit_soon()
+
+    def _settle(self, played_ms: int) -> None:
+        """A cut answer was heard for `played_ms`: only that much of it happened."""
+        assert self._clearing is not None
+        answer, self._clearing = self._clearing.answer, None
+        text = context.heard(answer.spoken, played_ms)
+        self._record(answer, text, interrupted=not answer.complete or text != answer.text.strip())
+        self._settled.set()
+
+    def _heard(self, answering: Answering, played_ms: int) -> None:
+        """The edge is done with the answer: all of it was heard, or an earlier worker cleared it and could not tell."""
+        answer = answering.answer
+        if answering.all_sent and played_ms + FRAME_MS >= answering.position_ms:
+            self._record(answer, answer.text.strip(), interrupted=False)
+        else:
+            assert answering.task is not None
+            answering.task.cancel()
+            self._record(answer, context.heard(answer.spoken, played_ms), interrupted=True)
+        self.fall_silent()
+
+    def _record(self, answer: Answer, text: str, *, interrupted: bool) -> None:
+        snapshot = self._session.snapshot
+        if snapshot.answer is answer:
+            snapshot.answer = None
+        cut = {"interrupted": True} if interrupted else {}
+        if text:
+            context.remember(snapshot, Item("assistant", text, answer.turn))
+            self._session.event("transcript", role="assistant", turn=answer.turn, text=text, **cut)
+        self._keeper.commit_soon()
+
+    def _played_ms(self, answering: Answering) -> int:
+        playhead = self._session.playhead
+        return playhead.played_ms if playhead.turn == answering.answer.turn else 0
+
+    # --- stages.Floor
+
+    async def commit(self) -> None:
+        await self._keeper.commit()
+
+    async def may_speak(self) -> None:
+        while not self._free.is_set():  # it may be taken again before this task comes to run
+            await self._free.wait()
+
+    def began(self) -> None:
+        self._turn.move(Move.AUDIO)
+        answering = self.current
+        assert answering is not None
+        if answering.latency is not None:
+            self._session.event("latency", turn=answering.answer.turn, **answering.latency.report())
+
+    def ended(self) -> None:
+        answering, playhead = self.current, self._session.playhead
+        assert answering is not None
+        known_heard = playhead.turn == answering.answer.turn and playhead.done
+        if not answering.sent:
+            context.owe_nothing(self._session.snapshot)
+            self.fall_silent()
+        elif known_heard and playhead.played_ms >= answering.position_ms:
+            self._heard(answering, playhead.played_ms)
+        else:
+            self._keeper.commit_soon()
+
+    def failed(self, stage: str, error: ProviderError) -> None:
+        _log.warning("session %s: %s failed: %s", self._session.id, stage, error)
+        self._session.event(
+            "error",
+            code="provider",
+            message=f"{stage}: {error.provider} failed",
+            hint="the conversation goes on" + ("; say it again" if error.retryable else ""),
+            fatal=False,
+        )

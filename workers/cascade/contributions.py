@@ -1,0 +1,99 @@
+"""What the user says, by voice or otherwise, on its way into the conversation: in the order in which it was said."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from trunkline.errors import ProviderError
+from workers import context
+from workers.backend import Item, Session
+from workers.cascade.answers import Answers
+from workers.cascade.hearing import Utterance
+from workers.latency import Latency
+
+CONTRIBUTIONS = 8
+"""Utterances and typed texts that may wait to be understood; then the inbox is read no further."""
+
+
+@dataclass(slots=True)
+class Contribution:
+    """Something that the user said."""
+
+    said: Utterance | str
+    first_seq: int
+    """The oldest uplink that holds it."""
+    latency: Latency
+    unwanted: bool = False
+    """The client cancelled: it is to be remembered, not answered."""
+
+
+class Contributions:
+    """Those of one session. `understood(contribution, known)` is called when one has come into the conversation;
+    `known` is false for one whose text could not be found out."""
+
+    def __init__(self, session: Session, answers: Answers, understood: Callable[[Contribution, bool], None]) -> None:
+        self._session = session
+        self._answers = answers
+        self._understood = understood
+        self._heard: asyncio.Queue[Contribution] = asyncio.Queue(CONTRIBUTIONS)
+        self._pending: deque[Contribution] = deque()
+        """Everything in `_heard`, and what was taken from it but is not in the snapshot yet."""
+        self._clock = asyncio.get_running_loop().time
+
+    def __bool__(self) -> bool:
+        """Whether any is on its way."""
+        return bool(self._pending)
+
+    @property
+    def needed_seq(self) -> int | None:
+        """The oldest uplink of those on their way; None when there are none."""
+        return self._pending[0].first_seq if self._pending else None
+
+    async def put(self, contribution: Contribution) -> None:
+        self._pending.append(contribution)
+        await self._heard.put(contribution)
+
+    def unwant(self) -> None:
+        """The user wants no answer to any of them."""
+        for contribution in self._pending:
+            contribution.unwanted = True
+
+    def cancel(self) -> None:
+        """Nobody wants to know any more."""
+        for contribution in self._pending:
+            if isinstance(contribution.said, Utterance):
+                contribution.said.cancel()
+
+    async def run(self) -> None:
+        """Bring what was said into the conversation, in order, until cancelled."""
+        while True:
+            contribution = await self._heard.get()
+            text = await self._understand(contribution)
+            await self._answers.settled()  # what was heard of the last answer comes before what was said to it
+            self._pending.popleft()
+            if text:
+                self._remember(text, unwanted=contribution.unwanted)
+            self._understood(contribution, text is not None)
+
+    async def _understand(self, contribution: Contribution) -> str | None:
+        """The text of it; None when that could not be found out."""
+        if isinstance(contribution.said, str):
+            return contribution.said.strip()
+        try:
+            transcript = await contribution.said.finish()
+        except ProviderError as error:
+            self._answers.failed("stt", error)
+            return None
+        contribution.latency.mark("transcript", self._clock())
+        return transcript.text.strip()
+
+    def _remember(self, text: str, *, unwanted: bool) -> None:
+        snapshot = self._session.snapshot
+        turn = context.new_turn(snapshot)
+        self._session.event("transcript", role="user", turn=turn, text=text)
+        context.remember(snapshot, Item("user", text, turn))
+        if unwanted:
+            context.owe_nothing(snapshot)
