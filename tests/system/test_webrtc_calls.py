@@ -29,13 +29,19 @@ from tests.system.webrtc import (
     STORY,
     Gateway,
     VoiceOnly,
+    assert_told,
     deployed,
     gateway,
     model,
+    nearly,
+    until_heard,
     until_silent,
 )
 
 pytestmark = [pytest.mark.system, pytest.mark.asyncio(loop_scope="module")]
+
+LOST_WORDS = 2
+"""Of 18 that are heard one after the other while the machine has other work to do."""
 
 UNANSWERED_S = 6.0
 """It lives as long at 65 s, which takes too long for every time."""
@@ -70,29 +76,34 @@ async def there(stack: Stack, here: Gateway) -> Gateway:
 async def test_a_conversation_with_a_model(here: Gateway, realtime: Realtime, tenant: str) -> None:
     """Over either wire to the model: spoken, typed, changed and interrupted."""
     async with WebRtcCaller(here.origin, tenant=tenant) as caller:
-        await caller.until_heard("hello welcome")
+        await until_heard(caller, "hello welcome")
         await until_silent(caller)
         await caller.say("my name is ada")
-        await caller.until_heard("you said my name is ada")
+        await until_heard(caller, "you said my name is ada")
         await until_silent(caller)
         caller.send({"type": "session.update", "session": {"instructions": "Say little."}})
         caller.send({"type": "text", "text": "what is the time"})
-        await caller.until_heard("you said what is the time")
+        await until_heard(caller, "you said what is the time")
         await until_silent(caller)
         await caller.say("tell me a story")
-        await caller.until_heard("once upon a time")
-        await caller.say("stop")
-        await caller.until_heard("you said stop")
+        await until_heard(caller, "once upon a time")
+        await caller.say("please stop now")
+        await until_heard(caller, "you said please stop now")
         await until_silent(caller)
-        heard = caller.heard
-        told = {(event["role"], event["text"]) for event in caller.told("transcript")}
+        heard = caller.heard.split()
+        told = [(event["role"], event["text"]) for event in caller.told("transcript")]
         instructions = realtime.session.config["instructions"]
         cut = realtime.session.truncations or "output_audio_buffer.cleared" in realtime.session.sent
-    story = heard.split("once upon")[1].split("you said")[0].split()
-    assert len(story) < len(STORY.split()) - 4, "the answer went on over the caller"
-    assert heard.startswith("hello welcome you said my name is ada you said what is the time once upon a time")
-    assert {("user", "my name is ada"), ("user", "what is the time"), ("user", "stop")} <= told
-    assert ("assistant", "you said my name is ada") in told
+    assert not set(STORY.split()[-5:]) - {"the"} & set(heard), "the answer went on over the caller"
+    expected = "hello welcome you said my name is ada you said what is the time once upon a time".split()
+    assert_told(heard[: len(expected)], expected, cut_words=LOST_WORDS)
+    for role, text in [
+        ("user", "my name is ada"),
+        ("assistant", "you said my name is ada"),
+        ("user", "what is the time"),
+        ("user", "please stop now"),
+    ]:
+        assert any(teller == role and nearly(text, words) for teller, words in told), (role, text, told)
     assert any(event.get("interrupted") for event in caller.told("transcript"))
     assert "Say little." in instructions
     assert cut, "the model does not know where it was cut off"
@@ -103,12 +114,12 @@ async def test_a_conversation_in_the_language_of_realtime_events(here: Gateway) 
     """As a client of OpenAI's has it, which was pointed at us instead."""
     async with WebRtcCaller(here.origin, tenant="websocket", label="oai-events") as caller:
         session = (await caller.until_told("session.created"))["session"]
-        await caller.until_heard("hello welcome")
+        await until_heard(caller, "hello welcome")
         await until_silent(caller)
         await caller.say("my name is ada")
         done = await caller.until_told("conversation.item.input_audio_transcription.completed")
-        assert done["transcript"] == "my name is ada"
-        await caller.until_heard("you said my name is ada")
+        assert nearly("my name is ada", done["transcript"])
+        await until_heard(caller, "you said my name is ada")
         await caller.until(lambda _: len(caller.told("response.done")) == 2)
         caller.send({"type": "session.update", "session": {"instructions": "Say little."}})
         await caller.until_told("session.updated")
@@ -116,10 +127,10 @@ async def test_a_conversation_in_the_language_of_realtime_events(here: Gateway) 
         item = {"type": "message", "role": "user", "content": [part]}
         caller.send({"type": "conversation.item.create", "item": item})
         caller.send({"type": "response.create"})
-        await caller.until_heard("you said what is the time")
+        await until_heard(caller, "you said what is the time")
         await caller.until(lambda _: len(caller.told("response.done")) == 3)
         caller.send({"text": "tell me a story"})
-        await caller.until_heard("once upon a time")
+        await until_heard(caller, "once upon a time")
         caller.send({"type": "response.cancel"})
         await caller.until(lambda _: len(caller.told("response.done")) == 4)
         caller.send({"type": "input_audio_buffer.append", "audio": "", "event_id": "mine"})
@@ -129,7 +140,9 @@ async def test_a_conversation_in_the_language_of_realtime_events(here: Gateway) 
     said = [event["transcript"] for event in caller.told("response.output_audio_transcript.done")]
     assert session["id"] == caller.bridged.session_id
     assert statuses == ["completed", "completed", "completed", "cancelled"]
-    assert said[:3] == ["hello welcome", "you said my name is ada", "you said what is the time"]
+    expected = ["hello welcome", "you said my name is ada", "you said what is the time"]
+    assert all(nearly(words, text) for words, text in zip(expected, said, strict=False)), said
+    assert len(said) >= len(expected)
     assert kinds.index("input_audio_buffer.speech_started") < kinds.index("input_audio_buffer.speech_stopped")
     assert wrong["event_id"] == "mine"
     assert not any("audio.delta" in kind for kind in kinds), "audio never crosses a data channel"
