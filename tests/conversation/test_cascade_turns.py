@@ -158,6 +158,14 @@ def test_long_pause_within_a_sentence_does_not_end_it() -> None:
     assert len(outcome.events("speech_stopped")) == 1
 
 
+@pytest.mark.parametrize(("words", "least_ms"), [(QUESTION, 256), ("i would like a", 1040)])
+def test_a_transcriber_that_says_who_is_done_is_believed_as_far_as_the_words_allow(words: str, least_ms: int) -> None:
+    cast = Cast(llm=ScriptedLlm({words: "Well."}))
+    cast.stt.ended_ms = 160
+    [told] = talk([Say(1000, words)], cast).events("latency")
+    assert least_ms <= dict(told.data["parts"])["endpoint"] <= least_ms + 64
+
+
 def test_first_word_is_whole() -> None:
     cast = Cast(stt=ScriptedStt(shortest_ms=200))
     assert talk([Say(1013, QUESTION)], cast).items[0] == ("user", QUESTION)

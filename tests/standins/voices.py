@@ -95,6 +95,8 @@ class ScriptedStt:
         self.heard: list[str] = []
         self.paused: list[str] = []
         """What was heard at each pause of a speaker."""
+        self.ended_ms: int | None = None
+        """After so much silence it takes the turn to be over."""
 
     def utterance(self) -> ScriptedTranscriber:
         self.open += 1
@@ -119,6 +121,12 @@ class ScriptedTranscriber:
     @property
     def interim(self) -> str:
         return " ".join(words(self._pcm, self._stt.shortest_ms))
+
+    @property
+    def ended(self) -> bool:
+        if self._stt.ended_ms is None:
+            return False
+        return max(array("h", self._pcm)[-RATE_HZ * self._stt.ended_ms // 1000 :], default=0) <= LOUD
 
     async def finish(self) -> Transcript:
         await asyncio.sleep(self._stt.takes_s)

@@ -69,6 +69,11 @@ class Utterance:
         """What was understood so far; all of it may change."""
         return "" if self._transcriber is None else self._transcriber.interim
 
+    @property
+    def ended(self) -> bool:
+        """Whether the provider believes that the speaker is done."""
+        return self._transcriber is not None and self._transcriber.ended
+
     async def finish(self) -> Transcript:
         """The text of it. Raises ProviderError."""
         if self._error is not None or self._transcriber is None:
@@ -136,8 +141,9 @@ class Ear:
         self._chunk_end_ms += CHUNK_MS
         end_ms, endpointing = round(self._chunk_end_ms), self.endpointing
         if endpointing.quiet and self.utterance is not None:
+            words, ended = self.utterance.interim, self.utterance.ended
             endpointing.stop_ms = self._patience.quiet(
-                endpointing.start_ms, endpointing.speech_end_ms, end_ms, self.utterance.interim
+                endpointing.start_ms, endpointing.speech_end_ms, end_ms, words, ended=ended
             )
         edge = endpointing.push(end_ms, probability)
         match edge:

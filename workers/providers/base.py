@@ -78,6 +78,11 @@ class Transcriber(Protocol):
     def interim(self) -> str:
         """What was understood so far; all of it may change. Empty for those that say nothing before the end."""
 
+    @property
+    def ended(self) -> bool:
+        """Whether the vendor believes, by what was said and how, that the speaker is done: a hint, of those few that
+        have an opinion. It is false again when they go on."""
+
     async def finish(self) -> Transcript:
         """The utterance is over: return its text. Raises ProviderError. Called once."""
 

@@ -51,6 +51,19 @@ def test_the_table(said: Phrase, done: float | None, expected_ms: int) -> None:
     assert patience_ms(LIMITS, said, done) == expected_ms
 
 
+@pytest.mark.parametrize(
+    ("said", "done", "expected_ms"),
+    [
+        (Phrase.NOTHING, None, 256),
+        (Phrase.SENTENCE, 0.05, 368),
+        (Phrase.OPEN, None, 1040),  # an open end outweighs it
+        (Phrase.DICTATING, 0.95, 368),
+    ],
+)
+def test_a_transcriber_s_word_is_a_strong_hint(said: Phrase, done: float | None, expected_ms: int) -> None:
+    assert patience_ms(LIMITS, said, done, ended=True) == expected_ms
+
+
 @given(st.sampled_from(Phrase), st.floats(0, 1), st.floats(0, 1))
 def test_who_sounds_more_done_is_never_waited_for_longer(said: Phrase, one: float, other: float) -> None:
     less, more = sorted((one, other))

@@ -111,6 +111,11 @@ class InkUtterance:
     def interim(self) -> str:
         return self._text.text
 
+    @property
+    def ended(self) -> bool:
+        """It is not asked: all of an utterance is one turn to it."""
+        return False
+
     def push(self, pcm: bytes) -> None:
         """Take the next audio, up to LONGEST_S of it."""
         if len(pcm) > self._left_bytes or self._task.done():

@@ -174,6 +174,7 @@ class PocketsphinxUtterance:
             self._decoding = self._pool.submit(self._cut(first, end))
 
     interim = ""
+    ended = False
 
     def pause(self) -> None:
         """Nothing: it finds pauses by itself. Those of 160 ms, for decoding at each breath would take the processor
