@@ -11,8 +11,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from benchmarks import bus, gateway, resampler, rtc_media, turns
-from benchmarks.phone import command as phone
-from benchmarks.webrtc import command as webrtc
+from benchmarks.phone.command import PHONE
+from benchmarks.webrtc.command import WEBRTC
 
 BENCHMARKS: dict[str, Callable[[Sequence[str]], None]] = {
     "bus": bus.main,
@@ -20,8 +20,8 @@ BENCHMARKS: dict[str, Callable[[Sequence[str]], None]] = {
     "resampler": resampler.main,
     "rtc_media": rtc_media.main,
     "turns": turns.main,
-    "phone": phone.main,
-    "webrtc": webrtc.main,
+    "phone": PHONE.main,
+    "webrtc": WEBRTC.main,
 }
 
 

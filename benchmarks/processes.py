@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import os
 import resource
@@ -16,6 +17,7 @@ from pathlib import Path
 from cli import valkey
 
 STOP_S = 5.0
+READY_S = 15.0
 
 
 @contextlib.contextmanager
@@ -62,6 +64,47 @@ def _listens(path: Path) -> bool:
 def python(*arguments: str) -> list[str]:
     """The command line of a module in this Python."""
     return [sys.executable, "-m", *arguments]
+
+
+@contextlib.contextmanager
+def environment(values: Mapping[str, str]) -> Iterator[None]:
+    """Have these variables for as long as the context lasts."""
+    before = dict(os.environ)
+    os.environ.update(values)
+    try:
+        yield
+    finally:
+        os.environ.clear()
+        os.environ.update(before)
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+async def until_it_listens(port: int) -> None:
+    """Wait for a process that was just started. Raises TimeoutError."""
+    async with asyncio.timeout(READY_S):
+        while True:
+            try:
+                _, writer = await asyncio.open_connection("127.0.0.1", port)
+            except ConnectionRefusedError:
+                await asyncio.sleep(0.05)
+                continue
+            writer.close()
+            return
+
+
+def parent_of(pid: int) -> int:
+    return int(Path(f"/proc/{pid}/stat").read_text(encoding="ascii").rpartition(")")[2].split()[1])
+
+
+def machine_cpu_s() -> float:
+    """CPU seconds of all cores since boot in which something ran, or another guest in our place: proc_stat(5)."""
+    user, nice, system, _, _, irq, softirq, steal = map(int, Path("/proc/stat").read_text("ascii").split()[1:9])
+    return (user + nice + system + irq + softirq + steal) / os.sysconf("SC_CLK_TCK")
 
 
 def cpu_s(pid: int) -> float:

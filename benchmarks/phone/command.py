@@ -25,81 +25,21 @@ seconds are measured.
 
 from __future__ import annotations
 
-import argparse
-import json
-import os
-import statistics
-import tempfile
-from collections.abc import Sequence
-from pathlib import Path
-
-from benchmarks.figures import Result, json_option, machine, percentiles, print_table, write_json
+from benchmarks.calls import Kind
+from benchmarks.figures import Result
 from benchmarks.phone import account
 from benchmarks.phone.generator import Conversations, converse, hang_up, rehearse
-from benchmarks.phone.systems import SYSTEMS, System, free_port, until_it_listens
+from benchmarks.phone.systems import SYSTEMS, System
 from benchmarks.phone.times import Times
-from benchmarks.processes import CpuMeter, python, resident_bytes, running
-from trunkline.loop import run, settle
-
-LOADS = "10,50,100"
-SECONDS = 20.0
+from benchmarks.processes import resident_bytes
 
 
-async def measure(name: str, calls: int, seconds: float) -> Result:
-    """One run of one system, all in processes of its own."""
-    about = machine()
-    with tempfile.TemporaryDirectory(prefix="trunkline-phone-") as folder:
-        report, port = Path(folder) / "model.json", free_port()
-        with running(python("benchmarks.phone.model", "--port", str(port), "--report", str(report))) as model_pid:
-            await until_it_listens(port)
-            async with SYSTEMS[name](f"ws://127.0.0.1:{port}/v1", calls) as system:
-                outside = {"generator": os.getpid(), "model": model_pid}
-                done, grown = await _load(system, calls, seconds, outside)
-        model = json.loads(report.read_text(encoding="utf-8"))
-    head = {"system": name, "calls": calls, "seconds": seconds, "machine": about}
-    return head | _figures(done, model, list(system.pids)) | {"rss_kib_per_call": grown}
-
-
-async def _load(
-    system: System, calls: int, seconds: float, outside: dict[str, int]
-) -> tuple[Conversations, dict[str, float]]:
-    await rehearse(system.dial)
-    before = {process: resident_bytes(pid) for process, pid in system.pids.items()}
-    meter = CpuMeter({**system.pids, **outside})
-    settle()
-    done = await converse(system.dial, calls, seconds, meter)
-    grown = {
-        process: round((resident_bytes(pid) - before[process]) / calls / 1024, 1)
-        for process, pid in system.pids.items()
-    }
-    await hang_up(done)
-    return done, grown
-
-
-def _figures(done: Conversations, model: Result, processes: Sequence[str]) -> Result:
+def _figures(done: Conversations, model: Result, late_p99_ms: float) -> Result:
     window = (done.began_s, done.ended_s)
     appended, spoken = Times.from_json(model["appended"]), Times.from_json(model["spoken"])
     figures = account.latency_figures(done.ears.sent, appended, spoken, done.ears.heard, window)
     figures |= account.talk_figures([caller.talk for caller in done.callers], window) | {"lost_calls": done.lost}
-    late_p99_ms = percentiles(done.late_s)["p99"] * 1000
-    cpu = done.cpu_s_per_call_min
-    cores = os.cpu_count() or 1
-    shares = {name: cost * len(done.callers) / 60 / cores for name, cost in cpu.items()}
-    busy = done.machine_cpu_s / (done.ended_s - done.began_s) / cores
-    return {
-        "kept_up": account.kept_up(figures, late_p99_ms),
-        "cpu_s_per_call_min": {
-            "total": round(sum(cpu[process] for process in processes), 4),
-            **{process: cpu[process] for process in processes},
-        },
-        **figures,
-        "outside": {
-            "late_p99_ms": round(late_p99_ms, 3),
-            **{one: round(shares[one], 3) for one in ("generator", "model")},
-            "others": round(max(0.0, busy - sum(shares.values())), 3),
-        },
-        "model": model["counts"],
-    }
+    return {"kept_up": account.kept_up(figures, late_p99_ms), **figures, "model": model["counts"]}
 
 
 def _row(result: Result) -> list[object]:
@@ -130,57 +70,19 @@ _COLUMNS = (
     ),
     *("barge-in p50", "p95", "max", "behind", "gaps", "worst ms", "stale", "KiB/call", "(outside)", "(others)"),
 )
-_YARDSTICKS = [name for name in SYSTEMS if name != "ours"]
 
-
-def show(results: Sequence[Result]) -> None:
-    """All runs, the processes of each, and how the systems compare."""
-    print_table("Phone calls", _COLUMNS, [_row(result) for result in results])
-    parts = [
-        [result["calls"], result["system"], name, cost, result["rss_kib_per_call"][name]]
-        for result in results
-        for name, cost in result["cpu_s_per_call_min"].items()
-        if name != "total"
-    ]
-    print_table("By process", ("calls", "system", "process", "CPU-s/call-min", "KiB/call"), parts)
-    if len({result["system"] for result in results}) > 1:
-        columns = ("calls", "system", "CPU-s/call-min", *(f"x {name}" for name in _YARDSTICKS))
-        print_table("Medians, and ratios of CPU", columns, medians(results, _YARDSTICKS))
-
-
-def medians(results: Sequence[Result], yardsticks: Sequence[str]) -> list[list[object]]:
-    """By calls and system: the median of what they cost, and how many times as much as each yardstick."""
-    costs: dict[tuple[int, str], list[float]] = {}
-    for result in results:
-        costs.setdefault((result["calls"], result["system"]), []).append(result["cpu_s_per_call_min"]["total"])
-    median = {run: statistics.median(values) for run, values in costs.items()}
-    rows: list[list[object]] = []
-    for (calls, system), cost in median.items():
-        others = [median.get((calls, name)) for name in yardsticks]
-        rows.append([calls, system, cost, *(round(cost / other, 2) if other else "-" for other in others)])
-    return rows
-
-
-def main(arguments: Sequence[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(
-        prog="python -m benchmarks phone", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--calls", type=numbers, default=LOADS, metavar="N,N", help=f"at once, default {LOADS}")
-    parser.add_argument("--seconds", type=float, default=SECONDS, help="measured, after a round to warm up")
-    parser.add_argument("--only", choices=list(SYSTEMS), help="one system instead of all")
-    parser.add_argument("--repeat", type=int, default=1, help="runs of each, by turns")
-    json_option(parser)
-    wanted = parser.parse_args(arguments)
-    results = []
-    for _ in range(wanted.repeat):
-        for calls in wanted.calls:
-            for name in [wanted.only] if wanted.only else SYSTEMS:
-                results.append(run(measure(name, calls, wanted.seconds)))
-                print_table("", _COLUMNS, [_row(results[-1])])
-    show(results)
-    write_json(wanted.json, results)
-
-
-def numbers(text: str) -> list[int]:
-    """`1,4,8`"""
-    return [int(part) for part in text.split(",")]
+PHONE: Kind[System, Conversations] = Kind(
+    name="phone",
+    about=__doc__ or "",
+    loads="10,50,100",
+    seconds=20.0,
+    world="benchmarks.phone.model",
+    systems=SYSTEMS,
+    rehearse=lambda system: rehearse(system.dial),
+    converse=lambda system, calls, seconds, meter: converse(system.dial, calls, seconds, meter),
+    hang_up=hang_up,
+    figures=_figures,
+    memory=("rss_kib_per_call", resident_bytes),
+    columns=_COLUMNS,
+    row=_row,
+)

@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import os
-import time
-from array import array
 from dataclasses import dataclass, field
-from pathlib import Path
 
+from benchmarks.calls import Load, NoAnswer
 from benchmarks.clock import FRAME_MS, FRAME_S, ticks
 from benchmarks.phone.caller import Caller, Ears
 from benchmarks.phone.systems import Dial
@@ -21,25 +18,12 @@ LAST_FRAMES_S = 0.5
 """After the measured time, for what is under way."""
 
 
-class NoAnswer(Exception):
-    """A system under test does not work: a call was not answered."""
-
-
 @dataclass
-class Conversations:
-    """What N callers saw. Only what began between `began_s` and `ended_s` (monotonic) counts."""
+class Conversations(Load):
+    """What N callers saw."""
 
     ears: Ears = field(default_factory=Ears)
     callers: list[Caller] = field(default_factory=list)
-    late_s: array[float] = field(default_factory=lambda: array("d"))
-    """How far behind its tick each frame was sent: this process lacked CPU."""
-    began_s: float = 0.0
-    ended_s: float = 0.0
-    lost: list[str] = field(default_factory=list)
-    """Why calls ended that should not have."""
-    machine_cpu_s: float = 0.0
-    """What everything on this machine used meanwhile."""
-    cpu_s_per_call_min: dict[str, float] = field(default_factory=dict)
 
 
 async def rehearse(dial: Dial) -> None:
@@ -71,17 +55,13 @@ async def converse(dial: Dial, calls: int, seconds: float, meter: CpuMeter) -> C
             if (tick.seq, tick.offset_ms) == (warm_up, 0):
                 if len(done.callers) < calls:
                     raise NoAnswer(f"{len(done.callers)} of {calls} calls were connected")
-                done.began_s = time.monotonic()
-                done.machine_cpu_s = -machine_cpu_s()
-                meter.start()
+                done.begin(meter)
             for caller in slots[tick.offset_ms]:
                 if caller.lost is None:
                     sent_s = caller.tick()
                     if tick.seq >= warm_up:
                         done.late_s.append(sent_s - tick.due_s)
-    done.ended_s = time.monotonic()
-    done.machine_cpu_s += machine_cpu_s()
-    done.cpu_s_per_call_min = meter.per_minute_each(calls)
+    done.end(meter, calls)
     return done
 
 
@@ -99,9 +79,3 @@ async def _join(dial: Dial, number: int, after_s: float, done: Conversations, sl
     caller = await dial(number, done.ears)
     done.callers.append(caller)
     slots[number % FRAME_MS].append(caller)
-
-
-def machine_cpu_s() -> float:
-    """CPU seconds of all cores since boot in which something ran, or another guest in our place: proc_stat(5)."""
-    user, nice, system, _, _, irq, softirq, steal = map(int, Path("/proc/stat").read_text("ascii").split()[1:9])
-    return (user + nice + system + irq + softirq + steal) / os.sysconf("SC_CLK_TCK")

@@ -10,8 +10,7 @@ from unittest.mock import patch
 
 import httpx
 
-from benchmarks.phone.systems import free_port, until_it_listens
-from benchmarks.processes import python, running
+from benchmarks.processes import free_port, python, running, until_it_listens
 from benchmarks.stack import Stack
 from tests.standins.twilio import AUTH_TOKEN, Call
 

@@ -26,62 +26,28 @@ sent when nothing else waits; the third is a stream at four times real time, and
 
 from __future__ import annotations
 
-import argparse
-import json
-import os
-import tempfile
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
-from benchmarks.figures import Result, json_option, machine, percentiles, print_table, write_json
-from benchmarks.phone.command import medians, numbers
-from benchmarks.phone.systems import free_port, until_it_listens
-from benchmarks.processes import CpuMeter, anonymous_bytes, python, running
+from benchmarks.calls import Kind
+from benchmarks.figures import Result
+from benchmarks.processes import CpuMeter, anonymous_bytes
 from benchmarks.webrtc import account
 from benchmarks.webrtc.caller import Caller
 from benchmarks.webrtc.generator import Conversations, converse, hang_up, rehearse
 from benchmarks.webrtc.speech import speech
 from benchmarks.webrtc.systems import SYSTEMS, System
-from trunkline.loop import run, settle
-
-LOADS = "1,4,8"
-SECONDS = 30.0
 
 
-async def measure(name: str, calls: int, seconds: float) -> Result:
-    """One run of one system, all in processes of its own."""
-    about = machine()
-    with tempfile.TemporaryDirectory(prefix="trunkline-webrtc-") as folder:
-        report, port = Path(folder) / "model.json", free_port()
-        with running(python("benchmarks.webrtc.model", "--port", str(port), "--report", str(report))) as model_pid:
-            await until_it_listens(port)
-            async with SYSTEMS[name](f"ws://127.0.0.1:{port}/v1", calls) as system:
-                outside = {"generator": os.getpid(), "model": model_pid}
-                done, grown = await _load(system, calls, seconds, outside)
-        model = json.loads(report.read_text(encoding="utf-8"))
-    head = {"system": name, "calls": calls, "seconds": seconds, "machine": about}
-    return head | _figures(done, model, list(system.pids)) | {"memory_kib_per_call": grown}
+async def _rehearse(system: System) -> None:
+    await rehearse(system.negotiate, speech(0))
 
 
-async def _load(
-    system: System, calls: int, seconds: float, outside: Mapping[str, int]
-) -> tuple[Conversations, dict[str, float]]:
-    speeches = [speech(number) for number in range(calls)]
-    await rehearse(system.negotiate, speeches[0])
-    before = {process: anonymous_bytes(pid) for process, pid in system.pids.items()}
-    meter = CpuMeter({**system.pids, **outside})
-    settle()
-    done = await converse(system.negotiate, speeches, seconds, meter)
-    grown = {
-        process: round((anonymous_bytes(pid) - before[process]) / calls / 1024, 1)
-        for process, pid in system.pids.items()
-    }
-    await hang_up(done)
-    return done, grown
+async def _converse(system: System, calls: int, seconds: float, meter: CpuMeter) -> Conversations:
+    return await converse(system.negotiate, [speech(number) for number in range(calls)], seconds, meter)
 
 
-def _figures(done: Conversations, model: Mapping[str, Any], processes: Sequence[str]) -> Result:
+def _figures(done: Conversations, model: Result, late_p99_ms: float) -> Result:
     calls = [_call(caller, model["sessions"]) for caller in done.callers]
     figures = account.figures(calls, (done.began_s, done.ended_s)) | {
         "answers": sum(caller.talk.answers for caller in done.callers),
@@ -89,25 +55,7 @@ def _figures(done: Conversations, model: Mapping[str, Any], processes: Sequence[
         "packets_lost": sum(caller.packets_lost for caller in done.callers),
         "lost_calls": done.lost,
     }
-    late_p99_ms = percentiles(done.late_s)["p99"] * 1000
-    cpu = done.cpu_s_per_call_min
-    cores = os.cpu_count() or 1
-    shares = {name: cost * len(done.callers) / 60 / cores for name, cost in cpu.items()}
-    busy = done.machine_cpu_s / (done.ended_s - done.began_s) / cores
-    return {
-        "kept_up": account.kept_up(figures, late_p99_ms),
-        "cpu_s_per_call_min": {
-            "total": round(sum(cpu[process] for process in processes), 4),
-            **{process: cpu[process] for process in processes},
-        },
-        **figures,
-        "outside": {
-            "late_p99_ms": round(late_p99_ms, 3),
-            **{one: round(shares[one], 3) for one in ("generator", "model")},
-            "others": round(max(0.0, busy - sum(shares.values())), 3),
-        },
-        "model": model["counts"],
-    }
+    return {"kept_up": account.kept_up(figures, late_p99_ms), **figures, "model": model["counts"]}
 
 
 def _call(caller: Caller, sessions: Sequence[Mapping[str, Any]]) -> account.Call:
@@ -142,37 +90,18 @@ _COLUMNS = (
     *("1st audio p50", "p99", "barge-in p50", "p95", "max", "KiB/call", "(outside)", "(others)"),
 )
 
-
-def show(results: Sequence[Result]) -> None:
-    """All runs, the processes of each, and how the systems compare."""
-    print_table("WebRTC calls", _COLUMNS, [_row(result) for result in results])
-    parts = [
-        [result["calls"], result["system"], name, cost, result["memory_kib_per_call"][name]]
-        for result in results
-        for name, cost in result["cpu_s_per_call_min"].items()
-        if name != "total"
-    ]
-    print_table("By process", ("calls", "system", "process", "CPU-s/call-min", "KiB/call"), parts)
-    if len({result["system"] for result in results}) > 1:
-        columns = ("calls", "system", "CPU-s/call-min", "x lean")
-        print_table("Medians, and ratios of CPU", columns, medians(results, ["lean"]))
-
-
-def main(arguments: Sequence[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(
-        prog="python -m benchmarks webrtc", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--calls", type=numbers, default=LOADS, metavar="N,N", help=f"at once, default {LOADS}")
-    parser.add_argument("--seconds", type=float, default=SECONDS, help="measured, after a round to warm up")
-    parser.add_argument("--only", choices=list(SYSTEMS), help="one system instead of all")
-    parser.add_argument("--repeat", type=int, default=1, help="runs of each, by turns")
-    json_option(parser)
-    wanted = parser.parse_args(arguments)
-    results = []
-    for _ in range(wanted.repeat):
-        for calls in wanted.calls:
-            for name in [wanted.only] if wanted.only else SYSTEMS:
-                results.append(run(measure(name, calls, wanted.seconds)))
-                print_table("", _COLUMNS, [_row(results[-1])])
-    show(results)
-    write_json(wanted.json, results)
+WEBRTC: Kind[System, Conversations] = Kind(
+    name="WebRTC",
+    about=__doc__ or "",
+    loads="1,4,8",
+    seconds=30.0,
+    world="benchmarks.webrtc.model",
+    systems=SYSTEMS,
+    rehearse=_rehearse,
+    converse=_converse,
+    hang_up=hang_up,
+    figures=_figures,
+    memory=("memory_kib_per_call", anonymous_bytes),
+    columns=_COLUMNS,
+    row=_row,
+)

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import time
-from array import array
 from dataclasses import dataclass, field
 
-from benchmarks.phone.generator import NoAnswer, machine_cpu_s
+from benchmarks.calls import Load, NoAnswer
 from benchmarks.processes import CpuMeter
 from benchmarks.webrtc.caller import Caller, Negotiate
 from benchmarks.webrtc.speech import Speech
@@ -21,19 +19,10 @@ LAST_MARKS_S = 2.0
 
 
 @dataclass
-class Conversations:
-    """What N callers saw. Only what was sent between `began_s` and `ended_s` (monotonic) counts."""
+class Conversations(Load):
+    """What N callers saw."""
 
     callers: list[Caller] = field(default_factory=list)
-    began_s: float = 0.0
-    ended_s: float = 0.0
-    late_s: array[float] = field(default_factory=lambda: array("d"))
-    """How far behind its time each packet was sent: this process lacked CPU."""
-    lost: list[str] = field(default_factory=list)
-    """Why calls ended that should not have."""
-    machine_cpu_s: float = 0.0
-    """What everything on this machine used meanwhile."""
-    cpu_s_per_call_min: dict[str, float] = field(default_factory=dict)
 
 
 async def rehearse(negotiate: Negotiate, speech: Speech) -> None:
@@ -55,7 +44,7 @@ async def rehearse(negotiate: Negotiate, speech: Speech) -> None:
 
 async def converse(negotiate: Negotiate, speeches: list[Speech], seconds: float, meter: CpuMeter) -> Conversations:
     """All calls of one run, one for each speech. Raises NoAnswer when one cannot be made."""
-    done = Conversations([Caller(number, speech) for number, speech in enumerate(speeches)])
+    done = Conversations(callers=[Caller(number, speech) for number, speech in enumerate(speeches)])
     spread_s = min(CYCLE_S, seconds)
     async with asyncio.TaskGroup() as group:
         for caller in done.callers:
@@ -65,13 +54,9 @@ async def converse(negotiate: Negotiate, speeches: list[Speech], seconds: float,
     if lost:
         raise NoAnswer(f"{len(lost)} of {len(speeches)} calls: {lost[0]}")
     before = [len(caller.microphone.late_s) for caller in done.callers]
-    done.machine_cpu_s = -machine_cpu_s()
-    done.began_s = time.monotonic()
-    meter.start()
+    done.begin(meter)
     await asyncio.sleep(seconds)
-    done.ended_s = time.monotonic()
-    done.cpu_s_per_call_min = meter.per_minute_each(len(speeches))
-    done.machine_cpu_s += machine_cpu_s()
+    done.end(meter, len(speeches))
     for caller, first in zip(done.callers, before, strict=True):
         done.late_s += caller.microphone.late_s[first:]
     return done

@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import AbstractAsyncContextManager
+from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
 
 import httpx
 
-from benchmarks.phone.systems import API_KEY, environment, free_port, parent_of, until_it_listens
-from benchmarks.processes import python, running
-from benchmarks.stack import Stack, pid_of
+from benchmarks.calls import Start
+from benchmarks.deployed import deployed
+from benchmarks.phone.systems import API_KEY
+from benchmarks.processes import READY_S, free_port, python, running, until_it_listens
 from benchmarks.webrtc.caller import Negotiate
 
-READY_S = 15.0
 TENANT = """\
 id: webrtc
 backend: relay
@@ -29,17 +28,14 @@ class System:
     negotiate: Negotiate
 
 
-Start = Callable[[str, int], AbstractAsyncContextManager[System]]
-"""From the model's URL and the number of calls."""
-
-
 @contextlib.asynccontextmanager
-async def lean(model_url: str, calls: int) -> AsyncIterator[System]:
+async def lean(model_port: int, calls: int) -> AsyncIterator[System]:
     port = free_port()
 
     async def negotiate(offer: str) -> str:
         return await _post(port, "/offer", {"type": "offer", "sdp": offer}, "sdp")
 
+    model_url = f"ws://127.0.0.1:{model_port}/v1"
     command = python("benchmarks.webrtc.lean", "--port", str(port), "--model", model_url)
     with running(command, {"OPENAI_API_KEY": API_KEY}) as pid:
         await until_it_listens(port)
@@ -47,32 +43,18 @@ async def lean(model_url: str, calls: int) -> AsyncIterator[System]:
 
 
 @contextlib.asynccontextmanager
-async def ours(model_url: str, calls: int) -> AsyncIterator[System]:
-    with environment({"OPENAI_API_KEY": API_KEY}):
-        async with Stack(
-            gateways=1,
-            workers=1,
-            tenants={"webrtc.yaml": TENANT},
-            default_tenant="webrtc",
-            backends="relay",
-            openai_realtime_url=model_url,
-            worker_sessions=calls + 1,
-            rtc_private=True,
-        ) as stack:
+async def ours(model_port: int, calls: int) -> AsyncIterator[System]:
+    realtime = {"backends": "relay", "openai_realtime_url": f"ws://127.0.0.1:{model_port}/v1"}
+    vendors = {"OPENAI_API_KEY": API_KEY}
+    async with deployed("webrtc", TENANT, vendors, calls, **realtime, rtc_private=True) as (stack, pids):
 
-            async def negotiate(offer: str) -> str:
-                return await _post(stack.port, "/api/realtime/webrtc/bridge", {"offer": offer}, "answer")
+        async def negotiate(offer: str) -> str:
+            return await _post(stack.port, "/api/realtime/webrtc/bridge", {"offer": offer}, "answer")
 
-            pids = {kind: pid_of((await stack.ids(kind))[0]) for kind in ("gateway", "worker")}
-            supervisor = parent_of(pids["gateway"])
-            try:
-                yield System({**pids, "redis": stack.redis_pid, "supervisor": supervisor}, negotiate)
-            except Exception as error:
-                error.add_note(f"The log ends with:\n{stack.log_text()[-4000:]}")
-                raise
+        yield System(pids, negotiate)
 
 
-SYSTEMS: dict[str, Start] = {"ours": ours, "lean": lean}
+SYSTEMS: dict[str, Start[System]] = {"ours": ours, "lean": lean}
 
 
 async def _post(port: int, path: str, body: Mapping[str, str], wanted: str) -> str:

@@ -4,8 +4,10 @@ import asyncio
 
 import pytest
 
-from benchmarks.phone import command, talk
-from benchmarks.phone.systems import SYSTEMS, TENANT, call_sid, signature
+from benchmarks.phone import talk
+from benchmarks.phone.command import PHONE
+from benchmarks.phone.dialling import call_sid, signature
+from benchmarks.phone.systems import SYSTEMS, TENANT
 from trunkline.tenants import parse
 
 
@@ -36,7 +38,7 @@ def test_every_call_has_a_sid_of_its_own() -> None:
 async def test_every_system_is_measured(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     """All at once: what they cost is nobody's claim here, that each is called, heard and counted is."""
     monkeypatch.setattr(talk, "SPEECH_FRAMES", 50)
-    results = await asyncio.gather(*(command.measure(system, 2, 3) for system in SYSTEMS))
+    results = await asyncio.gather(*(PHONE.measure(system, 2, 3) for system in SYSTEMS))
     for system, result in zip(SYSTEMS, results, strict=True):
         assert (result["system"], result["calls"], result["lost_calls"]) == (system, 2, [])
         assert result["model"]["answers"] >= 2
@@ -48,5 +50,5 @@ async def test_every_system_is_measured(capsys: pytest.CaptureFixture[str], monk
         assert cost.pop("total") == pytest.approx(sum(cost.values()), abs=0.001)
         assert max(cost.values()) > 0
         assert result["outside"]["generator"] > 0
-    command.show(results)
+    PHONE.show(results)
     assert "Phone calls" in capsys.readouterr().out

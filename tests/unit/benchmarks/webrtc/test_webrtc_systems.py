@@ -4,8 +4,8 @@ import asyncio
 
 import pytest
 
-from benchmarks.webrtc import command
 from benchmarks.webrtc.caller import payload
+from benchmarks.webrtc.command import WEBRTC
 from benchmarks.webrtc.systems import SYSTEMS, TENANT
 from trunkline.tenants import parse
 
@@ -29,7 +29,7 @@ def test_the_payload_is_behind_what_is_before_it(packet: bytes) -> None:
 @pytest.mark.system
 async def test_every_system_is_measured(capsys: pytest.CaptureFixture[str]) -> None:
     """Both at once: what they cost is nobody's claim here, that each is called, heard and counted is."""
-    results = await asyncio.gather(*(command.measure(system, 2, 3) for system in SYSTEMS))
+    results = await asyncio.gather(*(WEBRTC.measure(system, 2, 3) for system in SYSTEMS))
     for system, result in zip(SYSTEMS, results, strict=True):
         assert (result["system"], result["calls"], result["lost_calls"]) == (system, 2, [])
         assert result["answers"] >= 1
@@ -39,5 +39,5 @@ async def test_every_system_is_measured(capsys: pytest.CaptureFixture[str]) -> N
         cost = dict(result["cpu_s_per_call_min"])
         assert cost.pop("total") == pytest.approx(sum(cost.values()), abs=0.001)
         assert max(cost.values()) > 0
-    command.show(results)
+    WEBRTC.show(results)
     assert "WebRTC calls" in capsys.readouterr().out
