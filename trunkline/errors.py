@@ -8,10 +8,13 @@ TrunklineError
 ├── NoPortLeft           no UDP port, or no open file, is left for a call: this gateway is full, another may not be
 ├── AudioError           audio of a shape or rate that cannot be what it says
 ├── SessionLost          this process no longer owns the session it works for (fenced, taken over)
-└── ProviderError        a vendor failed: `provider`, `retryable`, `retry_after_s`
+└── ProviderError        a vendor failed: `provider`, `retryable`, `retry_after_s`, `locked_out`
+    └── ProvidersExhausted  a stage's provider and all of its fallbacks failed: `failures`
 """
 
 from __future__ import annotations
+
+from collections.abc import Sequence
 
 
 class TrunklineError(Exception):
@@ -63,10 +66,26 @@ class ProviderError(TrunklineError):
     code = "provider"
 
     def __init__(
-        self, provider: str, message: str, *, retryable: bool = True, retry_after_s: float | None = None
+        self,
+        provider: str,
+        message: str,
+        *,
+        retryable: bool = True,
+        retry_after_s: float | None = None,
+        locked_out: bool = False,
     ) -> None:
-        """`retryable`: the same may succeed later. `retry_after_s`: the vendor says that it will not succeed sooner."""
+        """`retryable`: the same may succeed later. `retry_after_s`: the vendor says that it will not succeed sooner.
+        `locked_out`: nor will anything else that we ask, until somebody sees to the key, the account or the model."""
         super().__init__(f"{provider}: {message}")
         self.provider = provider
         self.retryable = retryable
         self.retry_after_s = retry_after_s
+        self.locked_out = locked_out
+
+
+class ProvidersExhausted(ProviderError):
+    def __init__(self, stage: str, failures: Sequence[ProviderError]) -> None:
+        """`stage` in words; `failures`: of each provider that was asked or left alone, in order."""
+        reasons = "; ".join(str(failure) for failure in failures)
+        super().__init__(stage, f"nobody is left: {reasons}", retryable=any(each.retryable for each in failures))
+        self.failures = tuple(failures)

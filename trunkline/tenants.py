@@ -36,10 +36,18 @@ class Stage(BaseModel):
     model_config = ConfigDict(extra="allow", frozen=True)
 
     provider: str = Field(default="local", pattern=r"^[a-z][a-z0-9_]*$")
+    fallback: Stage | None = Field(default=None, description="who serves it when this one fails; it may have its own")
+    deadline_s: float | None = Field(default=None, gt=0, le=60, description="silence after which the fallback is asked")
+    hedge_s: float | None = Field(default=None, gt=0, le=60, description="llm: one after which it is asked as well")
 
     @property
     def options(self) -> dict[str, Any]:
         return dict(self.model_extra or {})
+
+    @property
+    def chain(self) -> tuple[Stage, ...]:
+        """This one, its fallback, the fallback's, and so on."""
+        return (self, *(self.fallback.chain if self.fallback is not None else ()))
 
 
 class Providers(_Model):
@@ -48,6 +56,12 @@ class Providers(_Model):
     stt: Stage = Stage()
     llm: Stage = Stage()
     tts: Stage = Stage()
+
+    @model_validator(mode="after")
+    def _hedges_are_of_language_models(self) -> Self:
+        if any(stage.hedge_s is not None for first in (self.stt, self.tts) for stage in first.chain):
+            raise ValueError("hedge_s is for llm only")
+        return self
 
 
 class TurnSettings(_Model):
@@ -149,6 +163,9 @@ class Tenant(_Model):
         default=(), description="E.164; who calls one of them is this tenant's"
     )
     backend: str = Field(default="cascade", pattern=r"^[a-z][a-z0-9_]*$")
+    fallback_backend: str | None = Field(
+        default=None, pattern=r"^[a-z][a-z0-9_]*$", description="goes on with a call when `backend` has failed"
+    )
     prompt: str = Field(
         default="You are a friendly voice assistant. Answer in one or two short sentences.", max_length=32_768
     )
@@ -166,6 +183,17 @@ class Tenant(_Model):
         if twice:
             raise ValueError(f"tools named twice: {', '.join(twice)}")
         return self
+
+    @model_validator(mode="after")
+    def _falls_back_on_another(self) -> Self:
+        if self.fallback_backend == self.backend:
+            raise ValueError(f"fallback_backend is {self.backend}, too: name another, or none")
+        return self
+
+    @property
+    def backends(self) -> tuple[str, ...]:
+        """All that may answer its calls."""
+        return (self.backend,) if self.fallback_backend is None else (self.backend, self.fallback_backend)
 
     def session_rate_hz(self, wire_hz: int) -> int:
         """The rate of a session's audio: the lower of what its wire has and what its backend needs."""

@@ -6,6 +6,9 @@ from collections.abc import Mapping
 
 from trunkline.errors import ProviderError
 
+LOCKED_OUT = frozenset({401, 402, 403, 404})
+"""Statuses by which a vendor refuses us, whatever we ask: a wrong key, no credit, a model that there is not."""
+
 LONGEST_S = 86_400.0
 """A wait beyond a day is no promise, but a mistake in the header."""
 
@@ -29,4 +32,10 @@ def refused(provider: str, status: int, text: str, headers: Mapping[str, str]) -
     """The error that an answer of HTTP `status` is. The same may succeed later after a timeout (408), a conflict
     (409), too many requests (429), Groq's lack of capacity (498), and whatever is the vendor's own fault."""
     retryable = status in (408, 409, 429, 498) or status >= 500
-    return ProviderError(provider, f"HTTP {status}: {text}", retryable=retryable, retry_after_s=retry_after_s(headers))
+    return ProviderError(
+        provider,
+        f"HTTP {status}: {text}",
+        retryable=retryable,
+        retry_after_s=retry_after_s(headers),
+        locked_out=status in LOCKED_OUT,
+    )

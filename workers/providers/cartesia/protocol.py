@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from trunkline.errors import ProviderError
-from workers.providers.refusals import retry_after_s
+from workers.providers.refusals import LOCKED_OUT, retry_after_s
 
 VERSION = "2026-08-14"
 """Sent with every connection: what the vendor changes later reaches nobody who did not ask for it."""
@@ -142,4 +142,5 @@ def refusal(status: int, said: Mapping[str, Any], headers: Mapping[str, str]) ->
         ": ".join(parts)[:LONGEST_TEXT],
         retryable=retryable,
         retry_after_s=retry_after_s(headers) if retryable else None,
+        locked_out=code == QUOTA or status in LOCKED_OUT,
     )

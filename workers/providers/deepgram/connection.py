@@ -16,7 +16,7 @@ from websockets.protocol import State
 
 from trunkline.errors import ProviderError
 from workers.providers.deepgram.protocol import NAME, NO_CLOSE_FRAME
-from workers.providers.refusals import retry_after_s
+from workers.providers.refusals import LOCKED_OUT, retry_after_s
 
 KEEP_ALIVE_S = 4.0
 """Deepgram advises 3 to 5."""
@@ -116,6 +116,7 @@ def _refused(error: InvalidStatus) -> ProviderError:
         f"HTTP {status}: {text}{request}",
         retryable=status in (408, 429) or status >= 500,
         retry_after_s=retry_after_s(headers),
+        locked_out=status in LOCKED_OUT,
     )
 
 
