@@ -12,7 +12,7 @@ from groq.types.chat import ChatCompletionChunk, ChatCompletionToolParam
 
 from tests.contract.groq_caller import TEXT
 from tests.standins import tones
-from tests.standins.groq import KEY, Fault, Groq, serve
+from tests.standins.groq import KEY, Fault, Groq, Manner, serve
 from trunkline.audio.wav import wav_bytes
 
 WAV = ("speech.wav", wav_bytes(tones.speak(TEXT, 16_000), 16_000), "audio/wav")
@@ -169,3 +169,25 @@ async def test_what_groq_would_refuse_is_refused(official: sdk.AsyncGroq) -> Non
             await request()
     with pytest.raises(sdk.AuthenticationError):
         await answered(official.with_options(api_key="wrong"))
+
+
+async def test_answers_each_request_as_it_is_told_to(standin: Groq, official: sdk.AsyncGroq) -> None:
+    """One conversation goes wrong, the other does not; and who waits for a request is told of it."""
+
+    def answers(body: dict[str, Any]) -> Manner:
+        said = body["messages"][-1]["content"]
+        return Manner(answer=f"you said {said}", fault="broken" if said == "hello" else None)
+
+    standin.answers = answers
+    with pytest.raises(sdk.InternalServerError):
+        await answered(official, messages=[{"role": "user", "content": "hello"}])
+    assert contents(await answered(official, messages=[{"role": "user", "content": "bye"}])) == "you said bye"
+    await standin.watch.until(lambda: len(standin.completions) == 2, 0)
+
+
+async def test_may_be_deaf_and_not_mute(standin: Groq, official: sdk.AsyncGroq) -> None:
+    standin.hears.fault, standin.retry_after_s = "rate_limited", 3
+    with pytest.raises(sdk.RateLimitError) as caught:
+        await official.audio.transcriptions.create(file=WAV, model="whisper-large-v3")
+    assert caught.value.response.headers["retry-after"] == "3"
+    assert contents(await answered(official)) == standin.says.answer

@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import re
+import zlib
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -66,6 +67,13 @@ def words_of(text: str) -> list[str]:
 def known(text: str) -> str:
     """The words of `text` that can be spoken, joined by spaces; the others are left out."""
     return " ".join(word for word in words_of(text) if word in _PLACES)
+
+
+def respelled(text: str) -> str:
+    """As many words as `text` has, all of which can be spoken: one outside the vocabulary is always the same other."""
+    return " ".join(
+        word if word in _PLACES else VOCABULARY[zlib.crc32(word.encode()) % len(VOCABULARY)] for word in words_of(text)
+    )
 
 
 def frequency_of(word: str) -> float:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import base64
-import zlib
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Any
@@ -101,7 +100,7 @@ class Speaking:
     async def _flushed(self) -> None:
         for _ in range(2 if self._behaviour.fails("flushes_twice") else 1):
             await self._event("flush_done", flush_done=True, flush_id=self._flush_id)
-            self._flush_id += 1
+        self._flush_id += 1
 
     async def _say(self, text: str) -> None:
         behaviour = self._behaviour
@@ -110,7 +109,7 @@ class Speaking:
         await asyncio.sleep(behaviour.first_audio_ms / 1000)
         await self._fail_before()
         words = tones.words_of(text)
-        pcm = b"".join(tones.speak(_in_vocabulary(word), self._rate_hz, behaviour.word_ms) for word in words)
+        pcm = b"".join(tones.speak(tones.respelled(word), self._rate_hz, behaviour.word_ms) for word in words)
         chunk_bytes = self._rate_hz * behaviour.chunk_ms // 1000 * 2 - (1 if behaviour.fails("torn") else 0)
         for at in range(0, len(pcm), chunk_bytes):
             await self._chunk(pcm[at : at + chunk_bytes])
@@ -183,7 +182,3 @@ def refusal(status: int, code: str | None, message: str) -> dict[str, Any]:
         "message": message,
         "request_id": "req-1",
     }
-
-
-def _in_vocabulary(word: str) -> str:
-    return word if word in tones.VOCABULARY else tones.VOCABULARY[zlib.crc32(word.encode()) % len(tones.VOCABULARY)]

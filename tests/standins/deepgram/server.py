@@ -94,6 +94,8 @@ class Deepgram:
         self.streams: list[Stream] = []
         """One for each connection that was let in, the newest last."""
         self.refused: list[int] = []
+        self.fault: Fault | None = None
+        """Of every connection that no injected one is for, until it is unset."""
         self.url = ""
         self._port, self._api_key, self._answer_ms = port, api_key, answer_ms
         self._idle_s, self._close_frame = idle_s, close_frame
@@ -154,7 +156,7 @@ class Deepgram:
             return self._refuse(connection, Refuse(401))
         if not _right(parts.path, query):
             return self._refuse(connection, Refuse(400))
-        match self._faults.popleft() if self._faults else None:
+        match self._faults.popleft() if self._faults else self.fault:
             case Refuse() as fault:
                 return self._refuse(connection, fault)
             case NeverAnswer():

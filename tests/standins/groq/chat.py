@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from groq.types.chat.completion_create_params import CompletionCreateParams
+from tests.standins.groq.faults import Fault
 from tests.standins.groq.refusal import Refused
 
 GPT_OSS = ("openai/gpt-oss-20b", "openai/gpt-oss-120b")
@@ -30,6 +31,11 @@ class Manner:
     """Tools that it calls after the answer, by name with their arguments, each call in one chunk as Groq sends it."""
     torn_calls: bool = False
     """Send calls in fragments, as the interface allows."""
+    fault: Fault | None = None
+    latency_s: float = 0.0
+    """How much longer than `Groq.latency_s` it takes to begin."""
+    word_s: float = 0.001
+    """From a word to the next."""
 
 
 def understood(body: dict[str, Any]) -> dict[str, Any]:

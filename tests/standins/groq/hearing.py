@@ -8,6 +8,7 @@ from typing import Any
 from starlette.datastructures import FormData, UploadFile
 
 from tests.standins import tones
+from tests.standins.groq.faults import Fault
 from tests.standins.groq.refusal import Refused
 from trunkline.audio.wav import parse_wav
 from trunkline.errors import AudioError
@@ -48,6 +49,9 @@ class Manner:
 
     avg_logprob: float = -0.12
     ghosts: list[Ghost] = field(default_factory=list)
+    fault: Fault | None = None
+    latency_s: float = 0.0
+    """How much longer than `Groq.latency_s` it takes."""
 
 
 async def understood(form: FormData) -> Heard:

@@ -28,7 +28,7 @@ def answer(refused: Refused, headers: dict[str, str]) -> JSONResponse:
     return JSONResponse(refused.body, refused.status, {**headers, **refused.headers})
 
 
-_RETRY_AFTER_S = 8
+RETRY_AFTER_S = 8
 
 _FAULTS: dict[str, tuple[str, str | None, int]] = {
     "unauthorized": ("Invalid API Key", "invalid_api_key", 401),
@@ -39,9 +39,9 @@ _FAULTS: dict[str, tuple[str, str | None, int]] = {
 }
 
 
-def by_fault(fault: str | None) -> Refused | None:
+def by_fault(fault: str | None, retry_after_s: int) -> Refused | None:
     """The refusal that `fault` is, if it is one."""
     if fault not in _FAULTS:
         return None
     message, code, status = _FAULTS[fault]
-    return Refused(message, code, status, {"retry-after": str(_RETRY_AFTER_S)} if status == 429 else {})
+    return Refused(message, code, status, {"retry-after": str(retry_after_s)} if status == 429 else {})

@@ -5,9 +5,9 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any
 
 from starlette.applications import Starlette
 from starlette.requests import Request
@@ -16,31 +16,9 @@ from starlette.routing import Route
 
 from tests.standins import http
 from tests.standins.groq import chat, hearing
-from tests.standins.groq.refusal import Refused, answer, by_fault
-
-Fault = Literal[
-    "unauthorized",
-    "rate_limited",
-    "at_capacity",
-    "broken",
-    "bad_call",
-    "silent",
-    "page",
-    "empty",
-    "stalled",
-    "cut",
-    "torn",
-    "garbage",
-    "nonsense",
-    "told",
-    "told_bad_call",
-    "told_in_words",
-    "short",
-    "lingering",
-]
-"""Refusals; no answer at all; a web page instead; nothing instead; mute in the middle of an answer; an end in its
-middle, orderly or not; no JSON there, or JSON that is no chunk; an error told there, in three ways; `x_groq.error`; an
-answer that is over and does not end."""
+from tests.standins.groq.faults import Fault
+from tests.standins.groq.refusal import RETRY_AFTER_S, Refused, answer, by_fault
+from tests.standins.twilio.watch import Watch
 
 KEY = "gsk_standin"
 _MIDDLE = 3
@@ -85,7 +63,11 @@ class Groq:
 
     hears: hearing.Manner = field(default_factory=hearing.Manner)
     says: chat.Manner = field(default_factory=chat.Manner)
+    answers: Callable[[dict[str, Any]], chat.Manner] | None = None
+    """How it answers the request with this body; none: as in `says`."""
     fault: Fault | None = None
+    """Of every request, where `hears` and `says` have none of their own."""
+    retry_after_s: int = RETRY_AFTER_S
     latency_s: float = 0.0
     """How long it takes to begin to answer."""
     transcriptions: list[hearing.Heard] = field(default_factory=list)
@@ -94,6 +76,11 @@ class Groq:
     hung_up: asyncio.Event = field(default_factory=asyncio.Event)
     """Set when a client left an answer before its end."""
     url: str = ""
+    watch: Watch = field(init=False)
+    """Told of each request: `await groq.watch.until(lambda: len(groq.completions) == 2, 10)`."""
+
+    def __post_init__(self) -> None:
+        self.watch = Watch(lambda: f"{len(self.transcriptions)} transcriptions, {len(self.completions)} completions")
 
     @property
     def app(self) -> Starlette:
@@ -110,7 +97,9 @@ class Groq:
             async with request.form() as form:
                 heard = await hearing.understood(form)
             self.transcriptions.append(heard)
-            if instead := await self._instead(request):
+            self.watch.tell()
+            fault = self.hears.fault or self.fault
+            if instead := await self._instead(request, fault, self.hears.latency_s):
                 return instead
         except Refused as refused:
             return answer(refused, _LIMITS)
@@ -125,26 +114,29 @@ class Groq:
             body = chat.understood(json.loads(await request.body()))
             client = request.client
             self.completions.append(Asked(body, f"{client.host}:{client.port}" if client else ""))
-            if instead := await self._instead(request):
+            self.watch.tell()
+            manner = self.answers(body) if self.answers else self.says
+            fault = manner.fault or self.fault
+            if instead := await self._instead(request, fault, manner.latency_s):
                 return instead
         except Refused as refused:
             return answer(refused, _LIMITS)
-        return StreamingResponse(self._stream(body), media_type="text/event-stream", headers=_LIMITS)
+        return StreamingResponse(self._stream(body, manner, fault), media_type="text/event-stream", headers=_LIMITS)
 
     def _admit(self, request: Request) -> None:
         self.requests += 1
         if request.headers.get("authorization") != f"Bearer {KEY}":
             raise Refused("Invalid API Key", "invalid_api_key", 401)
 
-    async def _instead(self, request: Request) -> Response | None:
+    async def _instead(self, request: Request, fault: Fault | None, latency_s: float) -> Response | None:
         """What a fault makes of the answer from its beginning on."""
-        if (refused := by_fault(self.fault)) is not None:
+        if (refused := by_fault(fault, self.retry_after_s)) is not None:
             raise refused
-        if self.fault == "page":
+        if fault == "page":
             return PlainTextResponse("<html>502 Bad Gateway</html>", media_type="text/html")
-        if self.fault == "empty":
+        if fault == "empty":
             return Response(b"")
-        await self._wait(60 if self.fault == "silent" else self.latency_s, request)
+        await self._wait(60 if fault == "silent" else self.latency_s + latency_s, request)
         return None
 
     async def _wait(self, seconds: float, request: Request) -> None:
@@ -155,34 +147,37 @@ class Groq:
                     """The rest of a body that is known already."""
                 self.hung_up.set()
 
-    async def _stream(self, body: dict[str, Any]) -> AsyncGenerator[str, None]:
+    async def _stream(
+        self, body: dict[str, Any], manner: chat.Manner, fault: Fault | None
+    ) -> AsyncGenerator[str, None]:
         try:
-            for place, chunk in enumerate(chat.chunks(body, self.says)):
+            for place, chunk in enumerate(chat.chunks(body, manner)):
                 if place == _MIDDLE:
-                    if self.fault == "cut":
+                    if fault == "cut":
                         return
-                    if (spoilt := await self._spoilt(chunk)) is not None:
+                    if (spoilt := await _spoilt(chunk, fault)) is not None:
                         yield spoilt
                 yield f"data: {json.dumps(chunk)}\n\n"
-                await asyncio.sleep(0.001)
+                await asyncio.sleep(manner.word_s)
             yield "data: [DONE]\n\n"
-            if self.fault == "lingering":
+            if fault == "lingering":
                 await asyncio.sleep(60)
         except (asyncio.CancelledError, GeneratorExit):
             self.hung_up.set()
             raise
 
-    async def _spoilt(self, chunk: dict[str, Any]) -> str | None:
-        """What a fault sends in the middle of an answer."""
-        if self.fault == "stalled":
-            await asyncio.sleep(60)
-        if self.fault == "torn":
-            raise ConnectionResetError("torn on purpose")
-        if self.fault == "garbage":
-            return "data: {nonsense\n\n"
-        if self.fault == "short":
-            return f"data: {json.dumps({**chunk, 'x_groq': {'id': 'req_01', 'error': 'over_capacity'}})}\n\n"
-        return f"data: {json.dumps(_TOLD[self.fault])}\n\n" if self.fault in _TOLD else None
+
+async def _spoilt(chunk: dict[str, Any], fault: Fault | None) -> str | None:
+    """What a fault sends in the middle of an answer."""
+    if fault == "stalled":
+        await asyncio.sleep(60)
+    if fault == "torn":
+        raise ConnectionResetError("torn on purpose")
+    if fault == "garbage":
+        return "data: {nonsense\n\n"
+    if fault == "short":
+        return f"data: {json.dumps({**chunk, 'x_groq': {'id': 'req_01', 'error': 'over_capacity'}})}\n\n"
+    return f"data: {json.dumps(_TOLD[fault])}\n\n" if fault in _TOLD else None
 
 
 @contextlib.asynccontextmanager

@@ -113,7 +113,9 @@ class Speech:
         self.spoken.append(body)
         if instead := await self._instead(request):
             return instead
-        return StreamingResponse(self._audio(tones.speak(body["input"], SPEAKS_HZ)), media_type="audio/pcm")
+        return StreamingResponse(
+            self._audio(tones.speak(tones.respelled(body["input"]), SPEAKS_HZ)), media_type="audio/pcm"
+        )
 
     async def _admit(self, request: Request) -> None:
         self.requests += 1
