@@ -1,7 +1,8 @@
 """One WebSocket to Cartesia, and the contexts that share it.
 
 Whoever listens to a context may be slow, for a caller hears in real time what is made several times faster; the socket
-is read on regardless, since others share it. So what is unheard is bounded by sentence, not by the socket.
+is read on regardless, since others share it. So what is unheard is bounded by sentence, not by the socket, and by how
+many of them whoever speaks asks for ahead.
 """
 
 from __future__ import annotations
@@ -33,15 +34,18 @@ class Stale(ProviderError):
 class Sentence:
     """What comes of one text, until someone takes it."""
 
-    def __init__(self, rate_hz: int, begins_ms: int) -> None:
-        """`begins_ms`: how much audio its context had before it, which its words' times count from."""
+    def __init__(self, rate_hz: int, *, first: bool, last: bool) -> None:
+        """`first` and `last`: of its context."""
+        self.first = first
+        self.last = last
+        self.begins_ms = 0
+        """How much audio its context had before it, which its words' times count from."""
         self.sounded = False
         """Whether any audio came."""
         self.flushed = False
         """Whether the vendor said that there is no more, though none came."""
         self.over = False
         """Whether no more will come."""
-        self._begins_ms = begins_ms
         self._bytes_per_s = rate_hz * 2
         self._parts: deque[bytes | Word] = deque()
         self._unheard_bytes = 0
@@ -65,7 +69,7 @@ class Sentence:
 
     def words(self, words: protocol.Words) -> None:
         for text, start_s, end_s in words.words:
-            start_ms, end_ms = (max(0, round(at_s * 1000) - self._begins_ms) for at_s in (start_s, end_s))
+            start_ms, end_ms = (max(0, round(at_s * 1000) - self.begins_ms) for at_s in (start_s, end_s))
             self._parts.append(Word(text, start_ms, max(start_ms, end_ms)))
         self._news.set()
 
@@ -102,60 +106,103 @@ class Context:
         """When, on the loop's clock, something of it last came, or it was last asked for something."""
         self._rate_hz = rate_hz
         self._bytes = 0
+        self._first_id: int | None = None
+        """The flush id of the first sentence of which anything came."""
+        self._passed = 0
+        """Sentences that are all there."""
         self._begun = False
-        self._sentence: Sentence | None = None
-        self._first = self._last = False
-        """Of the sentence."""
+        self._complete = False
+        self._sentences: deque[Sentence] = deque()
+        """Asked for, and not all there: the first is being made."""
+
+    @property
+    def at_work(self) -> bool:
+        """Whether something that was asked for is not there yet."""
+        return bool(self._sentences)
+
+    def takes_more(self, now_s: float, within_s: float) -> bool:
+        """Whether another sentence may be asked for: the vendor is at work on one, or was `within_s` ago."""
+        alive = self.at_work or now_s - self.active_s < within_s
+        return alive and self.line.usable and not self.over and not self._complete
 
     def begin(self, message: str, *, last: bool, now_s: float) -> Sentence:
         """Send `message`, which asks for the next sentence; `last` as in `protocol.generation`."""
         self.active_s = now_s
-        self._first, self._last = not self._begun, last
-        self._begun = True
-        self._sentence = sentence = Sentence(self._rate_hz, self._bytes * 1000 // (2 * self._rate_hz))
+        sentence = Sentence(self._rate_hz, first=not self._begun, last=last)
+        self._begun, self._complete = True, last
+        if not self._sentences:
+            sentence.begins_ms = self._made_ms
+        self._sentences.append(sentence)
         self.line.send(message)
         return sentence
 
     def take(self, event: protocol.Event, now_s: float) -> None:
         """Give an event to the sentence that it belongs to. What comes between sentences belongs to none."""
         self.active_s = now_s
-        sentence = self._sentence
         match event:
             case protocol.Done():
                 self.end(self._early())
             case protocol.Failed():
-                self.end(_stale(event.error) if event.ours and not self._first else event.error)
+                first = bool(self._sentences) and self._sentences[0].first
+                self.end(_stale(event.error) if event.ours and not first else event.error)
             case protocol.Chunk():
+                self._turn_to(event.flush_id)
                 self._bytes += len(event.pcm)
-                if sentence is not None:
-                    sentence.audio(event.pcm)
-                    if sentence.too_long:
+                if self._sentences:
+                    self._sentences[0].audio(event.pcm)
+                    if self._sentences[0].too_long:
                         self.give_up(ProviderError("cartesia", f"made {UNHEARD_S} s that nobody has heard"))
-            case protocol.Words() if sentence is not None:
-                sentence.words(event)
-            case protocol.Flushed() if sentence is not None and not self._last:
-                self._flushed(sentence)
+            case protocol.Words():
+                self._turn_to(event.flush_id)
+                if self._sentences:
+                    self._sentences[0].words(event)
+            case protocol.Flushed() if self._sentences and not self._sentences[0].last:
+                self._flushed(self._sentences[0])
+
+    @property
+    def _made_ms(self) -> int:
+        return self._bytes * 1000 // (2 * self._rate_hz)
+
+    def _turn_to(self, flush_id: int | None) -> None:
+        """What comes now has `flush_id`: the sentences before it are over, also one of which no sound came."""
+        if flush_id is None:
+            return
+        if self._first_id is None:
+            self._first_id = flush_id - self._passed
+        while self._passed < flush_id - self._first_id and len(self._sentences) > 1:
+            if not (self._sentences[0].sounded or self._sentences[0].flushed):
+                return
+            self._go_on()
+
+    def _go_on(self) -> None:
+        """All of the first sentence is there."""
+        self._passed += 1
+        self._sentences.popleft().end()
+        if self._sentences:
+            self._sentences[0].begins_ms = self._made_ms
 
     def _flushed(self, sentence: Sentence) -> None:
         """Before any sound it may be about the sentence before: who listens decides how long to wait for more."""
         if sentence.sounded:
-            sentence.end()
-            self._sentence = None
+            self._go_on()
         else:
             sentence.flushed = True
 
     def _early(self) -> ProviderError | None:
         """Of a context that is over: why, if its sentence is not. Where nothing came of the first and last, there may
         be nothing to come; else it ended as the sentence was sent."""
-        silent = self._sentence is not None and not self._sentence.sounded
-        return Stale("cartesia", "ended before it said all") if silent and not (self._first and self._last) else None
+        sentence = self._sentences[0] if self._sentences else None
+        silent = sentence is not None and not sentence.sounded and not (sentence.first and sentence.last)
+        return Stale("cartesia", "ended before it said all") if silent else None
 
     def end(self, failure: ProviderError | None = None) -> None:
-        """The vendor has ended it."""
+        """The vendor has ended it: `failure` is the first sentence's, and those behind it may be said elsewhere."""
         self.over = True
         self.line.forget(self)
-        if self._sentence is not None:
-            self._sentence.end(failure)
+        for sentence in self._sentences:
+            sentence.end(failure)
+            failure = Stale("cartesia", "its context ended before its turn")
+        self._sentences.clear()
 
     def give_up(self, failure: ProviderError | None = None) -> None:
         """The vendor shall make no more of it. Does nothing when it is over."""

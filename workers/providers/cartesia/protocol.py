@@ -33,6 +33,8 @@ class Chunk:
 
     context_id: str
     pcm: bytes
+    flush_id: int | None = None
+    """Grows by one with each text that was sent with `flush`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +43,7 @@ class Words:
 
     context_id: str
     words: tuple[tuple[str, float, float], ...]
+    flush_id: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,13 +101,20 @@ def parse(message: bytes) -> Event | None:
 
 
 def _chunk(event: dict[str, Any], context_id: str) -> Chunk:
-    return Chunk(context_id, binascii.a2b_base64(event["data"], strict_mode=True))
+    return Chunk(context_id, binascii.a2b_base64(event["data"], strict_mode=True), _flush_id(event))
 
 
 def _words(event: dict[str, Any], context_id: str) -> Words:
     times = event.get("word_timestamps") or {"words": (), "start": (), "end": ()}
     words = zip(times["words"], times["start"], times["end"], strict=True)
-    return Words(context_id, tuple((str(word), float(start), float(end)) for word, start, end in words))
+    return Words(
+        context_id, tuple((str(word), float(start), float(end)) for word, start, end in words), _flush_id(event)
+    )
+
+
+def _flush_id(event: dict[str, Any]) -> int | None:
+    flush_id = event.get("flush_id")
+    return flush_id if isinstance(flush_id, int) else None
 
 
 def _failed(event: dict[str, Any], context_id: str) -> Failed:

@@ -5,8 +5,10 @@ from __future__ import annotations
 import asyncio
 import logging
 import uuid
+from collections import deque
 from collections.abc import AsyncGenerator, Coroutine
 from contextlib import aclosing
+from dataclasses import dataclass
 from typing import Any, Literal
 
 from pydantic import Field
@@ -82,18 +84,19 @@ class CartesiaSpeech:
 
     def voice(self) -> Answer:
         """Begin an answer. While a language model thinks about it, the socket is dialled if there is none."""
-        if not (self._usable or self._closed):
+        if self.open_line is None and not self._closed:
             _ = self._dial()
         return Answer(self)
 
     @property
-    def _usable(self) -> bool:
-        return self._line is not None and self._line.usable
+    def open_line(self) -> Line | None:
+        """The socket for a new context, if there is one."""
+        return self._line if self._line is not None and self._line.usable else None
 
     async def line(self) -> Line:
         """The socket for a new context. All who wait for it wait for the same. Raises ProviderError."""
-        if self._line is not None and self._line.usable:
-            return self._line
+        if self.open_line is not None:
+            return self.open_line
         if self._closed:
             raise ProviderError("cartesia", "the provider was closed", retryable=False)
         dialling = self._dial()
@@ -141,54 +144,107 @@ class CartesiaSpeech:
             await asyncio.wait(self._tasks)
 
 
+@dataclass(slots=True, eq=False)
+class _Asked:
+    """A sentence that is to be spoken."""
+
+    text: str
+    last: bool
+    context: Context | None = None
+    """Where it was sent; none while it waits for a line."""
+    sentence: Sentence | None = None
+
+
 class Answer:
-    """The voice of one answer: one context at the vendor for as long as that takes more, then another."""
+    """The voice of one answer: one context at the vendor for as long as that takes more, then another.
+
+    Sentences are sent when they are asked for, and those that wait for the line when it is there.
+    """
 
     def __init__(self, speech: CartesiaSpeech) -> None:
         self._speech = speech
         self._options = speech.options
         self._context: Context | None = None
+        self._waiting: deque[_Asked] = deque()
+        self._closed = False
         self._clock = asyncio.get_running_loop().time
 
-    async def speak(self, text: str, *, last: bool) -> AsyncGenerator[bytes | Word, None]:
-        """Stream the next sentence. Raises ProviderError, after what came of it.
+    def speak(self, text: str, *, last: bool) -> AsyncGenerator[bytes | Word, None]:
+        """Stream the next sentence, which is sent at once. Raises ProviderError, after what came of it.
 
         A sentence that met the end of its context or of its socket is sent once more, elsewhere.
         """
-        if not any(character.isalnum() for character in text):
-            return  # the vendor makes no sound of it, and may not say so
+        asked = _Asked(text, last)
+        if any(character.isalnum() for character in text):  # of others the vendor makes no sound, and may not say so
+            self._waiting.append(asked)
+            if (context := self._ready()) is not None:
+                self._send(context)
+        return self._said(asked)
+
+    async def _said(self, asked: _Asked) -> AsyncGenerator[bytes | Word, None]:
+        if asked.sentence is None and asked not in self._waiting:
+            return
         for attempt in (1, 2):
-            context = await self._continued()
-            sentence = self._begin(context, text, last=last)
+            context, sentence = await self._begun(asked)
             try:
                 async with aclosing(self._parts(context, sentence)) as parts:
                     async for part in parts:
                         yield part
                 return
             except Stale:
-                if sentence.sounded or attempt == 2:
+                if sentence.sounded or attempt == 2 or self._closed:
                     raise
+                asked.sentence = None
+                self._waiting.appendleft(asked)
             finally:
                 if not sentence.over:
                     context.give_up()
 
-    async def _continued(self) -> Context:
-        """The context for the next sentence."""
-        context = self._context
-        if context is not None:
-            if not context.over and context.line.usable and self._clock() - context.active_s < CONTINUE_S:
-                return context
-            context.give_up()
-            self._context = None
-        line = await self._speech.line()
+    async def _begun(self, asked: _Asked) -> tuple[Context, Sentence]:
+        """Where `asked` is being said. Raises ProviderError when there is no line."""
+        while asked.sentence is None or asked.context is None:
+            line = await self._speech.line()
+            if asked not in self._waiting:
+                raise ProviderError("cartesia", "the answer was given up", retryable=False)
+            while self._waiting[0] is not asked:  # nobody took them
+                self._waiting.popleft()
+            if self._context is not None and not self._context.takes_more(self._clock(), CONTINUE_S):
+                self._drop()
+            self._send(self._context or self._begin(line))
+        return asked.context, asked.sentence
+
+    def _ready(self) -> Context | None:
+        """A context that takes a sentence now. One that may have expired is followed by another as soon as nothing more
+        is to come of it."""
+        if self._context is not None:
+            if self._context.takes_more(self._clock(), CONTINUE_S):
+                return self._context
+            if self._context.at_work:
+                return None
+            self._drop()
+        line = self._speech.open_line
+        return None if line is None else self._begin(line)
+
+    def _begin(self, line: Line) -> Context:
         self._context = line.context(uuid.uuid4().hex, self._speech.rate_hz)
         return self._context
 
-    def _begin(self, context: Context, text: str, *, last: bool) -> Sentence:
-        spaced = not last and not self._options.language.startswith(_SPACELESS)
-        text = text.strip() + (" " if spaced else "")
-        message = protocol.generation(self._speech.fields, context.context_id, text, last=last)
-        return context.begin(message, last=last, now_s=self._clock())
+    def _drop(self) -> None:
+        if self._context is not None:
+            self._context.give_up()
+            self._context = None
+
+    def _send(self, context: Context) -> None:
+        """Send all that waits; after a last sentence the context takes no more."""
+        while self._waiting:
+            asked = self._waiting.popleft()
+            spaced = not asked.last and not self._options.language.startswith(_SPACELESS)
+            text = asked.text.strip() + (" " if spaced else "")
+            message = protocol.generation(self._speech.fields, context.context_id, text, last=asked.last)
+            asked.context = context
+            asked.sentence = context.begin(message, last=asked.last, now_s=self._clock())
+            if asked.last:
+                return
 
     async def _parts(self, context: Context, sentence: Sentence) -> AsyncGenerator[bytes | Word, None]:
         options = self._options
@@ -208,9 +264,9 @@ class Answer:
             yield part
 
     async def close(self) -> None:
-        if self._context is not None:
-            self._context.give_up()
-            self._context = None
+        self._closed = True
+        self._waiting.clear()
+        self._drop()
 
 
 def _fields(options: CartesiaOptions) -> dict[str, Any]:

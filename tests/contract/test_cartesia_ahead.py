@@ -1,0 +1,167 @@
+"""Cartesia's text-to-speech asked for sentences ahead of what was taken: our provider against the stand-in."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator
+
+import pytest
+
+from tests.contract.cartesia_caller import LONG, failure, heard, provider, said
+from tests.standins.cartesia import Cartesia
+from trunkline.errors import ProviderError
+from workers.providers.base import Word
+from workers.providers.cartesia import CartesiaSpeech
+
+SENTENCES = ["Good day.", "Here is one.", "Thank you!"]
+HEARD = ["good day", "here is one", "thank you"]
+
+
+@pytest.fixture
+async def vendor() -> AsyncIterator[Cartesia]:
+    async with Cartesia() as standin:
+        yield standin
+
+
+@pytest.fixture
+async def speech(vendor: Cartesia) -> AsyncIterator[CartesiaSpeech]:
+    made = provider(vendor)
+    yield made
+    await made.close()
+
+
+@pytest.mark.parametrize("connected", [False, True])
+@pytest.mark.parametrize("told_last", [False, True])
+async def test_one_speech_in_order(vendor: Cartesia, speech: CartesiaSpeech, connected: bool, told_last: bool) -> None:
+    voice = speech.voice()
+    if connected:
+        await speech.line()
+    asked = [voice.speak(text, last=told_last and text == SENTENCES[-1]) for text in SENTENCES]
+    results = [await said(parts) for parts in asked]
+    await voice.close()
+    assert [heard(pcm) for pcm, _ in results] == HEARD
+    assert [words[:2] for _, words in results] == [
+        [Word("good", 0, 100), Word("day", 100, 200)],
+        [Word("here", 0, 100), Word("is", 100, 200)],
+        [Word("thank", 0, 100), Word("you", 100, 200)],
+    ], "from the beginning of each sentence"
+    [context] = vendor.contexts
+    assert context.texts == ["Good day. ", "Here is one. ", "Thank you!" if told_last else "Thank you! "]
+
+
+async def test_a_listener_slower_than_the_contexts_life_hears_one_speech(
+    vendor: Cartesia, speech: CartesiaSpeech
+) -> None:
+    """Asked for one by one, each would need a context of its own (`test_an_answer_that_paused_...`)."""
+    vendor.behaviour.expire_s = 0.05
+    voice = speech.voice()
+    asked = [voice.speak(text, last=False) for text in SENTENCES]
+    results = []
+    for parts in asked:
+        results.append(heard((await said(parts))[0]))
+        await asyncio.sleep(0.1)
+    assert results == HEARD
+    assert len(vendor.contexts) == 1
+    await voice.close()
+
+
+async def test_what_is_asked_for_after_a_pause_is_made_ahead_too(
+    vendor: Cartesia, speech: CartesiaSpeech, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("workers.providers.cartesia.speech.CONTINUE_S", 0.0)
+    voice = speech.voice()
+    first = voice.speak(SENTENCES[0], last=False)
+    assert heard((await said(first))[0]) == HEARD[0]
+    rest = [voice.speak(text, last=False) for text in SENTENCES[1:]]
+    assert heard((await said(rest[0]))[0]) == HEARD[1]
+    assert vendor.contexts[1].texts == ["Here is one. ", "Thank you! "]
+    assert heard((await said(rest[1]))[0]) == HEARD[2]
+    assert len(vendor.contexts) == 2
+    await voice.close()
+
+
+async def test_a_sentence_without_sound_takes_none_of_the_next(vendor: Cartesia) -> None:
+    vendor.behaviour.speed = 2.0  # the first is being made while the second is to fail
+    speech = provider(vendor, first_audio_s=0.5)
+    voice = speech.voice()
+    asked = [voice.speak(text, last=False) for text in (LONG, "Hm.", "Thank you!", "Good day.")]
+    begun = await anext(asked[0])
+    assert isinstance(begun, bytes)
+    vendor.behaviour.fault, vendor.behaviour.fault_times = "silent", 1
+    assert heard(begun + (await said(asked[0]))[0]) == LONG
+    assert [heard((await said(parts))[0]) for parts in asked[1:]] == ["", "thank you", "good day"]
+    assert len(vendor.contexts) == 1
+    await voice.close()
+    await speech.close()
+
+
+async def test_the_end_of_a_sentence_told_twice_ends_no_other(vendor: Cartesia, speech: CartesiaSpeech) -> None:
+    vendor.behaviour.fault = "flushes_twice"
+    voice = speech.voice()
+    asked = [voice.speak(text, last=False) for text in SENTENCES]
+    assert [heard((await said(parts))[0]) for parts in asked] == HEARD
+    await voice.close()
+
+
+async def test_those_behind_one_that_fails_are_said_elsewhere(vendor: Cartesia, speech: CartesiaSpeech) -> None:
+    vendor.behaviour.fault, vendor.behaviour.fault_times = "stalled", 1
+    speech = provider(vendor, next_audio_s=0.3)
+    voice = speech.voice()
+    asked = [voice.speak(text, last=False) for text in (LONG, *SENTENCES)]
+    pcm, error = await failure(asked[0])
+    assert heard(pcm) == "one"
+    assert "no audio within" in str(error)
+    assert [heard((await said(parts))[0]) for parts in asked[1:]] == HEARD
+    await voice.close()
+    await speech.close()
+
+
+async def test_a_lost_socket_loses_nothing_that_has_not_sounded(vendor: Cartesia, speech: CartesiaSpeech) -> None:
+    voice = speech.voice()
+    first = voice.speak(SENTENCES[0], last=False)
+    assert heard((await said(first))[0]) == HEARD[0]
+    vendor.behaviour.fault, vendor.behaviour.fault_times = "hung_up", 1
+    rest = [voice.speak(text, last=text == SENTENCES[-1]) for text in SENTENCES[1:]]
+    assert [heard((await said(parts))[0]) for parts in rest] == HEARD[1:]
+    await voice.close()
+
+
+async def test_one_that_is_closed_early_leaves_those_behind_it(vendor: Cartesia, speech: CartesiaSpeech) -> None:
+    vendor.behaviour.speed = 1.0
+    voice = speech.voice()
+    asked = [voice.speak(text, last=False) for text in (LONG, "Good day.")]
+    async with contextlib.aclosing(asked[0]) as parts:
+        await anext(parts)
+    assert heard((await said(asked[1]))[0]) == "good day"
+    await voice.close()
+
+
+async def test_one_that_nobody_takes_is_passed_over(vendor: Cartesia, speech: CartesiaSpeech) -> None:
+    voice = speech.voice()
+    asked = [voice.speak(text, last=False) for text in SENTENCES]
+    await asked[0].aclose()
+    assert [heard((await said(parts))[0]) for parts in asked[1:]] == HEARD[1:]
+    await voice.close()
+
+
+@pytest.mark.parametrize("connected", [False, True])
+async def test_an_answer_that_is_over_makes_nothing_that_was_asked_for(
+    vendor: Cartesia, speech: CartesiaSpeech, connected: bool
+) -> None:
+    vendor.behaviour.speed = 5.0
+    voice = speech.voice()
+    if connected:
+        await speech.line()
+    asked = [voice.speak(LONG, last=False) for _ in range(3)]
+    if connected:
+        await anext(asked[0])
+    await voice.close()
+    for parts in asked:
+        with contextlib.suppress(ProviderError):
+            await said(parts)
+    await vendor.wait_for_sockets(1)
+    if connected:
+        async with asyncio.timeout(10):
+            await vendor.contexts[0].over.wait()
+    assert [context.sent_ms for context in vendor.contexts] == [1000] * connected, "the one that was being made"
