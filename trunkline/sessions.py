@@ -52,6 +52,8 @@ class Record:
     blamed: int = 0
     worker: str = ""
     closed: str = ""
+    left: str = ""
+    """When its session last left a backend that failed: `backend=unix_s`, separated by spaces."""
     snapshot: bytes = b""
 
     def fields(self) -> list[str | bytes | int]:
@@ -63,7 +65,7 @@ class Record:
 
 
 _INTS = ("rate_hz", "epoch", "link", "blamed")
-_TEXTS = ("tenant", "backend", "gateway", "transport", "conversation_id", "worker", "closed")
+_TEXTS = ("tenant", "backend", "gateway", "transport", "conversation_id", "worker", "closed", "left")
 _STORED = (*_TEXTS, *_INTS, "snapshot")
 
 
@@ -103,6 +105,12 @@ class Records:
         fields = [name for name in _STORED if name not in ("epoch", "link", "gateway", "blamed")]
         flat = [value for name in fields for value in (name, getattr(record, name))]
         if not await self._commit(keys.session(record.session), record.epoch, KEEP_S, *flat):
+            raise SessionLost(f"session {record.session}: epoch {record.epoch} is over")
+
+    async def move(self, record: Record) -> None:
+        """`record.backend` is to go on from what was committed last. Raises SessionLost as `commit` does."""
+        moved = ("backend", record.backend, "left", record.left)
+        if not await self._commit(keys.session(record.session), record.epoch, KEEP_S, *moved):
             raise SessionLost(f"session {record.session}: epoch {record.epoch} is over")
 
     async def restore(self, record: Record) -> None:

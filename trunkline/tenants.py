@@ -80,6 +80,17 @@ class TurnSettings(_Model):
     barge_in_ms: int = Field(default=256, ge=32, le=2000, description="speech this long over an answer ends it")
     ignore_backchannels: bool = Field(default=True, description="unless it is no more than mhm, yeah, okay")
     min_words: int = Field(default=0, ge=0, le=10, description="or fewer words than this; but stop, wait and no")
+    mute: tuple[Literal["greeting", "tool"], ...] = Field(
+        default=(), description="while the greeting is said, or a tool runs, the caller is not listened to"
+    )
+
+
+class KeySettings(_Model):
+    """Which telephone keys belong together."""
+
+    end: str | None = Field(default="#", pattern=r"^[0-9*#A-D]$", description="this key ends them")
+    wait_s: float = Field(default=2.5, ge=0.2, le=20, description="so do so many seconds without one")
+    longest: int = Field(default=20, ge=1, le=64, description="and this many")
 
 
 class ServerVad(_Model):
@@ -132,12 +143,28 @@ class RelaySettings(_Model):
     )
 
 
+Phrase = Annotated[str, Field(min_length=1, max_length=200, pattern=r"\S")]
+
+
+class Fillers(_Model):
+    """What the cascade says while the caller waits, and has nothing left to hear."""
+
+    delay_s: float = Field(default=1.5, ge=0.3, le=30, description="after the end of the caller's turn")
+    interval_s: float = Field(default=4.0, ge=1, le=60, description="from one to the next")
+    phrases: tuple[Phrase, ...] = Field(
+        default=("One moment, please.", "I am still on it.", "Thank you for waiting.", "Just a little longer."),
+        max_length=50,
+        description="said in turn; none: the caller waits in silence, unless a tool has a phrase of its own",
+    )
+
+
 class ToolUse(BaseModel):
     """A tool of ours, `workers/tools/<name>.py`; every other key is that tool's own option."""
 
     model_config = ConfigDict(extra="allow", frozen=True)
 
     name: str = Field(pattern=r"^[a-z][a-z0-9_]*$")
+    filler: Phrase | None = Field(default=None, description="said while it takes long; none: what the tool itself says")
 
     @property
     def options(self) -> dict[str, Any]:
@@ -153,6 +180,7 @@ class ClientTool(_Model):
         default_factory=lambda: {"type": "object", "properties": {}}, description="JSON Schema of its arguments"
     )
     timeout_s: float = Field(default=20.0, gt=0, le=120)
+    filler: Phrase | None = Field(default=None, description="said while it takes long")
 
 
 class Tenant(_Model):
@@ -170,8 +198,15 @@ class Tenant(_Model):
         default="You are a friendly voice assistant. Answer in one or two short sentences.", max_length=32_768
     )
     greeting: str | None = Field(default=None, max_length=1000, description="said first; none: the caller begins")
+    apology: str = Field(
+        default="Sorry, something went wrong. Could you say that again?",
+        max_length=1000,
+        description="said by the cascade when a provider failed",
+    )
+    fillers: Fillers = Fillers()
     providers: Providers = Providers()
     turn: TurnSettings = TurnSettings()
+    keys: KeySettings = KeySettings()
     relay: RelaySettings = RelaySettings()
     tools: tuple[ToolUse, ...] = ()
     client_tools: tuple[ClientTool, ...] = ()

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from trunkline.bus.messages import ClientEvent, Dtmf, Hangup, Played, Text, UplinkAudio
+from workers.latency import Wait
 
 if TYPE_CHECKING:  # it knows Redis; here it is only a shape
     from trunkline.tenants import Tenant
@@ -48,15 +49,32 @@ class Spoken:
 
 
 @dataclass(slots=True)
+class Called:
+    """A call of a tool that an answer in progress made."""
+
+    call: ToolCall
+    at: int
+    """How many characters of the answer's text come before it."""
+    round: int = 0
+    """Calls that the model made at once have the same."""
+    output: str | None = None
+    """What the model is told, as JSON; None while the tool runs."""
+
+
+@dataclass(slots=True)
 class Answer:
     """An answer in progress: enough of it to be carried on by another worker."""
 
     turn: int
     text: str = ""
-    """What the language model has said so far."""
+    """All that the assistant says in it, so far."""
     complete: bool = False
     """Whether the language model was done."""
     spoken: list[Spoken] = field(default_factory=list)
+    called: list[Called] = field(default_factory=list)
+    """The tools it used, in order. They become items with it."""
+    fillers: list[tuple[int, int]] = field(default_factory=list)
+    """Where in `text` (from, to) there are words that the model did not say, and is not shown while it answers."""
 
 
 @dataclass(slots=True)
@@ -70,6 +88,8 @@ class Snapshot:
     """The backend's own state, of plain values."""
     uplink_seq: int = 0
     """Uplink before this is dealt with: a next worker is sent everything from here on again."""
+    backend: str = ""
+    """Who left it so; `seam.adapt` makes it fit for another."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,9 +137,13 @@ class Session(Protocol):
 
     def resume(self, turn: int) -> None: ...
 
-    def clear(self, turn: int) -> None:
+    def clear(self, turn: int, *, spoken_over_ms: int | None = None) -> None:
         """Silence `turn` now. The `Played` that answers has `done` and says how much was heard. Waiting `speak`s of
-        that turn return at once, and later ones do nothing."""
+        that turn return at once, and later ones do nothing. `spoken_over_ms`: the media time at which the user began to
+        speak over it, if that is why; event `barge_in` says how long it was heard on."""
+
+    def timed(self, turn: int, wait: Wait) -> None:
+        """The next audio of `turn` ends this wait. Once that is on the wire, event `latency` says how long it was."""
 
     def event(self, name: str, **data: Any) -> None:
         """Tell the client; names and fields as in docs/websocket.md."""
@@ -133,6 +157,10 @@ class Session(Protocol):
 
     def close(self, reason: str, *, transfer_to: str = "") -> None:
         """End the session once what was said has been played. A telephone call is put through to `transfer_to` then."""
+
+    async def fall_back(self) -> None:
+        """This backend has failed: have the tenant's other one go on from what was committed. Returns when there is
+        none that could; otherwise never, for `run` is cancelled. Raises SessionLost."""
 
     def give_up(self, reason: str) -> None:
         """Nobody can answer: the gateway apologises to the caller, and ends the session."""

@@ -10,6 +10,7 @@ import logging
 import time
 import uuid
 from collections import defaultdict
+from functools import partial
 
 from trunkline.bus.connection import Redis
 from trunkline.bus.dispatch import Dispatch, Entry
@@ -22,13 +23,14 @@ from trunkline.settings import Settings
 from trunkline.tenants import Directory, Tenant
 from workers import crumb
 from workers.backend import Backend
+from workers.moving import Moves
 from workers.providers.registry import Providers
+from workers.serving import Outcome, serve
 from workers.session import LiveSession
 from workers.tools import registry as tools
 
 log = logging.getLogger(__name__)
 
-JOIN_RETRY_S = 0.25
 BLAMED_TOO_OFTEN = 3
 GATEWAY_CHECK_S = 1.0
 GATEWAY_FIRST_S = 5.0
@@ -80,6 +82,7 @@ class Host:
         self._dispatch = Dispatch(redis)
         self._records = Records(redis)
         self._tenants = Directory(redis)
+        self._moves = Moves(self._records, self._dispatch, self._takes)
         self._served: dict[str, Served] = {}
         self._room = asyncio.Event()
         self._room.set()
@@ -123,23 +126,29 @@ class Host:
         Models and libraries are imported for seconds, during which this process could not renew its sessions.
         """
         for tenant in await self._tenants.all() or [Tenant(id=self._settings.default_tenant)]:
-            if tenant.backend not in self._settings.backend_names:
-                continue
-            try:
-                await asyncio.to_thread(tools.offers, tenant)
-                backend = await asyncio.to_thread(make_backend, tenant.backend, tenant, self._providers)
-            except TrunklineError as error:
-                log.error("tenant %s cannot be served: %s", tenant.id, error)
-                continue
-            if ignored := tools.ignored(tenant):
-                log.warning("tenant %s: %s", tenant.id, ignored)
-            for stage, description in backend.providers.items():
-                log.info("tenant %s: %s: %s", tenant.id, stage, description)
-            await backend.close()
+            for name in tenant.backends:
+                if name in self._settings.backend_names:
+                    await self._try_out(name, tenant)
+
+    async def _try_out(self, name: str, tenant: Tenant) -> None:
+        try:
+            await asyncio.to_thread(tools.offers, tenant)
+            backend = await asyncio.to_thread(make_backend, name, tenant, self._providers)
+        except TrunklineError as error:
+            log.error("tenant %s cannot be served: %s", tenant.id, error)
+            return
+        if ignored := tools.ignored(tenant):
+            log.warning("tenant %s: %s", tenant.id, ignored)
+        for stage, description in backend.providers.items():
+            log.info("tenant %s: %s: %s", tenant.id, stage, description)
+        await backend.close()
 
     def drain(self) -> None:
         """Take no more; hand over what there is, each session at its next moment of rest."""
         self._draining.set()
+
+    def _takes(self, backend: str) -> bool:
+        return backend in self._settings.backend_names and not self._draining.is_set()
 
     # --- getting sessions
 
@@ -198,11 +207,16 @@ class Host:
         if record.closed:
             await self._dispatch.done(entry)
             return
+        if record.backend != entry.backend:  # who moved it died over that
+            await self._dispatch.redispatch(entry, record.backend)
+            return
         tenant = await self._tenants.get(record.tenant) or Tenant(id=record.tenant, backend=record.backend)
         record.epoch = await self._records.attach(entry.session, self._inbox.lane)
         record.worker = self._inbox.lane
         live = LiveSession(record, tenant, self._inbox.lane, self._outbox, self._records)
         self._served[entry.session] = served = Served(live, entry)
+        live.on_rest = partial(self._rested, served)
+        live.on_failed = partial(self._moves.fall_back, live)
         if len(self._served) >= self._settings.worker_sessions:
             self._room.clear()
         context = contextvars.copy_context()
@@ -227,10 +241,10 @@ class Host:
 
     async def _serve(self, served: Served) -> None:
         live = served.live
-        outcome = "failed"
+        outcome = Outcome.FAILED
         try:
             backend = await asyncio.to_thread(make_backend, live.record.backend, live.tenant, self._providers)
-            outcome = await self._until_over(served, backend)
+            outcome = await serve(live, backend, self._records)
         except SettingsError as error:  # a key that is missing here may be there elsewhere
             log.error("session %s cannot be served here: %s", live.id, error)
         except Exception:
@@ -244,66 +258,20 @@ class Host:
         except BusError as error:
             log.warning("session %s: its end could not be recorded: %s", live.id, error)
 
-    async def _until_over(self, served: Served, backend: Backend) -> str:
-        """Run the backend until it returns (`over`), or another worker has the session (`lost`)."""
+    async def _finish(self, served: Served, outcome: Outcome) -> None:
         live = served.live
-        outcome = "over"
-        log.info("session %s attached: epoch %d, %s", live.id, live.record.epoch, live.record.backend)
-        try:
-            async with asyncio.TaskGroup() as group:
-                serving = group.create_task(self._run_backend(live, backend))
-                losing = group.create_task(live.lost.wait())
-                joining = group.create_task(self._keep_joined(live))
-                await asyncio.wait((serving, losing), return_when=asyncio.FIRST_COMPLETED)
-                for task in (serving, losing, joining):
-                    task.cancel()
-        except* SessionLost:
-            outcome = "lost"
-        finally:
-            await backend.close()
-        return "lost" if live.lost.is_set() else outcome
-
-    async def _run_backend(self, live: LiveSession, backend: Backend) -> None:
-        await live.begun.wait()
-        if live.given_up:
-            return
-        live.event("backend", backend=live.record.backend, providers=backend.providers)
-        await backend.run(live)
-
-    async def _keep_joined(self, live: LiveSession) -> None:
-        """Ask the gateway until it answers; again whenever it or Redis was away."""
-        while True:
-            await live.unjoined.wait()
-            for _ in range(4):
-                live.attach()
-                try:
-                    async with asyncio.timeout(JOIN_RETRY_S):
-                        await live.joined.wait()
-                        break
-                except TimeoutError:
-                    continue
-            else:
-                await self._find_gateway(live)
-
-    async def _find_gateway(self, live: LiveSession) -> None:
-        try:
-            record = await self._records.read(live.id)
-        except BusError:
-            return
-        if record is not None and record.link >= live.record.link:
-            live.record.gateway, live.record.link = record.gateway, record.link
-
-    async def _finish(self, served: Served, outcome: str) -> None:
-        live = served.live
-        log.info("session %s %s here", live.id, outcome)
-        if outcome == "over":
-            await self._records.close(live.id, "over")
-            await self._dispatch.done(served.entry)
-        elif outcome == "failed":
-            await self._records.blame(live.id)
-            await self._dispatch.redispatch(served.entry)
-        elif served.offered or not self._draining.is_set():
-            await self._let_go(served.entry)
+        log.info("session %s %s here", live.id, outcome.value)
+        match outcome:
+            case Outcome.OVER:
+                await self._records.close(live.id, "over")
+                await self._dispatch.done(served.entry)
+            case Outcome.FAILED:
+                await self._records.blame(live.id)
+                await self._dispatch.redispatch(served.entry, live.record.backend)
+            case Outcome.MOVED:
+                await self._moves.hand_on(live.record, served.entry)
+            case Outcome.LOST if served.offered or not self._draining.is_set():
+                await self._let_go(served.entry)
 
     async def _let_go(self, entry: Entry) -> None:
         """Another worker has the session. If it has it by another entry, ours would bring it back here."""
@@ -385,9 +353,7 @@ class Host:
         if self._served:
             log.info("handing over %d sessions", len(self._served))
         for served in list(self._served.values()):
-            served.live.on_rest = lambda served=served: self._offer(served)  # type: ignore[misc]
-            if served.live.at_rest:
-                self._offer(served)
+            served.live.rest(served.live.at_rest)
         try:
             async with asyncio.timeout(self._settings.drain_s):
                 while self._served:
@@ -398,6 +364,13 @@ class Host:
             for served in self._served.values():
                 served.live.lost.set()
             await asyncio.sleep(0)
+
+    def _rested(self, served: Served) -> None:
+        """Nobody would notice another worker now."""
+        if served.live.move_to:
+            self._group.create_task(self._moves.move(served.live, served.live.move_to))
+        elif self._draining.is_set():
+            self._offer(served)
 
     def _offer(self, served: Served) -> None:
         """Put the session up for another worker; we go on until the gateway says that one has it."""

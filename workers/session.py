@@ -10,7 +10,7 @@ import asyncio
 import logging
 import time
 from collections import deque
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import replace
 from typing import Any, Protocol
 
@@ -28,12 +28,14 @@ from trunkline.bus.messages import (
     Event,
     Hangup,
     Joined,
+    Left,
     LinkLost,
     LinkResumed,
     Message,
     Pause,
     Played,
     Resume,
+    Silenced,
     Superseded,
     Text,
     TurnEnd,
@@ -45,7 +47,9 @@ from trunkline.sessions import Record, Records
 from trunkline.tenants import Tenant
 from workers import crumb
 from workers.backend import Inbound, Playhead
+from workers.latency import Wait
 from workers.snapshot import pack, unpack
+from workers.timing import Timing
 
 log = logging.getLogger(__name__)
 transcripts = logging.getLogger("transcripts")
@@ -89,8 +93,13 @@ class LiveSession:
         self.lost = asyncio.Event()
         """Set when another worker has the session: let go at once."""
         self.caller_lost_s: float | None = None
+        self.moved = asyncio.Event()
+        """Set when another backend is to have the session: stop at once."""
+        self.move_to = ""
+        """The backend that somebody wants for it, at its next moment of rest."""
         self.at_rest = False
         self.on_rest: Callable[[], None] = lambda: None
+        self.on_failed: Callable[[], Awaitable[None]] = _nowhere
         self.inbox_dropped = 0
         self._lane = lane
         self._lanes = lanes
@@ -105,6 +114,7 @@ class LiveSession:
         self._wake = asyncio.Event()
         self._seq = 0
         self._kept: deque[tuple[Downlink, float]] = deque()
+        self._timing = Timing(self.id, tenant.id, self.event)
         self._credit = asyncio.Event()
         self._speaking = 0
         self._sent_ms = 0
@@ -140,8 +150,8 @@ class LiveSession:
             case Text() | Dtmf() | ClientEvent() | Hangup():
                 if self._in_order(message.seq):
                     self._deliver(message)
-            case Played():
-                self._played(message)
+            case Played() | Left() | Silenced():
+                self._of_playout(message)
             case Joined():
                 self._joined(message)
             case LinkLost():
@@ -150,10 +160,20 @@ class LiveSession:
                 self._link_resumed(message)
             case Superseded():
                 self._superseded(message)
-            case Control(action="hang_up"):  # its gateway, which would have been told, is gone
-                self.give_up_on_caller("hung_up")
+            case Control():
+                self._control(message)
             case _:
                 log.warning("session %s: a worker takes no %s", self.id, type(message).__name__)
+
+    def _control(self, message: Control) -> None:
+        match message.action:
+            case "hang_up":  # its gateway, which would have been told, is gone
+                self.give_up_on_caller("hung_up")
+            case "move":
+                self.move_to = str(message.data.get("backend", ""))
+                self.rest(self.at_rest)
+            case action:
+                log.warning("session %s: no control %r here", self.id, action)
 
     def give_up_on_caller(self, reason: str = "caller_lost") -> None:
         """The caller did not come back in time, or is known to be gone for good."""
@@ -256,7 +276,9 @@ class LiveSession:
             self._send_audio(turn, piece, sentence_end and start + piece_bytes >= whole)
 
     def _send_audio(self, turn: int, piece: bytes, sentence_end: bool) -> None:
-        message = DownlinkAudio(self.id, self.record.epoch, self._seq, turn, self._sent_ms, piece, sentence_end)
+        where = (turn, self._sent_ms)
+        timed = self._timing.sending(*where)
+        message = DownlinkAudio(self.id, self.record.epoch, self._seq, *where, piece, sentence_end, timed)
         self._sent_ms += len(piece) * FRAME_MS // bytes_in(FRAME_MS, self.rate_hz)
         self._down(message)
 
@@ -278,7 +300,11 @@ class LiveSession:
     def resume(self, turn: int) -> None:
         self._down(Resume(self.id, self.record.epoch, self._seq, turn))
 
-    def clear(self, turn: int) -> None:
+    def timed(self, turn: int, wait: Wait) -> None:
+        self._timing.wait(turn, wait)
+
+    def clear(self, turn: int, *, spoken_over_ms: int | None = None) -> None:
+        self._timing.clear(turn, spoken_over_ms)
         self._dead_turn = max(self._dead_turn, turn)
         self._kept = deque(
             (_nothing(kept), sent_s) if isinstance(kept, DownlinkAudio) and kept.turn <= turn else (kept, sent_s)
@@ -316,6 +342,7 @@ class LiveSession:
     def _joined(self, message: Joined) -> None:
         if message.epoch != self.record.epoch:
             return
+        self._timing.joined(message.media_ms)
         if not self._seq:
             self.playhead = Playhead(message.turn, message.received_ms, message.played_ms, done=False)
         self.joined.set()
@@ -329,9 +356,14 @@ class LiveSession:
             if kept.seq > message.received_seq:
                 self._lanes.send(self.record.gateway, kept)
 
-    def _played(self, message: Played) -> None:
+    def _of_playout(self, message: Played | Left | Silenced) -> None:
         if message.epoch != self.record.epoch:
             return
+        self._timing.receive(message)
+        if isinstance(message, Played):
+            self._played(message)
+
+    def _played(self, message: Played) -> None:
         self.caller_lost_s = None
         before = self.playhead
         ms = max(message.ms, before.played_ms) if message.turn == before.turn else message.ms
@@ -388,7 +420,8 @@ class LiveSession:
         skip_ms = message.received_ms - kept.offset_ms
         if kept.turn != message.turn or skip_ms <= 0:
             return kept
-        return replace(kept, offset_ms=message.received_ms, pcm=kept.pcm[bytes_in(skip_ms, self.rate_hz) :])
+        rest = kept.pcm[bytes_in(skip_ms, self.rate_hz) :]
+        return replace(kept, offset_ms=message.received_ms, pcm=rest, timed=False)
 
     # --- what survives
 
@@ -402,10 +435,17 @@ class LiveSession:
         committed = Committed(self.id, self.record.epoch, self.snapshot.uplink_seq)
         self._lanes.send(self.record.gateway, committed, patient=True)
 
+    async def fall_back(self) -> None:
+        await self.on_failed()
+
     def rest(self, at_rest: bool) -> None:
         self.at_rest = at_rest
         if at_rest:
             self.on_rest()
+
+
+async def _nowhere() -> None:
+    """There is no other backend."""
 
 
 def _nothing(message: Downlink) -> DownlinkAudio:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import copy
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -17,6 +17,7 @@ from trunkline.bus.messages import ClientEvent, Dtmf, Hangup, Played, Text, Upli
 from trunkline.errors import SessionLost
 from trunkline.tenants import Tenant
 from workers.backend import Inbound, Playhead, Snapshot
+from workers.latency import Wait
 
 FRAME_MS = 20
 FRAME_BYTES = RATE_HZ * FRAME_MS // 1000 * 2
@@ -241,6 +242,7 @@ class StandInSession:
         self.lost = False
         self.closed: tuple[str, str] | None = None
         """Why it was closed, and whom the caller is put through to."""
+        self.on_failed: Callable[[], Awaitable[None]] = _nobody
         self.gave_up: str | None = None
         """Why it was given up."""
         self._edge = edge
@@ -299,9 +301,13 @@ class StandInSession:
         if self.alive:
             self._edge.paused = False
 
-    def clear(self, turn: int) -> None:
+    def clear(self, turn: int, *, spoken_over_ms: int | None = None) -> None:
         if self.alive:
             self._edge.clear(turn)
+
+    def timed(self, turn: int, wait: Wait) -> None:
+        """There is no wire here: what the worker knows is all that is told."""
+        self.event("latency", turn=turn, **wait.told(None))
 
     def event(self, name: str, **data: Any) -> None:
         self.events.append(Told(round(asyncio.get_running_loop().time() * 1000), name, data))
@@ -319,6 +325,10 @@ class StandInSession:
     def rest(self, at_rest: bool) -> None:
         self.rests.append(at_rest)
 
+    async def fall_back(self) -> None:
+        """`on_failed` says what comes of it: nobody goes on, unless a test sets it."""
+        await self.on_failed()
+
     def close(self, reason: str, *, transfer_to: str = "") -> None:
         """The edge hangs up when all is played."""
         if self.alive:
@@ -331,3 +341,7 @@ class StandInSession:
             self.gave_up = reason
             self._edge.hung_up.set()
             self.deliver(Hangup("s", len(self._edge.uplink), reason))
+
+
+async def _nobody() -> None:
+    """There is no other backend."""

@@ -55,8 +55,15 @@ def test_every_wrong_key_is_named_with_its_file(text: str, said: str) -> None:
 
 
 def test_what_is_right_is_said_too() -> None:
-    with pytest.raises(SettingsError, match="a tenant has: id, phone_numbers, backend, prompt"):
+    with pytest.raises(SettingsError, match="a tenant has: id, phone_numbers, backend, fallback_backend"):
         parse("id: acme\ncolour: red", "acme.yaml")
+
+
+def test_a_tenant_falls_back_on_another_backend_or_on_none() -> None:
+    assert Tenant(id="acme").backends == ("cascade",)
+    assert Tenant(id="acme", backend="relay", fallback_backend="cascade").backends == ("relay", "cascade")
+    with pytest.raises(SettingsError, match="fallback_backend is relay, too: name another, or none"):
+        parse("id: acme\nbackend: relay\nfallback_backend: relay", "acme.yaml")
 
 
 def test_yaml_makes_no_objects() -> None:

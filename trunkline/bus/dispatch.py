@@ -16,6 +16,8 @@ from trunkline.errors import BusError
 CLAIM_BLOCK_MS = 1000
 SCAN = 10_000
 """Entries looked at in one listing of what a worker has pending."""
+ASKED_MS = 3 * CLAIM_BLOCK_MS
+"""A worker with room asks for sessions more often than this."""
 RECENT = 100
 """Dead letters looked at for one that a session has already."""
 
@@ -121,10 +123,13 @@ class Dispatch:
                 found.append(_entry(backend, *raw[0]))
         return found
 
-    async def redispatch(self, entry: Entry) -> None:
-        """Put a dead worker's session up again: survivors wait for new entries, so one has it within milliseconds."""
-        await self.offer(entry.backend, entry.session)
+    async def redispatch(self, entry: Entry, backend: str | None = None) -> Entry:
+        """Put a session up again, for another `backend` if one is named: workers wait for new entries, so one has it
+        within milliseconds. Returns the entry that stands for it now."""
+        backend = backend or entry.backend
+        entry_id = await self.offer(backend, entry.session)
         await self.done(entry)
+        return Entry(backend, entry_id, entry.session)
 
     async def give_up(self, entry: Entry, why: str) -> None:
         """Move a session to the dead letters, once: a worker that dies over it leaves it to the next."""
@@ -140,6 +145,16 @@ class Dispatch:
         except BusError as error:
             if not isinstance(error, MissingGroup) and "requires the key to exist" not in str(error):
                 raise
+
+    async def is_served(self, backend: str) -> bool:
+        """Whether a worker with room for another session of this backend asked for one lately."""
+        try:
+            consumers = await self._redis.ask("XINFO", "CONSUMERS", keys.dispatch(backend), keys.GROUP)
+        except BusError as error:
+            if isinstance(error, MissingGroup) or "no such key" in str(error).lower():
+                return False
+            raise
+        return any(fields[fields.index(b"idle") + 1] < ASKED_MS for fields in consumers)
 
     async def waiting(self, backend: str) -> int:
         """How many entries the stream holds: sessions waiting or alive."""

@@ -183,3 +183,29 @@ async def test_a_forgotten_consumer_is_gone(redis: Redis, dispatch: Dispatch, re
     await dispatch.forget_consumer(BACKEND, "a")
     await dispatch.forget_consumer(BACKEND, "a")
     assert await redis.ask("XINFO", "CONSUMERS", keys.dispatch(BACKEND), keys.GROUP) == []
+
+
+async def test_a_backend_is_served_while_workers_ask_for_its_sessions(redis: Redis, dispatch: Dispatch) -> None:
+    assert not await dispatch.is_served("never heard of")
+    assert not await dispatch.is_served(BACKEND)
+    assert await dispatch.pull(redis.line(), BACKEND, "worker-1") is None
+    assert await dispatch.is_served(BACKEND)
+
+
+async def test_a_worker_that_asks_no_more_serves_nobody_new(
+    redis: Redis, dispatch: Dispatch, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "ASKED_MS", 30)
+    await dispatch.pull(redis.line(), BACKEND, "worker-1")
+    await asyncio.sleep(0.05)
+    assert not await dispatch.is_served(BACKEND)
+
+
+async def test_a_session_is_put_up_again_for_another_backend(dispatch: Dispatch, reader: Line) -> None:
+    await dispatch.offer(BACKEND, "one")
+    entry = await pulled(dispatch, reader, "worker-1")
+    await dispatch.make_group("relay")
+    moved = await dispatch.redispatch(entry, "relay")
+    assert await dispatch.pull(reader, "relay", "worker-2") == moved
+    assert (moved.backend, moved.session) == ("relay", "one")
+    assert await dispatch.waiting(BACKEND) == 0

@@ -1,128 +1,19 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
-from typing import Any, cast
+from typing import cast
 
 import pytest
 
+from tests.unit.workers.stage import LEASE_MS, NoProviders, Stage, equals, until
 from trunkline.bus import keys
-from trunkline.bus.connection import Redis
-from trunkline.bus.dispatch import Dispatch
-from trunkline.bus.lanes import Inbox, Outbox
-from trunkline.bus.messages import Attached, Control, Hangup, Joined, Message
+from trunkline.bus.messages import Control
 from trunkline.errors import SettingsError
-from trunkline.sessions import Record, Records
-from trunkline.settings import load
+from trunkline.sessions import Record
 from trunkline.tenants import Directory, Tenant
 from workers import host as module
-from workers.backend import Session
-from workers.host import Host
 from workers.providers.registry import Providers
 from workers.tools import registry as tools
-
-LEASE_MS = 200
-
-
-class Probe:
-    """A backend that does nothing; for sessions called `bad...` it fails."""
-
-    providers: dict[str, str] = {}  # noqa: RUF012
-
-    def __init__(self, begun: list[str]) -> None:
-        self._begun = begun
-
-    async def run(self, session: Session) -> None:
-        self._begun.append(session.id)
-        if session.id.startswith("bad"):
-            raise ValueError("a fault of the backend")
-        session.rest(True)
-        async for _ in session.inbox():
-            pass
-
-    async def close(self) -> None:
-        pass
-
-
-class NoProviders:
-    async def close(self) -> None:
-        pass
-
-
-class Stage:
-    """One Redis, one stand-in gateway, and as many workers as a test wants."""
-
-    def __init__(self, redis: Redis, group: asyncio.TaskGroup) -> None:
-        self.redis = redis
-        self.records, self.dispatch = Records(redis), Dispatch(redis)
-        self.told: list[Message] = []
-        self.begun: list[str] = []
-        self._group = group
-        self._inbox = Inbox(redis, "gateway", "gateway")
-        self._outbox = Outbox(redis, lambda lane: None)
-        self._running: list[asyncio.Task[Any]] = []
-
-    async def start(self) -> None:
-        await Directory(self.redis).put([Tenant(id="acme", backend="probe")])
-        await self._inbox.open()
-        for work in (self._outbox.run(), self._inbox.read(self._answer), self._inbox.beat(self._nothing)):
-            self._running.append(self._group.create_task(work))
-
-    async def _nothing(self) -> None:
-        pass
-
-    def _answer(self, message: Message) -> None:
-        self.told.append(message)
-        if isinstance(message, Attached):
-            self._outbox.send(message.lane, Joined(message.session, message.epoch, -1, 0, 0, 0))
-
-    def worker(self, name: str, **settings: Any) -> tuple[Host, asyncio.Task[None]]:
-        read = load({}, backends="probe", lease_ms=LEASE_MS, **settings)
-        host = Host(read, self.redis, cast(Providers, NoProviders()), name)
-        task = self._group.create_task(host.run(), name=name)
-        self._running.append(task)
-        return host, task
-
-    async def call(self, session: str, snapshot: bytes = b"") -> None:
-        record = Record(session, "acme", "probe", 8000, self._inbox.lane, "websocket", "c", snapshot=snapshot)
-        await self.records.write(record)
-        await self.dispatch.offer("probe", session)
-
-    async def hang_up(self, session: str) -> None:
-        record = await self.record(session)
-        self._outbox.send(record.worker, Hangup(session, 0, "stop"))
-
-    async def record(self, session: str) -> Record:
-        found = await self.records.read(session)
-        assert found is not None
-        return found
-
-    def stop(self) -> None:
-        for task in self._running:
-            task.cancel()
-
-
-@pytest.fixture
-async def stage(redis_url: str, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Stage]:
-    monkeypatch.setattr("trunkline.bus.lanes.BEAT_S", 0.05)
-    monkeypatch.setattr(module, "GATEWAY_CHECK_S", 0.05)
-    redis = Redis(redis_url)
-    async with asyncio.TaskGroup() as group:
-        made = Stage(redis, group)
-        monkeypatch.setattr(module, "make_backend", lambda *_: Probe(made.begun))
-        await made.start()
-        yield made
-        made.stop()
-    await redis.close()
-
-
-async def until(condition: Callable[[], Awaitable[bool] | bool]) -> None:
-    async with asyncio.timeout(5):
-        while True:
-            met = condition()
-            if met if isinstance(met, bool) else await met:
-                return
-            await asyncio.sleep(0.005)
 
 
 async def test_a_session_is_served_from_its_dispatch_to_its_end(stage: Stage) -> None:
@@ -133,12 +24,8 @@ async def test_a_session_is_served_from_its_dispatch_to_its_end(stage: Stage) ->
     assert (now.epoch, now.worker) == (1, keys.lane("worker-1"))
     await stage.hang_up("one")
     await until(lambda: len(host) == 0)
-    await until(lambda: _is(stage.dispatch.waiting("probe"), 0))
+    await until(lambda: equals(stage.dispatch.waiting("probe"), 0))
     assert (await stage.record("one")).closed == "over"
-
-
-async def _is(asked: Awaitable[int], value: int) -> bool:
-    return await asked == value
 
 
 async def test_a_session_that_keeps_failing_is_given_up_and_its_caller_told(stage: Stage) -> None:
@@ -146,7 +33,7 @@ async def test_a_session_that_keeps_failing_is_given_up_and_its_caller_told(stag
     await stage.call("bad")
     await stage.call("good")
     await until(lambda: Control("bad", "give_up") in stage.told)
-    await until(lambda: _is(stage.redis.ask("XLEN", keys.DEAD_LETTERS), 1))
+    await until(lambda: equals(stage.redis.ask("XLEN", keys.DEAD_LETTERS), 1))
     assert stage.begun.count("bad") == module.BLAMED_TOO_OFTEN
     assert (await stage.record("bad")).closed == "failed"
     assert len(host) == 1, "its neighbour notices nothing"
@@ -157,7 +44,7 @@ async def test_who_finds_a_session_that_was_not_wholly_given_up_ends_that(stage:
     await stage.redis.ask("HSET", keys.session("bad"), "blamed", module.BLAMED_TOO_OFTEN)
     await stage.records.close("bad", "failed")  # and then its worker died
     stage.worker("worker-1")
-    await until(lambda: _is(stage.dispatch.waiting("probe"), 0))
+    await until(lambda: equals(stage.dispatch.waiting("probe"), 0))
     assert await stage.redis.ask("XLEN", keys.DEAD_LETTERS) == 1
     assert stage.begun == []
 
@@ -173,7 +60,7 @@ async def test_a_record_that_cannot_be_read_does_not_end_the_worker(stage: Stage
     stage.worker("worker-1")
     await stage.call("good")
     await until(lambda: stage.begun == ["good"])
-    await until(lambda: _is(stage.redis.ask("XLEN", keys.DEAD_LETTERS), 1))
+    await until(lambda: equals(stage.redis.ask("XLEN", keys.DEAD_LETTERS), 1))
     assert await stage.dispatch.waiting("probe") == 1
 
 
@@ -225,7 +112,7 @@ async def test_a_session_whose_gateway_never_answers_is_not_served_for_ever(stag
     await stage.dispatch.offer("probe", "one")
     await until(lambda: any(served.live.caller_lost_s for served in host._served.values()))
     host._served["one"].live.caller_lost_s = -1000.0
-    await until(lambda: _is(stage.dispatch.waiting("probe"), 0))
+    await until(lambda: equals(stage.dispatch.waiting("probe"), 0))
     assert len(host) == 0
     assert (await stage.record("one")).closed == "over"
     assert stage.begun == [], "nobody is there to be answered"
@@ -271,7 +158,7 @@ async def test_a_session_that_was_offered_twice_comes_to_rest(stage: Stage) -> N
 async def test_a_worker_leaves_also_while_redis_is_away(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "LEAVE_S", 0.05)
     host, task = stage.worker("worker-1")
-    await until(lambda: _is(stage.redis.ask("HEXISTS", keys.PROCESSES, "worker-1"), 1))
+    await until(lambda: equals(stage.redis.ask("HEXISTS", keys.PROCESSES, "worker-1"), 1))
     monkeypatch.setattr(host._outbox, "flushed", asyncio.Event().wait)
     host.drain()
     await until(task.done)
@@ -302,7 +189,7 @@ async def test_a_tool_that_does_not_exist_is_named_at_start(stage: Stage, caplog
     tenant = Tenant.model_validate({"id": "clinic", "backend": "probe", "tools": [{"name": "teleport"}]})
     await Directory(stage.redis).put([tenant])
     stage.worker("worker-1")
-    await until(lambda: _is(stage.redis.ask("HEXISTS", keys.PROCESSES, "worker-1"), 1))
+    await until(lambda: equals(stage.redis.ask("HEXISTS", keys.PROCESSES, "worker-1"), 1))
     assert "tenant clinic cannot be served: no tool 'teleport'; there are: " in caplog.text
 
 
@@ -313,5 +200,5 @@ async def test_tools_that_a_backend_does_not_use_are_warned_of_at_start(
     tenant = Tenant.model_validate({"id": "clinic", "backend": "probe", "tools": [{"name": "end_call"}]})
     await Directory(stage.redis).put([tenant])
     stage.worker("worker-1")
-    await until(lambda: _is(stage.redis.ask("HEXISTS", keys.PROCESSES, "worker-1"), 1))
+    await until(lambda: equals(stage.redis.ask("HEXISTS", keys.PROCESSES, "worker-1"), 1))
     assert "tenant clinic: its tools are not used: the backend probe has none" in caplog.text

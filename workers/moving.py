@@ -1,0 +1,101 @@
+"""A session moves to another backend: because its own has failed, or because somebody wants it to.
+
+A move is a takeover on purpose. The record names the other backend, the backend of now is stopped wherever it is, and
+the session waits on the other one's dispatch stream: who takes it goes on from what was committed, as after a death.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable
+
+from trunkline.bus.dispatch import Dispatch, Entry
+from trunkline.errors import BusError, SessionLost
+from trunkline.sessions import Record, Records
+from trunkline.tenants import Tenant
+from workers.session import LiveSession
+
+log = logging.getLogger(__name__)
+
+ONCE_IN_S = 60
+"""A backend that failed a call is left at most this often: two that fail would pass it to and fro."""
+TAKEN_IN_S = 2.0
+"""A worker with room takes a session within milliseconds, unless it has just died."""
+
+
+def fallback(tenant: Tenant, record: Record, now_s: float) -> str | None:
+    """The backend to go on when the call's own has failed; None when there is none, or it was left just now. `now_s` is
+    the time of day (s since 1970), for the next worker is another process."""
+    if tenant.fallback_backend is None:
+        return None
+    other = tenant.backend if record.backend == tenant.fallback_backend else tenant.fallback_backend
+    return None if now_s - _left(record).get(record.backend, 0) < ONCE_IN_S else other
+
+
+def leave(record: Record, now_s: float) -> str:
+    """`record.left` once the call has left its backend, which failed."""
+    left = {**_left(record), record.backend: int(now_s)}
+    return " ".join(f"{backend}={left_s}" for backend, left_s in left.items())
+
+
+def _left(record: Record) -> dict[str, int]:
+    pairs = [pair.split("=") for pair in record.left.split()]
+    return {backend: int(left_s) for backend, left_s in pairs}
+
+
+class Moves:
+    """The moves of one worker's sessions. `serves` says whether this worker takes sessions of a backend."""
+
+    def __init__(self, records: Records, dispatch: Dispatch, serves: Callable[[str], bool]) -> None:
+        self._records = records
+        self._dispatch = dispatch
+        self._serves = serves
+
+    async def fall_back(self, live: LiveSession) -> None:
+        """The session's backend has failed: have the tenant's other one go on. Returns when there is none that can;
+        otherwise never, and is cancelled with the backend. Raises SessionLost."""
+        now_s = time.time()
+        backend = fallback(live.tenant, live.record, now_s)
+        if backend is not None and await self._move(live, backend, leave(live.record, now_s)):
+            await asyncio.get_running_loop().create_future()
+
+    async def move(self, live: LiveSession, backend: str) -> None:
+        """Somebody wants the session to be answered by this backend, and it is at rest."""
+        live.move_to = ""
+        if backend == live.record.backend:
+            return
+        try:
+            await self._move(live, backend, live.record.left)
+        except SessionLost as lost:
+            log.info("session %s does not move: %s", live.id, lost)
+
+    async def _move(self, live: LiveSession, backend: str, left: str) -> bool:
+        record = live.record
+        before = record.backend, record.left
+        try:
+            if not self._serves(backend) and not await self._dispatch.is_served(backend):
+                log.error("session %s does not move to %s: no worker serves that, or has room", live.id, backend)
+                return False
+            record.backend, record.left = backend, left
+            await self._records.move(record)
+        except BusError as error:
+            record.backend, record.left = before
+            log.warning("session %s does not move to %s: %s", live.id, backend, error)
+            return False
+        log.warning("session %s moves from %s to %s", live.id, before[0], backend)
+        live.moved.set()
+        return True
+
+    async def hand_on(self, record: Record, entry: Entry) -> None:
+        """The backend was stopped: let another worker, or this one, take the session. Raises BusError."""
+        offered = await self._dispatch.redispatch(entry, record.backend)
+        await asyncio.sleep(TAKEN_IN_S)
+        now = await self._records.read(record.session)
+        if now is None or now.closed or now.epoch > record.epoch:
+            return
+        log.error("session %s: no worker took it for %s: back to %s", record.session, record.backend, entry.backend)
+        record.backend = entry.backend
+        await self._records.move(record)
+        await self._dispatch.redispatch(offered, record.backend)
