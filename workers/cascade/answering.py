@@ -41,6 +41,11 @@ class Answering:
         """How much audio the turn has so far."""
         return self._speaking.position_ms
 
+    @property
+    def is_using_tools(self) -> bool:
+        """Whether it waits for a tool."""
+        return self._thinking.is_using_tools
+
     async def run(self) -> None:
         """Returns once everything was sent. Cancelling it stops the work at once."""
         await self._floor.commit()

@@ -94,6 +94,17 @@ class Answers:
         """Whether what is heard now is a question, or was a moment ago."""
         return self.current is not None and asks(self.current.answer.spoken, self._played_ms(self.current))
 
+    @property
+    def is_greeting(self) -> bool:
+        """Whether the call is being greeted."""
+        answer = None if self.current is None else self.current.answer
+        return answer is not None and answer.turn == 1 and answer.text == self._session.tenant.greeting
+
+    @property
+    def is_using_tools(self) -> bool:
+        """Whether the answer waits for a tool."""
+        return self.current is not None and self.current.is_using_tools
+
     # --- the user takes the floor, or may be about to
 
     def hold(self) -> None:

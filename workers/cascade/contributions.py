@@ -1,4 +1,5 @@
-"""What the user says, by voice or otherwise, on its way into the conversation: in the order in which it was said."""
+"""What the user says, by voice, keyboard or telephone keys, on its way into the conversation, in the order in which it
+was said."""
 
 from __future__ import annotations
 
@@ -15,10 +16,10 @@ from workers.cascade.hearing import Utterance
 from workers.latency import Latency
 
 CONTRIBUTIONS = 8
-"""Utterances and typed texts that may wait to be understood; then the inbox is read no further."""
+"""Utterances, typed texts and keyed numbers that may wait to be understood; then the inbox is read no further."""
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class Contribution:
     """Something that the user said."""
 
@@ -28,6 +29,8 @@ class Contribution:
     latency: Latency
     unwanted: bool = False
     """The client cancelled: it is to be remembered, not answered."""
+    keys: str = ""
+    """The telephone keys that it is about, if it is."""
 
 
 class Contributions:
@@ -73,7 +76,7 @@ class Contributions:
             contribution = await self._heard.get()
             text = await self._understand(contribution)
             await self._answers.settled()  # what was heard of the last answer comes before what was said to it
-            self._pending.popleft()
+            self._pending.remove(contribution)
             if text:
                 self._remember(text, unwanted=contribution.unwanted)
             self._understood(contribution, text is not None)

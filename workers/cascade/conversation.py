@@ -8,9 +8,10 @@ an answer and `Contributions` wait for providers.
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Callable
 
-from trunkline.bus.messages import ClientEvent, Played, Text, UplinkAudio
+from trunkline.bus.messages import ClientEvent, Dtmf, Played, Text, UplinkAudio
 from workers import context
 from workers.backend import Answer, Inbound, Session
 from workers.cascade.answers import Answers
@@ -20,6 +21,7 @@ from workers.cascade.stages import Stages
 from workers.cascade.thinking import SORRY
 from workers.cascade.turn import Turn
 from workers.keeping import Keeper
+from workers.keys import Keys, pressed, told
 from workers.latency import Latency
 from workers.turns.backchannels import Verdict, verdict
 from workers.turns.endpointing import Edge, EdgeKind
@@ -28,6 +30,8 @@ from workers.turns.patience import Judge
 
 KEEP_MS = 5000
 """Media time between commits that do no more than let go of silence. The edge keeps 15 s."""
+
+_log = logging.getLogger(__name__)
 
 
 class Conversation:
@@ -44,7 +48,10 @@ class Conversation:
         self._keeper = Keeper(session, self._needed_seq, self._is_idle)
         self._turn = Turn(session, self._keeper, lambda: self._ear.now_ms)
         self._answers = Answers(session, stages, self._turn, self._keeper, self._group, self._has_floor)
-        self._contributions = Contributions(session, self._answers, self._reply)
+        self._contributions = Contributions(session, self._answers, self._understood)
+        self._keys = Keys(session, self._keyed)
+        self._keyed_early: list[str] = []
+        """Keys that came while the user was not listened to."""
         self._kept_ms = 0
         self._clock = asyncio.get_running_loop().time
 
@@ -63,6 +70,7 @@ class Conversation:
         except BaseExceptionGroup as group:
             raise _first(group) from group
         finally:
+            self._keys.stop()
             self._ear.drop(0)
             self._contributions.cancel()
 
@@ -75,13 +83,14 @@ class Conversation:
         answer = self._answers.unfinished()
         if answer is not None:
             self._answers.give(answer, playhead.received_ms if playhead.turn == answer.turn else 0)
-        elif context.owes_answer(snapshot):
+        elif context.owes_answer(snapshot) and not pressed(snapshot):
             self._answers.give(Answer(context.new_turn(snapshot)))
         elif context.is_new(snapshot) and playhead.turn == 0 and self._session.tenant.greeting:
             self._answers.give(Answer(context.new_turn(snapshot), self._session.tenant.greeting, complete=True))
         else:
             self._turn.show()
             self._keeper.commit_soon()
+        self._keys.begin()
 
     # --- the inbox
 
@@ -93,15 +102,17 @@ class Conversation:
                 self._answers.played(message)
             case Text():
                 await self._typed(message)
+            case Dtmf():
+                self._dialled(message)
             case ClientEvent(name="commit"):
                 await self._committed(message.seq)
             case ClientEvent(name="cancel"):
                 self._cancelled(message.seq)
             case _:
-                """Telephone keys mean nothing here; after Hangup the inbox ends."""
+                """After Hangup the inbox ends."""
 
     async def _listen(self, frame: UplinkAudio) -> None:
-        deaf = not self._settings.barge_in and self._turn.is_answer_s
+        deaf = self._turn.is_answer_s and (self._is_muted or not self._settings.barge_in)
         for edge in await self._ear.hear(frame, deaf=deaf):
             await self._edge(edge, frame.seq + 1)
         if self._turn.is_held and self._interrupts(self._ear.endpointing.speech_ms):
@@ -140,6 +151,31 @@ class Conversation:
         self._ear.forget(seq + 1)
         self._has_floor()
         self._keeper.commit_soon()
+
+    # --- telephone keys
+
+    def _dialled(self, key: Dtmf) -> None:
+        """The first of a number interrupts an answer, as typed text does; what the user says is not interrupted."""
+        if self._keys.is_new(key) and self._turn.is_answer_s and not self._is_muted:
+            self._answers.silence()
+            self._turn.move(Move.CANCEL)
+            self._has_floor()
+        self._keys.press(key)
+        self._keeper.wake()
+        self._keeper.commit_soon()
+
+    def _keyed(self, keys: str) -> None:
+        if self._is_muted:
+            self._keyed_early.append(keys)
+        else:
+            self._group.create_task(self._put_keys(keys))
+
+    async def _put_keys(self, keys: str) -> None:
+        _log.info("session %s: %d telephone keys", self._session.id, len(keys))
+        if not self._turn.is_user_s:
+            self._answers.silence()
+            self._turn.move(Move.ASK)
+        await self._contributions.put(Contribution(told(keys), self._ear.needed_seq, Latency(self._clock()), keys=keys))
 
     # --- the user speaks
 
@@ -198,18 +234,33 @@ class Conversation:
         self._answers.silence()
         self._has_floor()
 
+    @property
+    def _is_muted(self) -> bool:
+        """Whether the tenant does not want the user listened to just now."""
+        mute = self._settings.mute
+        return ("greeting" in mute and self._answers.is_greeting) or ("tool" in mute and self._answers.is_using_tools)
+
     def _has_floor(self) -> None:
         """No answer is in the user's way any more. They may be speaking, and may just be pausing."""
+        early, self._keyed_early = self._keyed_early, []
+        for keys in early:
+            self._keyed(keys)
         if self._turn.state is State.USER_SPEAKING and self._ear.endpointing.quiet:
             self._fell_silent()
 
     # --- what was said is answered
 
+    def _understood(self, contribution: Contribution, known: bool) -> None:
+        """It is in the conversation, unless it was nothing, or is not `known`."""
+        if contribution.keys:
+            self._keys.known(contribution.keys)
+        self._reply(contribution, known)
+
     def _reply(self, contribution: Contribution, known: bool) -> None:
-        """Answer, unless the user is speaking on: then that is answered together with what comes."""
+        """Answer, unless the user is speaking on, or entering a number: then both are answered together."""
         snapshot = self._session.snapshot
         waiting = self._turn.state in (State.THINKING, State.TALKED_OVER)
-        if not waiting or self._contributions:
+        if not waiting or self._contributions or self._keys.entering:
             self._keeper.commit_soon()
         elif not known:
             self._answers.give(Answer(context.new_turn(snapshot), SORRY, complete=True))
@@ -225,7 +276,7 @@ class Conversation:
         return self._ear.needed_seq if pending is None else pending
 
     def _is_idle(self) -> bool:
-        busy = self._contributions or self._answers or self._ear.utterance
+        busy = self._contributions or self._answers or self._ear.utterance or pressed(self._session.snapshot)
         return self._turn.state is State.LISTENING and not busy
 
 

@@ -37,6 +37,8 @@ class Thinking:
         """What is to be spoken, in order; None at its end."""
         self.done = False
         """Whether all of it is in `sentences`."""
+        self.is_using_tools = False
+        """Whether the model waits for what it asked of a tool."""
         self._model = model
         self._floor = floor
         self._answer = answer

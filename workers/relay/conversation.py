@@ -14,9 +14,9 @@ from trunkline.audio.resample import Resampler
 from trunkline.bus.messages import ClientEvent, Dtmf, Played, Text, UplinkAudio
 from trunkline.errors import ClientError
 from workers import context
-from workers.alarm import Alarm
 from workers.backend import Inbound, Item, Session
-from workers.relay import beginning, prompting, protocol
+from workers.keys import Keys, told
+from workers.relay import beginning, protocol
 from workers.relay.floor import Floor
 from workers.relay.hearing import Hearing
 from workers.relay.interrupting import Detector
@@ -26,11 +26,6 @@ from workers.relay.link import ModelLink, ModelLost
 KEEP_MS = 2000
 """Media time between commits that do no more than let go of silence: what the edge keeps of each call meanwhile is
 most of a gateway's memory."""
-DIGITS_S = 1.5
-"""Telephone keys belong together when they come closer than this."""
-
-MOST_DIGITS = 32
-"""More than any number that a caller is asked for; so many are not waited for to end."""
 
 _DONE = "done_seq"
 
@@ -56,7 +51,7 @@ class Conversation:
         self._to_model: Resampler | None = None
         self._pumping = False
         self._kept_ms = 0
-        self._digits_alarm = Alarm(self._digits_over)
+        self._keys = Keys(session, self._take_keys)
 
     async def run(self) -> None:
         """Serve until the inbox ends. Raises what ended it otherwise: SessionLost, or a fault."""
@@ -77,8 +72,7 @@ class Conversation:
         ]
         beginning.take_up(self._floor)
         self._session.listen(self._listen)
-        if self._floor.digits:
-            self._digits_alarm.set(DIGITS_S)
+        self._keys.begin()
         async for message in self._session.inbox():
             await self._take(message)
         for task in own:
@@ -89,7 +83,7 @@ class Conversation:
 
     def _stop(self) -> None:
         self._floor.stop()
-        self._digits_alarm.stop()
+        self._keys.stop()
 
     async def _call(self) -> None:
         """Keep a line to the model; without one, the caller is told."""
@@ -132,7 +126,9 @@ class Conversation:
             case Text():
                 await self._typed(message.text)
             case Dtmf():
-                self._dialled(message.digit)
+                self._keys.press(message)
+                self._floor.keeper.wake()
+                self._floor.keeper.commit_soon()
             case ClientEvent(name="cancel"):
                 await self._cancelled()
             case ClientEvent(name="session_update"):
@@ -186,17 +182,13 @@ class Conversation:
         self._floor.keeper.commit_soon()
         await self._floor.ask()
 
-    def _dialled(self, digit: str) -> None:
-        self._floor.digits += digit
-        self._floor.keeper.wake()
-        self._floor.keeper.commit_soon()
-        whole = digit == "#" or len(self._floor.digits) >= MOST_DIGITS
-        self._digits_alarm.set(0 if whole else DIGITS_S)
+    def _take_keys(self, keys: str) -> None:
+        self._group.create_task(self._keyed(keys))
 
-    def _digits_over(self) -> None:
-        digits, self._floor.digits = self._floor.digits, ""
-        log.info("session %s: %d telephone keys", self._session.id, len(digits))
-        self._group.create_task(self._typed(prompting.dialled(digits)))
+    async def _keyed(self, keys: str) -> None:
+        log.info("session %s: %d telephone keys", self._session.id, len(keys))
+        self._keys.known(keys)
+        await self._typed(told(keys))
 
     async def _cancelled(self) -> None:
         """The client wants no answer to what was said until now."""

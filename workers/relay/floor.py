@@ -12,6 +12,7 @@ from workers import context
 from workers.alarm import Alarm
 from workers.backend import Item, Session, ToolCall
 from workers.keeping import Keeper
+from workers.keys import pressed
 from workers.relay import protocol
 from workers.relay.answering import Answering, Retelling, Truncation
 from workers.relay.answers import Answers
@@ -22,7 +23,6 @@ from workers.relay.uplink import Uplink
 from workers.relay.voice import Voice
 from workers.tools.toolbox import Toolbox
 
-_DIGITS = "digits"
 UNDO_KEPT = 8
 """A client's changes that the model may still refuse; it answers within a moment."""
 
@@ -236,18 +236,10 @@ class Floor:
         if state != "listening":
             self.keeper.wake()
 
-    @property
-    def digits(self) -> str:
-        """Telephone keys that may not be all yet."""
-        return str(self.session.snapshot.flow.get(_DIGITS, ""))
-
-    @digits.setter
-    def digits(self, digits: str) -> None:
-        self.session.snapshot.flow[_DIGITS] = digits
-
     def is_idle(self) -> bool:
         """Whether nobody speaks and nothing is pending."""
-        busy = self.answers or self.uplink.unsettled or self.tools_running or self.digits or self._again
+        keys = pressed(self.session.snapshot)
+        busy = self.answers or self.uplink.unsettled or self.tools_running or keys or self._again
         return not busy and self.responses.idle
 
     def pause_if_idle(self) -> None:

@@ -21,8 +21,3 @@ def say(rest: str, *, complete: bool) -> Wish:
     more = "and nothing else" if complete else "and then go on with your answer"
     told = f'A technical fault cut your answer off. Say exactly this, word for word, {more}: "{rest}"'
     return Wish(told, says=rest if complete else "")
-
-
-def dialled(digits: str) -> str:
-    """What the model reads when the caller presses telephone keys."""
-    return f"(The caller pressed these telephone keys: {digits})"
