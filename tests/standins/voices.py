@@ -128,6 +128,10 @@ class ScriptedTranscriber:
             return False
         return max(array("h", self._pcm)[-RATE_HZ * self._stt.ended_ms // 1000 :], default=0) <= LOUD
 
+    @property
+    def failure(self) -> ProviderError | None:
+        return None
+
     async def finish(self) -> Transcript:
         await asyncio.sleep(self._stt.takes_s)
         self.cancel()

@@ -9,6 +9,7 @@ from workers.backend import Session
 from workers.cascade.conversation import Conversation
 from workers.cascade.hearing import VoiceActivity
 from workers.cascade.stages import Stages
+from workers.failover import chains
 from workers.providers.registry import Providers
 from workers.turns.patience import Judge
 
@@ -47,9 +48,9 @@ def backend(tenant: Tenant, providers: Providers) -> Cascade:
     from workers.turns.smart_turn import smart_turn
 
     stages = Stages(
-        providers.speech_to_text(tenant.providers.stt),
-        providers.language_model(tenant.providers.llm),
-        providers.text_to_speech(tenant.providers.tts),
+        chains.speech_to_text(tenant.providers.stt, providers),
+        chains.language_model(tenant.providers.llm, providers),
+        chains.text_to_speech(tenant.providers.tts, providers),
     )
     SharedVoiceActivity(16_000)  # loads the model now, not with the first call
     return Cascade(stages, SharedVoiceActivity, smart_turn() if tenant.turn.smart_turn else None)

@@ -19,6 +19,8 @@ from collections.abc import AsyncGenerator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol
 
+from trunkline.errors import ProviderError
+
 
 @dataclass(frozen=True, slots=True)
 class ToolSchema:
@@ -82,6 +84,10 @@ class Transcriber(Protocol):
     def ended(self) -> bool:
         """Whether the vendor believes, by what was said and how, that the speaker is done: a hint, of those few that
         have an opinion. It is false again when they go on."""
+
+    @property
+    def failure(self) -> ProviderError | None:
+        """What `finish` will raise, if that is certain before it is asked: another may hear the utterance instead."""
 
     async def finish(self) -> Transcript:
         """The utterance is over: return its text. Raises ProviderError. Called once."""

@@ -300,6 +300,10 @@ class BatchTranscriber:
         """Whoever is sent recordings has no opinion."""
         return False
 
+    @property
+    def failure(self) -> None:
+        """Nothing is certain before the end: what failed is asked for again."""
+
     # --- when it is over
 
     async def finish(self) -> Transcript:

@@ -14,6 +14,7 @@ from typing import Any, Literal, cast
 from trunkline.errors import SettingsError
 from trunkline.tenants import Stage
 from workers import providers as package
+from workers.breaker import Breaker
 from workers.providers.base import LanguageModel, SpeechToText, TextToSpeech
 
 Kind = Literal["speech_to_text", "language_model", "text_to_speech"]
@@ -77,7 +78,8 @@ def text_to_speech(stage: Stage) -> TextToSpeech:
 
 
 class Providers:
-    """The providers of one worker process: equal settings share one instance, so that a model is loaded once.
+    """The providers of one worker process: equal settings share one instance, so that a model is loaded once, and one
+    breaker, so that what one session finds out about a vendor all others know.
 
     Making a provider may load a model and so block for some 0.1 s to seconds: not to be done on an event loop that
     carries calls (`asyncio.to_thread` will do). Not to be used from two threads at once.
@@ -85,6 +87,7 @@ class Providers:
 
     def __init__(self) -> None:
         self._made: dict[tuple[Kind, str, str], SpeechToText | LanguageModel | TextToSpeech] = {}
+        self._breakers: dict[tuple[Kind, str, str], Breaker] = {}
 
     def speech_to_text(self, stage: Stage) -> SpeechToText:
         """The process's instance for `stage`. Raises SettingsError as the registry's function does."""
@@ -106,6 +109,12 @@ class Providers:
         if key not in self._made:
             self._made[key] = text_to_speech(stage)
         return cast(TextToSpeech, self._made[key])
+
+    def breaker(self, kind: Kind, stage: Stage) -> Breaker:
+        """The breaker of the process's instance for `stage`."""
+        model = stage.options.get("model")
+        name = stage.provider if model is None else f"{stage.provider} {model}"
+        return self._breakers.setdefault(_key(kind, stage), Breaker(name))
 
     async def close(self) -> None:
         """Close every instance, also when one of them fails to; then raises what failed, as an ExceptionGroup."""

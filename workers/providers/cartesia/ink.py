@@ -116,6 +116,10 @@ class InkUtterance:
         """It is not asked: all of an utterance is one turn to it."""
         return False
 
+    @property
+    def failure(self) -> ProviderError | None:
+        return self._error
+
     def push(self, pcm: bytes) -> None:
         """Take the next audio, up to LONGEST_S of it."""
         if len(pcm) > self._left_bytes or self._task.done():

@@ -88,6 +88,10 @@ class DeepgramUtterance:
         """Flux believes that the turn is over, by what was said and how. Nova never does."""
         return self._understanding.ended
 
+    @property
+    def failure(self) -> ProviderError | None:
+        return self._error
+
     def push(self, pcm: bytes) -> None:
         """Take the next audio. After a failure it is dropped: `finish` tells."""
         if self._over:

@@ -175,6 +175,7 @@ class PocketsphinxUtterance:
 
     interim = ""
     ended = False
+    failure = None
 
     def pause(self) -> None:
         """Nothing: it finds pauses by itself. Those of 160 ms, for decoding at each breath would take the processor

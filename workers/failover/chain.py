@@ -1,0 +1,90 @@
+"""A stage's provider and its fallbacks, in order, and what becomes of each in one turn."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Generic, Protocol, TypeVar
+
+from trunkline.errors import ProviderError, ProvidersExhausted
+from workers.breaker import Breaker, Permit
+
+
+class Described(Protocol):
+    @property
+    def description(self) -> str: ...
+
+
+P = TypeVar("P", bound=Described, covariant=True)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Link(Generic[P]):
+    """One of them."""
+
+    provider: P
+    breaker: Breaker
+    deadline_s: float
+    """Silence after which it has failed, and the next is asked."""
+    hedge_s: float | None = None
+    """Silence after which the next is asked as well, while this one is still believed in."""
+
+    @property
+    def name(self) -> str:
+        return self.breaker.name
+
+    @property
+    def patience_s(self) -> float:
+        """Silence after which the next is asked, for whichever of the two reasons."""
+        return self.deadline_s if self.hedge_s is None else min(self.hedge_s, self.deadline_s)
+
+    def silent(self) -> ProviderError:
+        """What its silence is."""
+        return ProviderError(self.name, f"nothing came within {self.deadline_s:g} s")
+
+
+class Course(Generic[P]):
+    """One turn's way along a chain."""
+
+    def __init__(self, stage: str, links: Sequence[Link[P]]) -> None:
+        """`stage` in words."""
+        self.failures: dict[Link[P], ProviderError] = {}
+        """Who failed or was left alone, and why."""
+        self._stage = stage
+        self._links = links
+        self._clock = asyncio.get_running_loop().time
+
+    def left(self, links: Iterable[Link[P]] | None = None) -> Iterator[tuple[Link[P], Permit]]:
+        """Whom to ask, in order, each with leave to: not those who failed in this turn, nor those whom their breakers
+        spare. `links`: all of the chain, unless they are named."""
+        asked = set[Link[P]]()
+        for link in self._links if links is None else links:
+            if link in self.failures:
+                continue
+            try:
+                permit = link.breaker.permit(self._clock())
+            except ProviderError as error:
+                if link not in asked:
+                    self.failures[link] = error
+            else:
+                asked.add(link)
+                yield link, permit
+
+    def failed(self, link: Link[P], permit: Permit, error: ProviderError) -> None:
+        """`link` is not asked again in this turn."""
+        self.failures[link] = error
+        permit.failed(error, self._clock())
+
+    def succeeded(self, link: Link[P], permit: Permit) -> None:
+        """`link` did all that it was asked for; in vain, as far as others are concerned, if it was late."""
+        if link not in self.failures:
+            permit.succeeded()
+
+    def exhausted(self) -> ProvidersExhausted:
+        return ProvidersExhausted(self._stage, list(self.failures.values()))
+
+
+def described(links: Sequence[Link[P]]) -> str:
+    """A chain, for people."""
+    return "; else ".join(link.provider.description for link in links)
