@@ -306,7 +306,7 @@ def tools(all_tenants: list[Tenant]) -> Iterator[Finding]:
 
     for tenant in all_tenants:
         if ignored := registry.ignored(tenant):
-            yield Finding("warning", "tenants", f"{tenant.id}: {ignored}", "say backend: relay, or remove them")
+            yield Finding("warning", "tenants", f"{tenant.id}: {ignored}", "say another backend, or remove them")
         try:
             registry.offers(tenant)
         except SettingsError as error:

@@ -21,6 +21,7 @@ from trunkline.errors import SettingsError
 log = logging.getLogger(__name__)
 
 
+SORRY = "Sorry, something went wrong. Could you say that again?"
 DEFAULT_RATE_HZ = 16_000
 BACKEND_RATES_HZ = {"relay": 24_000}
 """The most that a backend can use."""
@@ -199,9 +200,7 @@ class Tenant(_Model):
     )
     greeting: str | None = Field(default=None, max_length=1000, description="said first; none: the caller begins")
     apology: str = Field(
-        default="Sorry, something went wrong. Could you say that again?",
-        max_length=1000,
-        description="said by the cascade when a provider failed",
+        default=SORRY, max_length=1000, description="said by the cascade when a provider failed; empty: nothing"
     )
     fillers: Fillers = Fillers()
     providers: Providers = Providers()

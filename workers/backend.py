@@ -46,6 +46,8 @@ class Spoken:
     text: str
     start_ms: int
     end_ms: int
+    words: tuple[tuple[int, int], ...] = ()
+    """Where words end, if the voice says so: characters of `text`, and ms from `start_ms`; both grow."""
 
 
 @dataclass(slots=True)
@@ -160,7 +162,7 @@ class Session(Protocol):
 
     async def fall_back(self) -> None:
         """This backend has failed: have the tenant's other one go on from what was committed. Returns when there is
-        none that could; otherwise never, for `run` is cancelled. Raises SessionLost."""
+        none that could; otherwise never, for `run` is cancelled."""
 
     def give_up(self, reason: str) -> None:
         """Nobody can answer: the gateway apologises to the caller, and ends the session."""

@@ -19,8 +19,8 @@ _CUT = "cut_turn"
 
 
 def remember(snapshot: Snapshot, item: Item) -> None:
-    """Add a finished contribution, and let go of the oldest beyond what is kept."""
-    items = [*snapshot.items, item][-KEPT_ITEMS:]
+    """Add a finished contribution where its turn belongs, and let go of the oldest beyond what is kept."""
+    items = sorted([*snapshot.items, item], key=lambda kept: kept.turn)[-KEPT_ITEMS:]
     characters = sum(len(kept.text) for kept in items)
     while characters > KEPT_CHARACTERS and len(items) > 1:
         characters -= len(items.pop(0).text)
@@ -40,16 +40,22 @@ def is_new(snapshot: Snapshot) -> bool:
 
 
 def owes_answer(snapshot: Snapshot) -> bool:
-    """Whether the user said something that nobody answered, and did not ask for silence either."""
-    if not snapshot.items or snapshot.items[-1].role != "user":
+    """Whether the user said something, or a tool answered, and nobody said anything to it; unless the user asked for
+    silence, or all was said before."""
+    if not snapshot.items or snapshot.items[-1].role == "assistant":
         return False
     return snapshot.items[-1].turn > int(snapshot.flow.get(_SETTLED, 0))
 
 
 def owe_nothing(snapshot: Snapshot) -> None:
-    """The user wants no answer to anything said until now."""
+    """There is no answer to be given to anything until now."""
     if snapshot.items:
-        snapshot.flow[_SETTLED] = snapshot.items[-1].turn
+        settle(snapshot, snapshot.items[-1].turn)
+
+
+def settle(snapshot: Snapshot, turn: int) -> None:
+    """There is no answer to be given to anything until `turn`."""
+    snapshot.flow[_SETTLED] = max(turn, int(snapshot.flow.get(_SETTLED, 0)))
 
 
 def mark_cut(snapshot: Snapshot, answer: Answer) -> None:
@@ -62,23 +68,45 @@ def was_cut(snapshot: Snapshot, answer: Answer) -> bool:
 
 
 def heard(spoken: Sequence[Spoken], played_ms: int) -> str:
-    """The text of the first `played_ms` of a turn, to the last whole word, by proportion within a sentence."""
+    """The text of the first `played_ms` of a turn, to the last whole word: where the voice said when its words end, by
+    that, and in between by proportion."""
     text = ""
     for sentence in spoken:
-        end_ms = sentence.end_ms
-        if end_ms <= sentence.start_ms and sentence is spoken[-1]:  # its audio is not all there yet
-            end_ms = sentence.start_ms + len(sentence.text.strip()) * CHARACTER_MS
-        if played_ms >= end_ms:
+        points = _points(sentence, making=sentence is spoken[-1])
+        at_ms = played_ms - sentence.start_ms
+        if at_ms >= points[-1][1]:
             text += sentence.text
             continue
-        if played_ms > sentence.start_ms:
-            text += _first_words(sentence.text, (played_ms - sentence.start_ms) / (end_ms - sentence.start_ms))
+        if at_ms > 0:
+            text += _first_words(sentence.text, _reached(points, at_ms))
         break
     return text.strip()
 
 
-def _first_words(text: str, part: float) -> str:
-    """The words of `text` that end within its first `part` (0 to 1)."""
-    length = round(len(text.rstrip()) * part)
-    ends = [match.end() for match in re.finditer(r"\S+", text) if match.end() <= length]
+def _points(sentence: Spoken, *, making: bool) -> list[tuple[int, int]]:
+    """Where in its text (characters) the sentence is, when (ms from its start), to its end. `making`: its audio may
+    not be all there yet; then what is to come takes CHARACTER_MS a character."""
+    length = len(sentence.text.rstrip())
+    if making and sentence.end_ms <= sentence.start_ms:
+        reached, at_ms = sentence.words[-1] if sentence.words else (0, 0)
+        end_ms = at_ms + max(0, length - reached) * CHARACTER_MS
+    else:
+        end_ms = sentence.end_ms - sentence.start_ms
+    return [(0, 0), *(point for point in sentence.words if point[0] < length and point[1] < end_ms), (length, end_ms)]
+
+
+def _reached(points: Sequence[tuple[int, int]], at_ms: int) -> int:
+    """How many characters `at_ms` is at, which is before the last of `points`."""
+    after = next(number for number, (_, ms) in enumerate(points) if ms > at_ms)
+    (begun, begun_ms), (end, end_ms) = points[after - 1], points[after]
+    return begun + (end - begun) * (at_ms - begun_ms) // (end_ms - begun_ms)
+
+
+_WORD = re.compile(r"[\u3040-\u30ff\u3400-\u9fff]|[^\s\u3040-\u30ff\u3400-\u9fff]+")
+"""Japanese and Chinese are written without spaces: there, a character is a word."""
+
+
+def _first_words(text: str, length: int) -> str:
+    """The words of `text` that end within its first `length` characters."""
+    ends = [match.end() for match in _WORD.finditer(text) if match.end() <= length]
     return text[: ends[-1]] if ends else ""

@@ -9,8 +9,8 @@ import pytest
 from tests.conversation.talk import ANSWER, QUESTION, Cast, talk, tenant
 from tests.standins.session import Ask, Say, Type
 from tests.standins.voices import Failing, ScriptedLlm, ScriptedStt, ScriptedTts
+from trunkline.tenants import SORRY
 from workers.backend import Item, Snapshot
-from workers.cascade.thinking import SORRY
 
 
 def test_question_and_answer() -> None:

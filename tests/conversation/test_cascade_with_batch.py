@@ -10,7 +10,7 @@ import pytest
 from tests.conversation.talk import Cast, Outcome, talk, tenant
 from tests.standins.session import Action, Ask, Say
 from tests.standins.voices import Failing, ScriptedBatch, ScriptedLlm
-from workers.cascade.thinking import SORRY
+from trunkline.tenants import SORRY
 from workers.providers.batch import BatchOptions, BatchSpeech
 
 TAKES_MS = 700

@@ -6,11 +6,13 @@ import asyncio
 
 from trunkline.errors import ProviderError
 from workers.backend import Answer, Session
-from workers.cascade.prompting import messages, resume_at, said
+from workers.cascade.asking import Asking
+from workers.cascade.prompting import resume_at, said
 from workers.cascade.speaking import Speaking
-from workers.cascade.stages import Floor, Stages
+from workers.cascade.stages import Floor
 from workers.cascade.thinking import Thinking
 from workers.latency import Latency
+from workers.providers.base import TextToSpeech
 
 
 class Answering:
@@ -20,7 +22,14 @@ class Answering:
     """
 
     def __init__(
-        self, session: Session, stages: Stages, floor: Floor, answer: Answer, received_ms: int, latency: Latency | None
+        self,
+        session: Session,
+        asking: Asking,
+        text_to_speech: TextToSpeech,
+        floor: Floor,
+        answer: Answer,
+        received_ms: int,
+        latency: Latency | None,
     ) -> None:
         self.answer = answer
         self.sent = received_ms > 0
@@ -31,20 +40,19 @@ class Answering:
         self._session = session
         self._floor = floor
         number, start_ms = resume_at(answer, received_ms)
-        asked = messages(session.tenant.prompt, session.snapshot)
-        self._thinking = Thinking(stages.language_model, floor, answer, number, asked, self._mark)
-        self._speaking = Speaking(stages.text_to_speech, session.rate_hz, answer, received_ms, number, start_ms)
+        self._thinking = Thinking(asking, floor, answer, number, session.tenant.apology, self._mark)
+        self._speaking = Speaking(text_to_speech, session.rate_hz, answer, received_ms, number, start_ms)
         self._clock = asyncio.get_running_loop().time
-
-    @property
-    def position_ms(self) -> int:
-        """How much audio the turn has so far."""
-        return self._speaking.position_ms
 
     @property
     def is_using_tools(self) -> bool:
         """Whether it waits for a tool."""
         return self._thinking.is_using_tools
+
+    @property
+    def position_ms(self) -> int:
+        """How much audio the turn has so far."""
+        return self._speaking.position_ms
 
     async def run(self) -> None:
         """Returns once everything was sent. Cancelling it stops the work at once."""
@@ -68,6 +76,7 @@ class Answering:
                 last = self._thinking.done and sentences.qsize() == 1
                 await self._speaking.sentence(voice, sentence, last=last)
         except ProviderError as error:
+            await self._floor.fall_back("tts", error)
             self._floor.failed("tts", error)
             thinking.cancel()
             await self._apologise()
@@ -101,7 +110,6 @@ class Answering:
             await self._floor.may_speak()
             if piece.text:
                 self._session.event("transcript_delta", role="assistant", turn=turn, delta=piece.text)
-            self._mark("first_audio")
             if not self.sent:
                 self.sent = True
                 self._floor.began()

@@ -10,13 +10,14 @@ from trunkline.audio.frame import FRAME_MS
 from trunkline.bus.messages import Played
 from trunkline.errors import ProviderError
 from workers import context
-from workers.backend import Answer, Item, Session
+from workers.backend import Answer, Session
 from workers.cascade.answering import Answering
-from workers.cascade.prompting import said
-from workers.cascade.stages import Stages
+from workers.cascade.asking import Asking
+from workers.cascade.prompting import last_words, remembered, said
 from workers.cascade.turn import Turn
 from workers.keeping import Keeper
 from workers.latency import Latency
+from workers.providers.base import TextToSpeech
 from workers.turns.backchannels import asks
 from workers.turns.machine import Move, State
 
@@ -35,7 +36,8 @@ class Answers:
     def __init__(
         self,
         session: Session,
-        stages: Stages,
+        asking: Asking,
+        text_to_speech: TextToSpeech,
         turn: Turn,
         keeper: Keeper,
         group: asyncio.TaskGroup,
@@ -43,7 +45,8 @@ class Answers:
     ) -> None:
         self.current: Answering | None = None
         self._session = session
-        self._stages = stages
+        self._asking = asking
+        self._text_to_speech = text_to_speech
         self._turn = turn
         self._keeper = keeper
         self._group = group
@@ -73,8 +76,11 @@ class Answers:
             played_ms = playhead.played_ms if playhead.turn == answer.turn else 0
             self._record(answer, context.heard(answer.spoken, played_ms), interrupted=True)
             return None
-        if not answer.text and not context.owes_answer(snapshot):  # another backend's, which keeps no text
-            snapshot.answer = None
+        begun = answer.complete or answer.called or last_words(answer)
+        if not begun and not context.owes_answer(snapshot):  # an echo's, or to words that will be heard again
+            if playhead.turn == answer.turn:
+                self._session.end_turn(answer.turn)
+            self._record(answer, context.heard(answer.spoken, playhead.received_ms), interrupted=True)
             return None
         return answer
 
@@ -83,7 +89,7 @@ class Answers:
         self._session.snapshot.answer = answer
         if not self._turn.is_answer_s:
             self._turn.move(Move.ASK)
-        answering = Answering(self._session, self._stages, self, answer, received_ms, latency)
+        answering = Answering(self._session, self._asking, self._text_to_speech, self, answer, received_ms, latency)
         if answering.sent:
             self._turn.move(Move.AUDIO)
         answering.task = self._group.create_task(answering.run())
@@ -120,23 +126,25 @@ class Answers:
         if self._turn.state is State.SPEAKING and self.current is not None:
             self._session.resume(self.current.answer.turn)
 
-    def silence(self) -> None:
-        """Stop the answer, if there is one, so that nothing of it can be heard any more. The next may be."""
+    def silence(self, *, spoken_over_ms: int | None = None) -> None:
+        """Stop the answer, if there is one, so that nothing of it can be heard any more. The next may be.
+        `spoken_over_ms`: the media time since which the user speaks over it."""
         answering, self.current = self.current, None
         if answering is not None:
-            self._stop(answering)
+            self._asking.calling.go_on()
+            self._stop(answering, spoken_over_ms)
         self._free.set()
 
-    def _stop(self, answering: Answering) -> None:
+    def _stop(self, answering: Answering, spoken_over_ms: int | None) -> None:
         assert answering.task is not None
         answering.task.cancel()
         if answering.sent:
-            self._session.clear(answering.answer.turn)
+            self._session.clear(answering.answer.turn, spoken_over_ms=spoken_over_ms)
             context.mark_cut(self._session.snapshot, answering.answer)
             self._clearing = answering
             self._settled.clear()
         else:
-            self._session.snapshot.answer = None
+            self._record(answering.answer, "", interrupted=True)
 
     def leave(self) -> None:
         """The caller is gone: what was heard of a last answer belongs to the conversation."""
@@ -191,6 +199,7 @@ class Answers:
         else:
             assert answering.task is not None
             answering.task.cancel()
+            self._asking.calling.go_on()
             self._record(answer, context.heard(answer.spoken, played_ms), interrupted=True)
         self.fall_silent()
 
@@ -199,8 +208,11 @@ class Answers:
         if snapshot.answer is answer:
             snapshot.answer = None
         cut = {"interrupted": True} if interrupted else {}
+        for item in remembered(answer, text):
+            context.remember(snapshot, item)
+        if not interrupted:
+            context.settle(snapshot, answer.turn)
         if text:
-            context.remember(snapshot, Item("assistant", text, answer.turn))
             self._session.event("transcript", role="assistant", turn=answer.turn, text=text, **cut)
         self._keeper.commit_soon()
 
@@ -222,19 +234,26 @@ class Answers:
         answering = self.current
         assert answering is not None
         if answering.latency is not None:
-            self._session.event("latency", turn=answering.answer.turn, **answering.latency.report())
+            wait = answering.latency.until("first_audio", asyncio.get_running_loop().time())
+            self._session.timed(answering.answer.turn, wait)
 
     def ended(self) -> None:
         answering, playhead = self.current, self._session.playhead
         assert answering is not None
         known_heard = playhead.turn == answering.answer.turn and playhead.done
         if not answering.sent:
-            context.owe_nothing(self._session.snapshot)
+            self._record(answering.answer, "", interrupted=False)
             self.fall_silent()
         elif known_heard and playhead.played_ms >= answering.position_ms:
             self._heard(answering, playhead.played_ms)
         else:
             self._keeper.commit_soon()
+
+    async def fall_back(self, stage: str, error: ProviderError) -> None:
+        if self._session.tenant.fallback_backend is not None:
+            _log.warning("session %s: %s failed: %s", self._session.id, stage, error)
+            await self._keeper.commit()
+            await self._session.fall_back()
 
     def failed(self, stage: str, error: ProviderError) -> None:
         _log.warning("session %s: %s failed: %s", self._session.id, stage, error)

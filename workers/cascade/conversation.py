@@ -15,10 +15,11 @@ from trunkline.bus.messages import ClientEvent, Dtmf, Played, Text, UplinkAudio
 from workers import context
 from workers.backend import Answer, Inbound, Session
 from workers.cascade.answers import Answers
+from workers.cascade.asking import Asking
+from workers.cascade.calling import Calling
 from workers.cascade.contributions import Contribution, Contributions
 from workers.cascade.hearing import Ear, VoiceActivity
 from workers.cascade.stages import Stages
-from workers.cascade.thinking import SORRY
 from workers.cascade.turn import Turn
 from workers.keeping import Keeper
 from workers.keys import Keys, pressed, told
@@ -47,7 +48,11 @@ class Conversation:
         self._group = asyncio.TaskGroup()
         self._keeper = Keeper(session, self._needed_seq, self._is_idle)
         self._turn = Turn(session, self._keeper, lambda: self._ear.now_ms)
-        self._answers = Answers(session, stages, self._turn, self._keeper, self._group, self._has_floor)
+        self._calling = Calling(session, self._keeper, self._group, self._speak_up)
+        asking = Asking(session, stages.language_model, self._calling)
+        self._answers = Answers(
+            session, asking, stages.text_to_speech, self._turn, self._keeper, self._group, self._over
+        )
         self._contributions = Contributions(session, self._answers, self._understood)
         self._keys = Keys(session, self._keyed)
         self._keyed_early: list[str] = []
@@ -65,6 +70,7 @@ class Conversation:
                     await self._receive(message)
                 for task in own:
                     task.cancel()
+                self._calling.stop()
                 self._answers.leave()
                 await self._keeper.commit()
         except BaseExceptionGroup as group:
@@ -80,6 +86,7 @@ class Conversation:
         snapshot.next_turn = max(snapshot.next_turn, playhead.turn + 1)
         if playhead.turn:
             self._session.resume(playhead.turn)  # whoever paused it is gone; if the caller still speaks, it will pause
+        self._calling.take_up()
         answer = self._answers.unfinished()
         if answer is not None:
             self._answers.give(answer, playhead.received_ms if playhead.turn == answer.turn else 0)
@@ -90,6 +97,7 @@ class Conversation:
         else:
             self._turn.show()
             self._keeper.commit_soon()
+            self._speak_up()
         self._keys.begin()
 
     # --- the inbox
@@ -108,6 +116,8 @@ class Conversation:
                 await self._committed(message.seq)
             case ClientEvent(name="cancel"):
                 self._cancelled(message.seq)
+            case ClientEvent(name="tool_output"):
+                self._calling.answered(message)
             case _:
                 """After Hangup the inbox ends."""
 
@@ -204,7 +214,7 @@ class Conversation:
             self._turn.move(Move.RESUME)
             self._answers.release()
         else:
-            await self._end_utterance(next_seq, edge.media_ms, edge.decided_ms)
+            await self._end_utterance(next_seq, edge.media_ms, self._ear.now_ms)
 
     def _fell_silent(self) -> None:
         """Perhaps for good: what was said may be wanted at once."""
@@ -216,7 +226,7 @@ class Conversation:
         self._session.event("speech_stopped", media_ms=stopped_ms)
         utterance = self._ear.take(next_seq)
         self._turn.move(Move.END)
-        latency = Latency(self._clock(), decided_ms - stopped_ms)
+        latency = Latency(self._clock(), decided_ms - stopped_ms, stopped_ms)
         await self._contributions.put(Contribution(utterance, utterance.first_seq, latency))
 
     # --- over an answer
@@ -231,7 +241,8 @@ class Conversation:
 
     def _barge_in(self) -> None:
         self._turn.move(Move.BARGE_IN)
-        self._answers.silence()
+        utterance = self._ear.utterance
+        self._answers.silence(spoken_over_ms=None if utterance is None else utterance.start_ms)
         self._has_floor()
 
     @property
@@ -248,12 +259,30 @@ class Conversation:
         if self._turn.state is State.USER_SPEAKING and self._ear.endpointing.quiet:
             self._fell_silent()
 
+    def _over(self) -> None:
+        """There is no answer any more."""
+        self._has_floor()
+        self._speak_up()
+
+    def _speak_up(self) -> None:
+        """If nobody speaks: a tool has answered since, and the caller has not been told; or the call is to end."""
+        snapshot = self._session.snapshot
+        if self._turn.state is not State.LISTENING or self._answers or self._contributions:
+            return
+        ending = self._calling.ending
+        if context.owes_answer(snapshot) and snapshot.items[-1].role == "tool":
+            self._answers.give(Answer(context.new_turn(snapshot)))
+        elif ending is not None and not self._calling:
+            self._session.close(ending.reason, transfer_to=ending.transfer_to)
+
     # --- what was said is answered
 
     def _understood(self, contribution: Contribution, known: bool) -> None:
         """It is in the conversation, unless it was nothing, or is not `known`."""
         if contribution.keys:
             self._keys.known(contribution.keys)
+        if context.owes_answer(self._session.snapshot):
+            self._calling.go_on()
         self._reply(contribution, known)
 
     def _reply(self, contribution: Contribution, known: bool) -> None:
@@ -263,7 +292,7 @@ class Conversation:
         if not waiting or self._contributions or self._keys.entering:
             self._keeper.commit_soon()
         elif not known:
-            self._answers.give(Answer(context.new_turn(snapshot), SORRY, complete=True))
+            self._answers.give(Answer(context.new_turn(snapshot), self._session.tenant.apology, complete=True))
         elif context.owes_answer(snapshot):
             self._answers.give(Answer(context.new_turn(snapshot)), latency=contribution.latency)
         else:
@@ -276,8 +305,8 @@ class Conversation:
         return self._ear.needed_seq if pending is None else pending
 
     def _is_idle(self) -> bool:
-        busy = self._contributions or self._answers or self._ear.utterance or pressed(self._session.snapshot)
-        return self._turn.state is State.LISTENING and not busy
+        busy = self._contributions or self._answers or self._calling or self._ear.utterance
+        return self._turn.state is State.LISTENING and not busy and not pressed(self._session.snapshot)
 
 
 def _first(group: BaseExceptionGroup[BaseException]) -> BaseException:

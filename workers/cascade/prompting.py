@@ -2,26 +2,116 @@
 
 from __future__ import annotations
 
-from workers.backend import Answer, Item, Snapshot
-from workers.providers.base import ChatMessage
+import json
+from collections.abc import Sequence
+from itertools import groupby
+
+from workers.backend import Answer, Called, Item, Snapshot
+from workers.backend import ToolCall as Call
+from workers.providers.base import ChatMessage, ToolCall
 
 SENT_ITEMS = 40
 """Items the language model is sent."""
 
+RUNNING = json.dumps(
+    {"status": "running", "next": "Its result follows when it is done. Do not call it again for that."}
+)
+"""What is said of a tool that runs on, while the caller is answered otherwise."""
 
-def messages(prompt: str, snapshot: Snapshot) -> list[ChatMessage]:
-    """What to ask the language model: the system prompt, the last items, and what it had begun to answer."""
+UNKNOWN = json.dumps({"error": "a technical fault interrupted it: whether it was done is not known"})
+"""What is said of a tool whose worker died."""
+
+ENOUGH = "You have used tools often enough. Answer now with what you know, without calling any."
+
+
+def messages(prompt: str, snapshot: Snapshot, *, calls: bool = False) -> list[ChatMessage]:
+    """What to ask the language model: the system prompt, the last items, and what it had begun to answer.
+
+    `calls`: it has tools, and is shown their calls as its own. Otherwise, or when they come from elsewhere, it is told
+    of them as facts.
+    """
     result = [ChatMessage("system", prompt)]
-    result += [_message(item) for item in snapshot.items[-SENT_ITEMS:]]
-    if snapshot.answer is not None and snapshot.answer.text:
-        result.append(ChatMessage("assistant", snapshot.answer.text))
+    turn = -1
+    for item in snapshot.items[-SENT_ITEMS:]:
+        if item.role != "tool":
+            result.append(ChatMessage(item.role, item.text))
+        elif item.tool is None:
+            result.append(ChatMessage("system", item.text))
+        elif calls:
+            before = result.pop().content if turn == item.turn and _is_plain_answer(result[-1]) else ""
+            result += _round(before, [(item.tool, item.text)])
+        else:
+            result.append(ChatMessage("system", fact(item.tool, item.text)))
+        turn = item.turn
+    if snapshot.answer is not None:
+        result += _begun(snapshot.answer)
     return result
 
 
-def _message(item: Item) -> ChatMessage:
-    if item.tool is not None:  # another backend's
-        return ChatMessage("system", f"{item.tool.name}({item.tool.arguments}) answered: {item.text}")
-    return ChatMessage(item.role, item.text)
+def fact(call: Call, output: str) -> str:
+    """What a tool answered, told apart from its call."""
+    return f"{call.name}({call.arguments}) answered: {output}"
+
+
+def _is_plain_answer(message: ChatMessage) -> bool:
+    return message.role == "assistant" and not message.tool_calls
+
+
+def _round(before: str, answered: Sequence[tuple[Call, str]]) -> list[ChatMessage]:
+    """What the model said, the calls it then made, and what each answered."""
+    calls = tuple(ToolCall(call.id, call.name, call.arguments) for call, _ in answered)
+    told = [ChatMessage("tool", output, call_id=call.id) for call, output in answered]
+    return [ChatMessage("assistant", before, calls), *told]
+
+
+def _begun(answer: Answer) -> list[ChatMessage]:
+    """An answer in progress, as if it had no fillers in it: text and calls in turn, and the text that is to go on."""
+    result: list[ChatMessage] = []
+    at = 0
+    for _, group in groupby(answer.called, key=lambda called: called.round):
+        calls = list(group)
+        until = calls[0].at
+        result += _round(_words(answer, at, until).strip(), [(each.call, _output(each)) for each in calls])
+        at = until
+    rest = last_words(answer)
+    return [*result, ChatMessage("assistant", rest)] if rest else result
+
+
+def _output(called: Called) -> str:
+    return RUNNING if called.output is None else called.output
+
+
+def _words(answer: Answer, start: int, end: int) -> str:
+    """The model's own words in that part of the text."""
+    words = ""
+    for since, until in answer.fillers:
+        words += answer.text[start : min(since, end)]
+        start = max(start, until)
+    return words + answer.text[start:end]
+
+
+def last_words(answer: Answer) -> str:
+    """What the model has said since it last used tools; empty for nothing but white space."""
+    words = _words(answer, answer.called[-1].at if answer.called else 0, len(answer.text))
+    if answer.called:
+        words = words.lstrip()
+    return words if words.strip() else ""
+
+
+def remembered(answer: Answer, heard: str) -> list[Item]:
+    """What the conversation keeps of `answer`: what was `heard` of its text, and the tools it used, in order."""
+    items: list[Item] = []
+    blanks = len(answer.text) - len(answer.text.lstrip())  # `heard` has none
+    at = 0
+    for called in answer.called:
+        until = max(at, called.at - blanks)
+        if words := heard[at:until].strip():
+            items.append(Item("assistant", words, answer.turn))
+        items.append(Item("tool", _output(called), answer.turn, called.call))
+        at = until
+    if words := heard[at:].strip():
+        items.append(Item("assistant", words, answer.turn))
+    return items
 
 
 def said(answer: Answer) -> str:

@@ -91,12 +91,22 @@ class Floor:
         """The model has been silent for long. If it need not say anything, it is asked whether it lives."""
         if not self.line.up:
             return  # there will be another
-        if self.responses.owed or self._doubted:
-            self.line.drop("it owes an answer, and is silent" if self.responses.owed else "it gives no sign of life")
+        if self.responses.owed:
+            self._group.create_task(self._answered_by_nobody())
+            return
+        if self._doubted:
+            self.line.drop("it gives no sign of life")
             return
         self._doubted = True
         self._patience.set(self.tenant.relay.answer_timeout_s)
         self._group.create_task(self.line.tell(protocol.probe()))
+
+    async def _answered_by_nobody(self) -> None:
+        """The caller has waited long enough already to be answered by somebody else, where there is one."""
+        generation = self.line.generation
+        await self.fall_back()
+        if self.responses.owed and self.line.generation == generation:
+            self.line.drop("it owes an answer, and is silent")
 
     def ask_later(self, after_s: float, wish: Wish) -> None:
         """Have the model try again."""
@@ -113,6 +123,18 @@ class Floor:
         self._again = None
         self._later.stop()
 
+    async def fall_back(self) -> None:
+        """The model has failed: have another backend go on. Returns when there is none."""
+        if self.tenant.fallback_backend is not None:
+            await self.keeper.commit()
+            await self.session.fall_back()
+
+    async def give_up(self, message: str, hint: str) -> None:
+        """As `fall_back`; and if there is none, the call is over."""
+        await self.fall_back()
+        self.session.event("error", code="provider", message=message, hint=hint, fatal=True)
+        self.session.give_up("provider")
+
     def forget_model(self) -> Wish | None:
         """The session with the model is over, and all that was asked of it. Returns what it was about to say."""
         self.be_patient()
@@ -122,11 +144,12 @@ class Floor:
         self.answers.new_session()
         return lost
 
-    async def interrupt(self, *told: dict[str, Any], by_model: bool = False) -> None:
-        """The caller takes the floor, and the model is `told` this. `by_model`: the model noticed."""
+    async def interrupt(self, *told: dict[str, Any], by_model: bool = False, spoken_over_ms: int | None = None) -> None:
+        """The caller takes the floor, and the model is `told` this. `by_model`: the model noticed. `spoken_over_ms`:
+        the media time since which they speak, if it is known."""
         self.responses.unwant()
         self.ask_never()
-        interrupted = self.answers.interrupt()
+        interrupted = self.answers.interrupt(spoken_over_ms)
         self.interruptions.reset()
         if interrupted:
             self.tools.go_on()
@@ -166,10 +189,8 @@ class Floor:
         self.pause_if_idle()
 
     def remember(self, item: Item) -> None:
-        """Add to the conversation what is known now, where it belongs."""
-        snapshot = self.session.snapshot
-        context.remember(snapshot, item)
-        snapshot.items.sort(key=lambda kept: kept.turn)
+        """Add to the conversation what is known now."""
+        context.remember(self.session.snapshot, item)
 
     # --- tools
 

@@ -47,6 +47,9 @@ class Tool(Protocol):
     def parameters(self) -> dict[str, Any]:
         """JSON Schema of its arguments, an object. They were checked against it before `call`."""
 
+    # Also, if it takes long: `filler`, what is said to a caller who waits for it, a phrase or a function of the
+    # arguments that gives one. A tenant's own phrase comes before it.
+
     async def call(self, arguments: dict[str, Any], caller: Caller) -> Any:
         """Do it. Returns what the model is told: anything that JSON can say, in at most 32,768 characters.
 

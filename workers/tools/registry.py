@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import importlib
 import pkgutil
+from collections.abc import Callable
 from dataclasses import dataclass
 from types import ModuleType
 from typing import Any, cast
@@ -22,8 +23,11 @@ from workers.tools.base import Tool
 
 OURS_TIMEOUT_S = 30.0
 _NO_TOOLS = {"base", "registry", "toolbox"}
-_WITHOUT_TOOLS = {"cascade", "echo"}
-"""Backends that offer their model none, or have none."""
+_WITHOUT_TOOLS = {"echo"}
+"""Backends that have no model."""
+
+Filler = str | Callable[[dict[str, Any]], str]
+"""What is said to a caller who waits for a tool, or how it follows from the call's arguments."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +41,7 @@ class Offer:
     arguments: Draft202012Validator
     tool: Tool | None
     """None: it lives in the client."""
+    filler: Filler = ""
 
     @property
     def definition(self) -> dict[str, Any]:
@@ -67,25 +72,26 @@ def make(use: ToolUse) -> Tool:
 
 def offers(tenant: Tenant) -> dict[str, Offer]:
     """All that `tenant`'s model may use, by name. May import packages, and so block. Raises SettingsError."""
-    ours = [_ours(make(use)) for use in tenant.tools]
+    ours = [_ours(make(use), use) for use in tenant.tools]
     return {offer.name: offer for offer in [*ours, *map(_clients, tenant.client_tools)]}
 
 
 def ignored(tenant: Tenant) -> str:
     """Why the tools that `tenant` names are never offered; empty when they are, or there are none."""
     if tenant.backend in _WITHOUT_TOOLS and (tenant.tools or tenant.client_tools):
-        return f"its tools are not used: the backend {tenant.backend} has none, relay does"
+        return f"its tools are not used: the backend {tenant.backend} has none, cascade and relay do"
     return ""
 
 
-def _ours(tool: Tool) -> Offer:
-    parameters = tool.parameters
-    return Offer(tool.name, tool.description, parameters, OURS_TIMEOUT_S, _validator(tool.name, parameters), tool)
+def _ours(tool: Tool, use: ToolUse) -> Offer:
+    parameters, validator = tool.parameters, _validator(tool.name, tool.parameters)
+    own: Filler = getattr(tool, "filler", "")
+    return Offer(tool.name, tool.description, parameters, OURS_TIMEOUT_S, validator, tool, use.filler or own)
 
 
 def _clients(tool: ClientTool) -> Offer:
     validator = _validator(tool.name, tool.parameters)
-    return Offer(tool.name, tool.description, tool.parameters, tool.timeout_s, validator, None)
+    return Offer(tool.name, tool.description, tool.parameters, tool.timeout_s, validator, None, tool.filler or "")
 
 
 def _validator(name: str, parameters: dict[str, Any]) -> Draft202012Validator:

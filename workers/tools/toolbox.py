@@ -27,6 +27,8 @@ AT_ONCE = 8
 """Calls of one session that may run at the same time; the model is told of any more that they failed."""
 MAX_CHARACTERS = 32 * 1024
 """Of a call's arguments, and of what the model is told."""
+MAX_FILLER = 200
+"""Characters that a tool may have said while the caller waits for it."""
 MAX_DEPTH = 32
 """Of what a client is told."""
 _ENDING = "ending"
@@ -125,6 +127,19 @@ class Toolbox:
             if offer is not None:
                 self._session.event("tool_result", call_id=call.id, tool=offer.name, ok=ok, ms=ms)
         return output
+
+    def filler(self, call: ToolCall) -> str:
+        """What to say to a caller who waits for it; empty when the tool has no phrase of its own."""
+        offer = self._offers.get(call.name)
+        if offer is None or isinstance(offer.filler, str):
+            return "" if offer is None else str(offer.filler)
+        try:
+            return str(offer.filler(_arguments(offer, call.arguments)))[:MAX_FILLER]
+        except ToolError:
+            return ""  # its arguments are wrong: it will not take long
+        except Exception:
+            log.exception("session %s: the filler of tool %.64r failed", self.session_id, call.name)
+            return ""
 
     def answered(self, call_id: str, output: str) -> None:
         """The client answered a call of its tool; the model is told `output` as it is."""
