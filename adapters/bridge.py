@@ -15,6 +15,7 @@ from typing import Any, Protocol
 from adapters import messages
 from adapters.link import Link
 from adapters.playout import KEEP_MS, Chunk, Heard, Playout
+from adapters.timing import Timing
 from trunkline.audio.frame import FRAME_MS, Framer, bytes_in
 from trunkline.bus.messages import (
     Attached,
@@ -93,6 +94,7 @@ class Bridge:
         self._media_ms = 0
         self._received: Sequence | None = Sequence()
         self._playout = Playout(rate_hz, whole_sentences=whole_sentences, keep_ms=keep_ms)
+        self._timing = Timing(session, rate_hz)
         self._acked: Heard | None = None
         self._acked_at_ms = 0.0
         self._paused = False
@@ -110,9 +112,12 @@ class Bridge:
 
     def audio(self, pcm: bytes) -> None:
         """What the caller spoke next: s16le mono at the session's rate, any even number of bytes."""
-        for frame in self._framer.push(pcm):
+        frames = self._framer.push(pcm)
+        for frame in frames:
             self._up(UplinkAudio(self.session, self._next_seq, self._media_ms, frame))
             self._media_ms += FRAME_MS
+        if frames:
+            self._timing.clock.heard(self._media_ms, self._clock_ms())
 
     def text(self, text: str) -> None:
         self._up(Text(self.session, self._next_seq, text))
@@ -253,8 +258,8 @@ class Bridge:
         heard = self._playout.heard
         received = self._received.expected - 1 if self._received else -1
         first = self._ring[0].seq if self._ring else self._next_seq
-        joined = Joined(self.session, self.epoch, received, heard.turn, heard.received_ms, heard.played_ms, first)
-        self._lanes.send(self.worker, joined)
+        where = (heard.turn, heard.received_ms, heard.played_ms)
+        self._lanes.send(self.worker, Joined(self.session, self.epoch, received, *where, first, self._media_ms))
 
     def _downlink(self, message: Downlink) -> None:
         now_ms = self._clock_ms()
@@ -262,6 +267,7 @@ class Bridge:
             case DownlinkAudio():
                 chunk = Chunk(message.turn, message.offset_ms, message.pcm, message.sentence_end)
                 self._playout.receive(chunk, now_ms)
+                self._timing.came(message, now_ms)
                 self.pump()
             case Event():
                 self._event(message.name, message.data, message.seq)
@@ -274,6 +280,7 @@ class Bridge:
                 self._pause(message, now_ms)
             case Resume():
                 self._paused = False
+                self._timing.released()
                 self._playout.release(now_ms)
                 self._event("resume", {"turn": message.turn}, message.seq)
                 self.pump()
@@ -287,6 +294,7 @@ class Bridge:
 
     def _pause(self, message: Pause, now_ms: float) -> None:
         self._paused = True
+        self._timing.held(message.turn, now_ms)
         self._playout.hold(now_ms)
         if self.link is not None and not self.link.pause(message.turn):
             self._playout.rewind_to_heard()
@@ -294,10 +302,14 @@ class Bridge:
 
     def _clear(self, message: Clear, now_ms: float) -> None:
         self._paused = False
+        before = self._playout.heard
         heard = self._playout.clear(message.turn, now_ms)
         if self.link is not None:
             self.link.clear(message.turn)
         self._event("clear", {"turn": message.turn, "ms": heard.played_ms}, message.seq)
+        silenced = self._timing.silenced(message.turn, self.epoch, now_ms)
+        if before.turn == message.turn and not before.done:
+            self._lanes.send(self.worker, silenced, patient=True)
         self._report(heard)
 
     def _event(self, name: str, data: dict[str, Any], seq: int | None = None) -> None:
@@ -327,6 +339,9 @@ class Bridge:
         chunks, finished = self._playout.due(now_ms)
         for chunk in chunks:
             self.link.play(*chunk)
+        if chunks and self._timing.asked:
+            for left in self._timing.went(chunks, self._playout.ahead_ms(now_ms), self.epoch, now_ms):
+                self._lanes.send(self.worker, left, patient=True)
         for heard in finished:
             self._finished(heard)
         if self._playout.active:

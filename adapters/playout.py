@@ -146,11 +146,15 @@ class Playout:
         finished, self._finished = self._finished, []
         chunks: list[Chunk] = []
         if not self._held:
-            ahead = sum(turn.fed_ms - turn.played_ms for turn in self._turns) - self._since_acked(now_ms)
+            ahead = self.ahead_ms(now_ms)
             while piece := self._next_piece(self._lead_ms - ahead):
                 ahead += sum(self._feed(chunk) for chunk in piece)
                 chunks += piece
         return chunks, finished
+
+    def ahead_ms(self, now_ms: float) -> float:
+        """How much of what was fed is still to be heard, by what was known at the last call of `due`."""
+        return sum(turn.fed_ms - turn.played_ms for turn in self._turns) - self._since_acked(now_ms)
 
     def _next_piece(self, room_ms: float) -> list[Chunk]:
         """Take what may be fed next, when so much more may be on the wire; nothing while that is too little."""

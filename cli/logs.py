@@ -6,21 +6,22 @@ from __future__ import annotations
 import json
 import logging
 import sys
+from typing import Any
 
 from trunkline.settings import Settings
 from workers import crumb
 
 
 class JsonLines(logging.Formatter):
-    """One object a line: `time` (UTC seconds), `level`, `process`, `logger`, `message`, and `session` and `exception`
-    where there is one."""
+    """One object a line: `time` (UTC seconds), `level`, `process`, `logger`, `message`, `session` and `exception` where
+    there is one, and the `fields` that a record was given as its `extra`: figures, for machines."""
 
     def __init__(self, process: str) -> None:
         super().__init__()
         self._process = process
 
     def format(self, record: logging.LogRecord) -> str:
-        line: dict[str, str | float] = {
+        line: dict[str, Any] = {
             "time": round(record.created, 3),
             "level": record.levelname,
             "process": self._process,
@@ -31,6 +32,7 @@ class JsonLines(logging.Formatter):
             line["session"] = session
         if record.exc_info:
             line["exception"] = self.formatException(record.exc_info)
+        line |= getattr(record, "fields", {})
         return json.dumps(line, ensure_ascii=False)
 
 

@@ -16,6 +16,9 @@ from typing import Any, ClassVar, TypeVar, dataclass_transform
 
 VERSION = 1
 
+UNKNOWN_MS = -1
+"""A media time that a gateway cannot tell: no audio of the caller's has come to it."""
+
 T = TypeVar("T")
 
 
@@ -119,7 +122,8 @@ class Hangup:
 class Joined:
     """A gateway's answer to `Attached`, or its wish to be sent again what it misses.
 
-    It says what it has of this epoch, the first uplink it can still send, and where its playout stands.
+    It says what it has of this epoch, the first uplink it can still send, where its playout stands, and up to which
+    media time the caller had spoken by then.
     """
 
     KIND: ClassVar[int] = 9
@@ -130,6 +134,7 @@ class Joined:
     received_ms: int
     played_ms: int
     uplink_from_seq: int = 0
+    media_ms: int = 0
 
 
 @_message
@@ -139,6 +144,33 @@ class Superseded:
     KIND: ClassVar[int] = 10
     session: str
     epoch: int
+
+
+@_message
+class Left:
+    """Audio that was to be `timed` went out on the wire, `waited_ms` after it came to the gateway, when the caller's
+    own audio had come to `media_ms`. With audio before it that was still to be heard, that much later."""
+
+    KIND: ClassVar[int] = 11
+    session: str
+    epoch: int
+    turn: int
+    offset_ms: int
+    media_ms: int
+    waited_ms: int
+
+
+@_message
+class Silenced:
+    """`turn` was cleared while it was heard, when the caller's own audio had come to `cleared_ms`; nothing of it was
+    heard since `silent_ms`: it may have been paused before."""
+
+    KIND: ClassVar[int] = 12
+    session: str
+    epoch: int
+    turn: int
+    silent_ms: int
+    cleared_ms: int
 
 
 # --- to a gateway -----------------------------------------------------------------------------------------------------
@@ -160,7 +192,8 @@ class Attached:
 
 @_message
 class DownlinkAudio:
-    """Part of a spoken answer, `offset_ms` from its turn's start. `sentence_end` closes a sentence."""
+    """Part of a spoken answer, `offset_ms` from its turn's start. `sentence_end` closes a sentence. When the start of
+    a `timed` one goes out, the gateway says so by `Left`."""
 
     KIND: ClassVar[int] = 33
     session: str
@@ -170,6 +203,7 @@ class DownlinkAudio:
     offset_ms: int
     pcm: bytes
     sentence_end: bool = False
+    timed: bool = False
 
 
 @_message
@@ -271,6 +305,6 @@ Uplink = UplinkAudio | Text | Dtmf | ClientEvent | Hangup
 Downlink = DownlinkAudio | TurnEnd | Pause | Resume | Clear | Event | Close
 """Messages with a downlink `seq`: kept by the worker until acknowledged."""
 
-ToWorker = Uplink | Played | LinkLost | LinkResumed | Joined | Superseded | Control
+ToWorker = Uplink | Played | LinkLost | LinkResumed | Joined | Superseded | Left | Silenced | Control
 ToGateway = Downlink | Attached | Committed | Control
 Message = ToWorker | ToGateway

@@ -83,8 +83,9 @@ class Answers:
             self._forget(answering)
             self._told.over(answering, interrupted=False)
 
-    def interrupt(self) -> bool:
-        """Nothing more of any answer may be heard. Returns whether there was one."""
+    def interrupt(self, spoken_over_ms: int | None = None) -> bool:
+        """Nothing more of any answer may be heard; if that is why, because the caller speaks since this media time.
+        Returns whether there was one."""
         cut = [answering for answering in self._list if not answering.cut]
         for answering in cut:
             answering.cut = True
@@ -95,7 +96,7 @@ class Answers:
                 self._told.cut(answering.truncations(0), answering.retellings(0))
         sent = [answering.turn for answering in cut if answering.sent]
         if sent:
-            self._session.clear(max(sent))
+            self._session.clear(max(sent), spoken_over_ms=spoken_over_ms)
         return bool(cut)
 
     def played(self, message: Played) -> None:

@@ -74,10 +74,13 @@ class Hearing:
     async def _speech_started(self, event: Event) -> None:
         floor = self._floor
         floor.uplink.speech_started(event["item_id"], event["audio_start_ms"])
-        floor.session.event("speech_started", media_ms=floor.uplink.media_ms(event["audio_start_ms"]))
+        start_ms = floor.uplink.media_ms(event["audio_start_ms"])
+        floor.session.event("speech_started", media_ms=start_ms)
         floor.keeper.wake()
         if floor.tenant.turn.barge_in:
-            await floor.interrupt(by_model=True)
+            detection = floor.tenant.relay.turn_detection
+            over_ms = start_ms + detection.prefix_padding_ms if isinstance(detection, ServerVad) else None
+            await floor.interrupt(by_model=True, spoken_over_ms=over_ms)
         if not floor.answers.audible:
             floor.show("listening")
 
@@ -87,7 +90,8 @@ class Hearing:
         floor.session.event("speech_stopped", media_ms=floor.uplink.media_ms(event["audio_end_ms"]))
         detection = floor.tenant.relay.turn_detection
         silence_ms = detection.silence_duration_ms if isinstance(detection, ServerVad) else None
-        self._latency = Latency(self._clock(), silence_ms)
+        end_ms = None if silence_ms is None else floor.uplink.media_ms(event["audio_end_ms"]) - silence_ms
+        self._latency = Latency(self._clock(), silence_ms, end_ms)
 
     async def _committed(self, event: Event) -> None:
         floor, item_id = self._floor, event["item_id"]
@@ -162,8 +166,7 @@ class Hearing:
         if self._floor.tenant.relay.transcription is None:
             self._settle_all()
         if self._latency is not None:
-            self._latency.mark("model", self._clock())
-            self._floor.session.event("latency", turn=answering.turn, **self._latency.report())
+            self._floor.session.timed(answering.turn, self._latency.until("model", self._clock()))
             self._latency = None
 
     async def _text(self, event: Event) -> None:

@@ -107,7 +107,7 @@ def test_what_the_caller_says_before_a_worker_came_waits_for_it(edge: Edge) -> N
     assert edge.take() == []
     edge.attach()
     joined, *uplink = edge.take(Joined, UplinkAudio, Text)
-    assert joined == Joined("s", 1, -1, 0, 0, 0)
+    assert joined == Joined("s", 1, -1, 0, 0, 0, media_ms=60)
     assert uplink == [
         UplinkAudio("s", 0, 0, FRAME),
         UplinkAudio("s", 1, 20, FRAME),
@@ -210,7 +210,7 @@ def test_a_clear_flushes_the_wire_and_says_what_was_heard(edge: Edge) -> None:
     edge.take()
     edge.bridge.receive(Clear("s", 1, 1, 1))
     assert edge.wire.cleared == [1]
-    assert edge.take() == [Played("s", 1, 1, 200, True)]
+    assert edge.take(Played) == [Played("s", 1, 1, 200, True)]
     before = len(edge.wire.played)
     edge.bridge.receive(speech(2, 1, 1000))
     edge.wait(500)
@@ -303,7 +303,7 @@ def test_another_gateway_adopts_the_session_where_the_client_stands() -> None:
     edge.bridge.on_attached = lambda: attached.append(True)
     edge.attach(epoch=4, resume_from_seq=500, resume_media_ms=9000, downlink_from_seq=80)
     assert attached
-    assert edge.take(Joined) == [Joined("s", 4, 79, 0, 0, 0, 500)]
+    assert edge.take(Joined) == [Joined("s", 4, 79, 0, 0, 0, 500, 9000)]
     back = Wire()
     edge.bridge.reconnect(back, 3, 1240, 7)
     edge.bridge.receive(speech(80, 3, 1240, epoch=4))

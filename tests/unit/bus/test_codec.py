@@ -61,7 +61,8 @@ def test_every_kind_is_read_as_it_was_written(kind: type[Any]) -> None:
 def test_kinds_have_numbers_of_their_own() -> None:
     assert {kind.__name__: number for number, kind in KINDS.items()} == {
         **{"UplinkAudio": 1, "Text": 2, "Dtmf": 3, "ClientEvent": 4, "Played": 5, "LinkLost": 6, "LinkResumed": 7},
-        **{"Hangup": 8, "Joined": 9, "Superseded": 10, "Attached": 32, "DownlinkAudio": 33, "TurnEnd": 34},
+        **{"Hangup": 8, "Joined": 9, "Superseded": 10, "Left": 11, "Silenced": 12},
+        **{"Attached": 32, "DownlinkAudio": 33, "TurnEnd": 34},
         **{"Pause": 35, "Resume": 36, "Clear": 37, "Event": 38, "Close": 39, "Committed": 40, "Control": 64},
     }
 
@@ -78,11 +79,13 @@ def test_the_bytes_of_an_entry_do_not_change() -> None:
         "94"  # four messages
         "9501a2733107cc8cc4020102"
         "9605a273310203cd0190c3"
-        "9821a2733102cd012c03ce00011170c400c2"
+        "9921a2733102cd012c03ce00011170c400c2c2"
         "9504a2733108a6636f6d6d697481a161c0"
     )
     assert encode(batch).hex() == golden
     assert Decoder().decode(bytes.fromhex(golden)) == batch
+    untimed = golden.replace("9921", "9821").replace("c400c2c2", "c400c2")  # as it was before answers were timed
+    assert Decoder().decode(bytes.fromhex(untimed)) == batch
 
 
 def test_fields_of_a_newer_version_are_ignored() -> None:

@@ -8,7 +8,6 @@ from hypothesis import strategies as st
 from workers import context
 from workers.backend import Answer, Item, Snapshot, Spoken
 from workers.cascade import prompting
-from workers.latency import Latency
 
 SPOKEN = [Spoken("One two three. ", 0, 1000), Spoken("Four five six.", 1000, 2000)]
 
@@ -83,14 +82,3 @@ def test_what_is_owed() -> None:
     assert context.owes_answer(snapshot)
     context.remember(snapshot, Item("assistant", "yes", context.new_turn(snapshot)))
     assert not context.owes_answer(snapshot)
-
-
-@given(st.lists(st.floats(0, 5), max_size=5), st.integers(0, 900))
-def test_latency_parts_sum(marks: list[float], endpoint_ms: int) -> None:
-    latency = Latency(100.0, endpoint_ms)
-    for number, after_s in enumerate(sorted(marks)):
-        latency.mark(str(number), 100.0 + after_s)
-        latency.mark(str(number), 200.0)
-    report = latency.report()
-    assert sum(ms for _, ms in report["parts"]) == report["total_ms"]
-    assert report["total_ms"] == endpoint_ms + round(max(marks, default=0) * 1000)

@@ -1,0 +1,115 @@
+"""What one session's edge tells of when its answers were heard, and fell silent: told on to the client and the log."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from typing import Any
+
+from trunkline.bus.messages import UNKNOWN_MS, Left, Played, Silenced
+from workers.latency import Wait
+
+log = logging.getLogger(__name__)
+
+Tell = Callable[..., None]
+"""`Session.event`."""
+
+
+class Timing:
+    """Waits for the edge's word on what was sent. Its events are `latency` and `barge_in` (docs/websocket.md)."""
+
+    def __init__(self, session: str, tenant: str, tell: Tell) -> None:
+        self._since_ms: int | None = None
+        """Media time since which this worker has the call; None until the edge has said so."""
+        self._about = {"session": session, "tenant": tenant}
+        self._tell = tell
+        self._ready: tuple[int, Wait] | None = None
+        """The wait that the next audio of this turn ends."""
+        self._sent: list[tuple[int, int, Wait]] = []
+        """Turn, place in it, and the wait that is over when that is heard."""
+        self._spoken_over: tuple[int, int] | None = None
+        """The turn that was cleared, and the media time at which the caller began to speak over it."""
+
+    def joined(self, media_ms: int) -> None:
+        """The edge sends the call here, and has heard the caller up to `media_ms`."""
+        if self._since_ms is None:
+            self._since_ms = media_ms
+
+    def receive(self, message: Played | Left | Silenced) -> None:
+        match message:
+            case Played():
+                self._played(message)
+            case Left():
+                self._left(message)
+            case Silenced():
+                self._silenced(message)
+
+    def wait(self, turn: int, wait: Wait) -> None:
+        """The next audio of `turn` ends this wait."""
+        self._ready = turn, wait
+
+    def sending(self, turn: int, offset_ms: int) -> bool:
+        """Audio goes to the edge now. Whether the edge should say when it leaves for the wire."""
+        if self._ready is None or self._ready[0] != turn:
+            return False
+        self._sent.append((turn, offset_ms, self._ready[1]))
+        self._ready = None
+        return True
+
+    def _left(self, left: Left) -> None:
+        for waiting in self._sent:
+            turn, offset_ms, wait = waiting
+            if (turn, offset_ms) == (left.turn, left.offset_ms):
+                self._sent.remove(waiting)
+                self._told(turn, wait, left)
+                return
+
+    def _played(self, played: Played) -> None:
+        """So much was heard: what was to be timed before it never will be, by a gateway that could not, or is gone."""
+        for turn, offset_ms, wait in self._sent:
+            if turn == played.turn and played.ms > offset_ms:
+                self._told(turn, wait, None)
+        self._sent = [
+            waiting
+            for waiting in self._sent
+            if waiting[0] > played.turn or (waiting[0] == played.turn and waiting[1] >= played.ms and not played.done)
+        ]
+
+    def _told(self, turn: int, wait: Wait, left: Left | None) -> None:
+        data = {"turn": turn, **wait.told(left, self._since_ms or 0)}
+        if left is not None and not wait.is_plausible(left):
+            log.warning(
+                "session %s: turn %d: the edge saw %s ms from voice to voice, of which the worker alone took %d",
+                *(self._about["session"], turn, wait.voice_to_voice_ms(left), wait.total_ms),
+            )
+        parts = ", ".join(f"{name} {ms}" for name, ms in data["parts"])
+        what = "voice to voice" if data["voice_to_voice"] else "waited"
+        who = " (filler)" if wait.filler else ""
+        line = (self._about["session"], turn, what, data["total_ms"], who, parts)
+        fields = {"event": "latency", **self._about, **data, "parts": dict(data["parts"])}
+        log.info("session %s: turn %d: %s %d ms%s: %s", *line, extra={"fields": fields})
+        self._tell("latency", **data)
+
+    # --- the caller speaks over an answer
+
+    def clear(self, turn: int, spoken_over_ms: int | None) -> None:
+        """The edge is told to clear `turn`; if that is why, because the caller speaks since this media time."""
+        self._spoken_over = None if spoken_over_ms is None else (turn, spoken_over_ms)
+
+    def _silenced(self, silenced: Silenced) -> None:
+        if self._spoken_over is None or self._spoken_over[0] != silenced.turn:
+            return
+        (turn, start_ms), self._spoken_over = self._spoken_over, None
+        if silenced.silent_ms == UNKNOWN_MS or silenced.silent_ms < start_ms:
+            return
+        data: dict[str, Any] = {
+            "turn": turn,
+            "silent_ms": silenced.silent_ms - start_ms,
+            "clear_ms": silenced.cleared_ms - start_ms,
+        }
+        line = (self._about["session"], turn, data["silent_ms"], data["clear_ms"])
+        fields = {"event": "barge_in", **self._about, **data}
+        log.info(
+            "session %s: turn %d: spoken over: silent after %d ms, cleared after %d ms", *line, extra={"fields": fields}
+        )
+        self._tell("barge_in", **data)
