@@ -1,0 +1,73 @@
+"""From a tenant's settings to chains."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from trunkline.errors import ProviderError, SettingsError
+from trunkline.tenants import Stage, Tenant
+from workers.failover import chains
+from workers.providers.registry import Providers
+
+
+def stage(**settings: Any) -> Stage:
+    return Stage.model_validate(settings)
+
+
+def deadlines(chain: Any) -> list[float]:
+    return [link.deadline_s for link in chain._links]
+
+
+async def test_who_has_no_fallback_is_waited_for_twice_as_long() -> None:
+    providers = Providers()
+    alone, both = stage(provider="demo"), stage(provider="demo", fallback={"provider": "demo"})
+    assert deadlines(chains.language_model(alone, providers)) == [8]
+    assert deadlines(chains.language_model(both, providers)) == [4, 8]
+    chosen = stage(provider="demo", deadline_s=2, hedge_s=0.7, fallback={"provider": "demo", "deadline_s": 3})
+    chain = chains.language_model(chosen, providers)
+    assert deadlines(chain) == [2, 3]
+    assert chain._links[0].patience_s == 0.7
+    espeak = stage(provider="espeak", fallback={"provider": "espeak", "voice": "de"})
+    assert deadlines(chains.text_to_speech(espeak, providers)) == [1.5, 3]
+    await providers.close()
+
+
+async def test_all_sessions_of_a_process_share_breakers() -> None:
+    providers = Providers()
+    shared = stage(provider="demo")
+    first = chains.language_model(stage(provider="demo", now="2026-11-21T16:05:00", fallback=shared), providers)
+    second = chains.language_model(stage(provider="demo", deadline_s=1), providers)
+    assert first._links[1].breaker is second._links[0].breaker
+    assert first._links[1].provider is second._links[0].provider
+    assert first._links[0].breaker is not second._links[0].breaker
+    second._links[0].breaker.permit(0).failed(ProviderError("demo", "gone", locked_out=True), 0)
+    assert not first._links[1].breaker.closed
+    await providers.close()
+
+
+async def test_a_chain_is_described_link_by_link() -> None:
+    providers = Providers()
+    chain = chains.language_model(stage(provider="demo", fallback={"provider": "demo"}), providers)
+    one = providers.language_model(stage(provider="demo")).description
+    assert chain.description == f"{one}; else {one}"
+    await providers.close()
+
+
+def test_a_fallback_that_cannot_be_is_refused_at_start() -> None:
+    with pytest.raises(SettingsError, match="language model 'demo': tune: "):
+        chains.language_model(stage(provider="demo", fallback={"provider": "demo", "tune": "waltz"}), Providers())
+
+
+def test_a_provider_s_options_are_not_its_chain_s() -> None:
+    chosen = stage(provider="groq", model="x", deadline_s=2, hedge_s=1, fallback={"provider": "demo"})
+    assert chosen.options == {"model": "x"}
+    assert [each.provider for each in chosen.chain] == ["groq", "demo"]
+
+
+def test_only_language_models_are_hedged() -> None:
+    llm = {"provider": "demo", "fallback": {"provider": "demo", "hedge_s": 1}}
+    assert Tenant.model_validate({"id": "a", "providers": {"llm": llm}}).providers.llm.chain[1].hedge_s == 1
+    with pytest.raises(ValueError, match="hedge_s is for llm only"):
+        Tenant.model_validate({"id": "a", "providers": {"tts": llm}})
