@@ -1,4 +1,4 @@
-"""`python -m benchmarks bus|gateway|resampler|rtc_media|turns|phone|webrtc|all ...`: what our claims of speed rest on.
+"""`python -m benchmarks NAME ...` (bus, gateway, turns, phone, cascade, ...): what our claims of speed rest on.
 
 `all` runs them after each other; with `--json DIR` it writes bus.json, gateway.json and so on there.
 """
@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from benchmarks import bus, gateway, resampler, rtc_media, turns
+from benchmarks.cascade.command import CASCADE
 from benchmarks.phone.command import PHONE
 from benchmarks.webrtc.command import WEBRTC
 
@@ -22,6 +23,7 @@ BENCHMARKS: dict[str, Callable[[Sequence[str]], None]] = {
     "turns": turns.main,
     "phone": PHONE.main,
     "webrtc": WEBRTC.main,
+    "cascade": CASCADE.main,
 }
 
 

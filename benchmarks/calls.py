@@ -95,6 +95,8 @@ class Kind(Generic[S, L]):
     """What growth is called in the results, and how the bytes of a process are counted."""
     columns: Sequence[str]
     row: Callable[[Result], list[object]]
+    named: frozenset[str] = frozenset()
+    """Systems that are measured only when they are asked for by name."""
 
     async def measure(self, name: str, calls: int, seconds: float) -> Result:
         """One run of one system, all in processes of its own."""
@@ -131,7 +133,7 @@ class Kind(Generic[S, L]):
         ]
         print_table("By process", ("calls", "system", "process", "CPU-s/call-min", "KiB/call"), parts)
         if len({result["system"] for result in results}) > 1:
-            yardsticks = [name for name in self.systems if name != "ours"]
+            yardsticks = [name for name in self.systems if name != "ours" and name not in self.named]
             columns = ("calls", "system", "CPU-s/call-min", *(f"x {name}" for name in yardsticks))
             print_table("Medians, and ratios of CPU", columns, medians(results, yardsticks))
 
@@ -141,10 +143,10 @@ class Kind(Generic[S, L]):
             description=self.about,
             formatter_class=argparse.RawDescriptionHelpFormatter,
         )
-        loads, systems = self.loads, list(self.systems)
+        loads, systems = self.loads, [name for name in self.systems if name not in self.named]
         parser.add_argument("--calls", type=numbers, default=loads, metavar="N,N", help=f"at once, default {loads}")
         parser.add_argument("--seconds", type=float, default=self.seconds, help="measured, after a round to warm up")
-        parser.add_argument("--only", choices=systems, help="one system instead of all")
+        parser.add_argument("--only", choices=list(self.systems), help=f"one system instead of {', '.join(systems)}")
         parser.add_argument("--repeat", type=int, default=1, help="runs of each, by turns")
         json_option(parser)
         wanted = parser.parse_args(arguments)

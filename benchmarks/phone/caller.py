@@ -7,9 +7,9 @@ import base64
 import json
 import time
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol
 
 from benchmarks.phone import audio
 from benchmarks.phone.talk import Talk
@@ -21,9 +21,33 @@ _SILENCE = audio.after_marker(audio.FRAME_BYTES, loud=False)
 _NOISES = [audio.after_marker(audio.FRAME_BYTES, loud=True, seed=seed) for seed in range(16)]
 
 
+class Mouth(Protocol):
+    """What a caller sounds like."""
+
+    def lengths(self) -> Iterator[int] | None:
+        """As `Talk` takes them."""
+
+    def frame(self, key: int, *, speaks: bool) -> str:
+        """The next 20 ms, whose number is `key`, as base64 of mu-law."""
+
+
+class Noise:
+    """Loud noise, silence between it, and each frame says its number."""
+
+    def __init__(self) -> None:
+        self._frames = 0
+
+    def lengths(self) -> None:
+        return None
+
+    def frame(self, key: int, *, speaks: bool) -> str:
+        self._frames += 1
+        return audio.marked(key, _NOISES[self._frames % len(_NOISES)] if speaks else _SILENCE)
+
+
 @dataclass
 class Ears:
-    """What all callers time together: frames as they are sent, answers' pieces as they are heard."""
+    """What callers time, together or each by himself: frames as they are sent, answers' pieces as they are heard."""
 
     sent: Times = field(default_factory=Times)
     heard: Times = field(default_factory=Times)
@@ -34,14 +58,23 @@ class Caller(Socket):
 
     mask = _ZERO_MASK
 
-    def __init__(self, number: int, ears: Ears, head: bytes, parameters: Mapping[str, str], call_sid: str) -> None:
-        """`head` is the upgrade; `parameters` are those that the TwiML gave the stream."""
+    def __init__(
+        self,
+        number: int,
+        ears: Ears,
+        head: bytes,
+        parameters: Mapping[str, str],
+        call_sid: str,
+        mouth: Mouth | None = None,
+    ) -> None:
+        """`head` is the upgrade; `parameters` are those that the TwiML gave the stream. No `mouth`: Noise."""
         super().__init__()
-        self.talk = Talk(number)
+        self.mouth = mouth or Noise()
+        self.talk = Talk(number, self.mouth.lengths())
         self.ready: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self.lost: str | None = None
         self._number = number
-        self._ears = ears
+        self.ears = ears
         self._upgrade = head
         self._finder = audio.Finder()
         self._frames = 0
@@ -80,18 +113,18 @@ class Caller(Socket):
         now_s = time.monotonic()
         while self._marks and self._marks[0][0] <= now_s:
             self._echo(self._marks.popleft()[1])
-        rest = _NOISES[self._frames % len(_NOISES)] if self.talk.speaks(now_s) else _SILENCE
+        speaks = self.talk.speaks(now_s)
         self._frames += 1
         self._messages += 1
         key = audio.key(self._number, self._frames)
         message = (
             f'{{"event":"media","sequenceNumber":"{self._messages}","streamSid":"{self._stream}","media":{{'
             f'"track":"inbound","chunk":"{self._frames}","timestamp":"{self._frames * 20}",'
-            f'"payload":"{audio.marked(key, rest)}"}}}}'
+            f'"payload":"{self.mouth.frame(key, speaks=speaks)}"}}}}'
         )
         data = frame(TEXT, message.encode(), _ZERO_MASK)
         sent_s = time.monotonic()
-        self._ears.sent.note(key, sent_s)
+        self.ears.sent.note(key, sent_s)
         self.transport.write(data)
         return sent_s
 
@@ -116,7 +149,7 @@ class Caller(Socket):
 
     def _media(self, mulaw: bytes) -> None:
         for key in self._finder.feed(mulaw):
-            self._ears.heard.note(key, self.received_s)
+            self.ears.heard.note(key, self.received_s)
             answer, piece = audio.answer_and_piece(key)
             self.talk.piece(self.received_s, answer, last=piece == audio.ANSWER_PIECES - 1)
         self.talk.audio(self.received_s, len(mulaw) / audio.RATE_PER_MS / 1000)

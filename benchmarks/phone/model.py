@@ -5,14 +5,12 @@ It hears by energy, and answers with 5 s of marked audio. When told to end (SIGT
 
 from __future__ import annotations
 
-import argparse
-from pathlib import Path
 from typing import Any
 
+from benchmarks import world
 from benchmarks.phone import audio, realtime
-from benchmarks.phone.session import Model, serve
+from benchmarks.phone.session import Model, Session
 from benchmarks.phone.times import Times
-from trunkline.loop import run
 
 SPEED = 4.0
 """Audio is sent so many times faster than it is played, as the real one does."""
@@ -59,12 +57,9 @@ class MarkedMulaw:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.phone.model")
-    parser.add_argument("--port", type=int, required=True)
-    parser.add_argument("--report", type=Path, required=True)
-    wanted = parser.parse_args()
     timed = Timed()
-    run(serve(wanted.port, Model(lambda: MarkedMulaw(timed)), wanted.report, timed.report))
+    model = Model(lambda: MarkedMulaw(timed))
+    world.main("benchmarks.phone.model", lambda: Session(model), lambda: timed.report() | model.report())
 
 
 if __name__ == "__main__":

@@ -8,17 +8,14 @@ from __future__ import annotations
 import asyncio
 import base64
 import json
-import signal
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable
-from pathlib import Path
 from typing import Any, Protocol
 from urllib.parse import parse_qs, urlsplit
 
 from benchmarks.phone import realtime
 from benchmarks.phone.wire import Socket, accept, between
-from trunkline.loop import settle
 
 THINK_S = 0.1
 """From the end of an utterance to the answer's first audio."""
@@ -49,6 +46,9 @@ class Model:
     def __init__(self, sound: Callable[[], Sound]) -> None:
         self.sound = sound
         self.counts: Counter[str] = Counter()
+
+    def report(self) -> dict[str, Any]:
+        return {"counts": dict(self.counts)}
 
 
 class Session(Socket):
@@ -202,16 +202,3 @@ class Session(Socket):
         if self._next is not None:
             self._next.cancel()
             self._next = None
-
-
-async def serve(port: int, model: Model, report: Path, write: Callable[[], dict[str, Any]]) -> None:
-    """Serve until SIGTERM, then write the report, with what was counted."""
-    loop = asyncio.get_running_loop()
-    ended = asyncio.Event()
-    loop.add_signal_handler(signal.SIGTERM, ended.set)
-    server = await loop.create_server(lambda: Session(model), "127.0.0.1", port)
-    settle()
-    await ended.wait()
-    server.close()
-    told = write() | {"counts": dict(model.counts)}
-    report.write_text(json.dumps(told), encoding="utf-8")  # noqa: ASYNC240 - nothing is served any more

@@ -1,8 +1,11 @@
-"""When a caller speaks: three seconds, then he listens to the answer; every third one he interrupts. Pure."""
+"""When a caller speaks: three seconds, or as his speeches last, then he listens to the answer; every third one he
+interrupts. Pure."""
 
 from __future__ import annotations
 
+import itertools
 import random
+from collections.abc import Iterator
 
 from benchmarks.phone.audio import FRAME_BYTES, RATE_PER_MS
 
@@ -26,7 +29,8 @@ CYCLE_S = 9.0
 class Talk:
     """One caller's side. Feed it what he hears, and ask for every frame whether it is loud."""
 
-    def __init__(self, number: int) -> None:
+    def __init__(self, number: int, lengths: Iterator[int] | None = None) -> None:
+        """`lengths`: frames of each thing he says; none: SPEECH_FRAMES."""
         self.answers = 0
         self.unanswered = 0
         self.uncleared = 0
@@ -39,7 +43,8 @@ class Talk:
         self.played_until_s = 0.0
         self._number = number
         self._random = random.Random(number)
-        self._left = SPEECH_FRAMES
+        self._lengths = itertools.repeat(SPEECH_FRAMES) if lengths is None else lengths
+        self._left = next(self._lengths)
         self._speaks_at_s = 0.0
         self._barging_since_s: float | None = None
         self._will_barge_in = False
@@ -64,7 +69,7 @@ class Talk:
         return True
 
     def _begin(self, now_s: float) -> None:
-        self._left = SPEECH_FRAMES
+        self._left = next(self._lengths)
         if self._answer is None:
             self.unanswered += 1
         elif self._will_barge_in:

@@ -15,7 +15,7 @@ from typing import cast
 
 from websockets.speedups import apply_mask
 
-TEXT, CLOSE, PING, PONG = 1, 8, 9, 10
+TEXT, BINARY, CLOSE, PING, PONG = 1, 2, 8, 9, 10
 _FINAL = _MASKED = 0x80
 _MAX_HEAD_BYTES = 16 * 1024
 _ACCEPT = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
@@ -103,6 +103,8 @@ class Socket(asyncio.Protocol):
     def _take(self, opcode: int, payload: bytes) -> None:
         if opcode == TEXT:
             self.text(payload)
+        elif opcode == BINARY:
+            self.binary(payload)
         elif opcode == PING:
             self.transport.write(frame(PONG, payload, self.mask))
         elif opcode == CLOSE:
@@ -116,6 +118,10 @@ class Socket(asyncio.Protocol):
     def text(self, payload: bytes) -> None:
         """A text message has come."""
         raise NotImplementedError
+
+    def binary(self, payload: bytes) -> None:
+        """A binary message has come. Most ends expect none."""
+        raise WireError(f"{len(payload)} bytes that are no text")
 
     def send(self, payload: bytes) -> None:
         """Send a text message."""

@@ -8,19 +8,17 @@ told to end (SIGTERM) it writes what it heard and said to FILE, by session.
 
 from __future__ import annotations
 
-import argparse
 import base64
 import random
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from benchmarks import world
 from benchmarks.phone.realtime import Event
-from benchmarks.phone.session import Model, serve
+from benchmarks.phone.session import Model, Session
 from benchmarks.webrtc import marks
 from benchmarks.webrtc.stream import Stream
-from trunkline.loop import run
 
 SPEED = 4.0
 STREAM_EVERY = 3
@@ -79,20 +77,18 @@ class MarkedPcm:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.webrtc.model")
-    parser.add_argument("--port", type=int, required=True)
-    parser.add_argument("--report", type=Path, required=True)
-    wanted = parser.parse_args()
     sounds: list[MarkedPcm] = []
 
     def sound() -> MarkedPcm:
         sounds.append(MarkedPcm(len(sounds)))
         return sounds[-1]
 
-    def report() -> dict[str, Any]:
-        return {"sessions": [one.report() for one in sounds]}
+    model = Model(sound)
 
-    run(serve(wanted.port, Model(sound), wanted.report, report))
+    def report() -> dict[str, Any]:
+        return {"sessions": [one.report() for one in sounds]} | model.report()
+
+    world.main("benchmarks.webrtc.model", lambda: Session(model), report)
 
 
 if __name__ == "__main__":
