@@ -121,6 +121,17 @@ async def test_who_speaks_on_takes_the_pause_back(vendor: Cartesia, speech: InkS
     assert vendor.listened[0].commands.count("finalize") == 2
 
 
+async def test_a_moment_of_silence_inside_a_word_is_no_pause(vendor: Cartesia, speech: InkSpeech) -> None:
+    utterance = speech.utterance()
+    pcm = tones.speak("tuesday", speech.rate_hz, vendor.behaviour.word_ms)
+    middle = len(pcm) // 4 * 2
+    push(utterance, pcm[:middle])
+    utterance.pause()
+    push(utterance, pcm[middle:])
+    assert (await utterance.finish()).text == "tuesday"
+    assert vendor.listened[0].commands.count("finalize") == 1
+
+
 async def test_nothing_was_said(speech: InkSpeech) -> None:
     assert (await speech.utterance().finish()).text == ""
 

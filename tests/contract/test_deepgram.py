@@ -120,8 +120,9 @@ async def test_nova_has_the_final_text_ready_after_a_pause() -> None:
         utterance = stt.utterance()
         push(utterance, speech("hello my name is ada"))
         utterance.pause()
+        push(utterance, silence(160))
         await until(lambda: utterance.interim.endswith("."))
-        push(utterance, silence(480))
+        push(utterance, silence(320))
         standin.streams[0].fault = Mute()
         assert await finish(utterance) == "hello my name is ada"
         assert standin.streams[0].kinds.count("Finalize") == 1
@@ -157,8 +158,21 @@ async def test_nova_need_not_answer_a_pause(monkeypatch: pytest.MonkeyPatch) -> 
         utterance = stt.utterance()
         push(utterance, speech("hello my name"))
         utterance.pause()
+        push(utterance, silence(160))
         assert await finish(utterance) == "hello my name"
         assert standin.streams[0].kinds == ["Finalize", "CloseStream"]
+
+
+async def test_nova_is_not_asked_inside_a_word() -> None:
+    """A detector of speech that is in doubt for a moment."""
+    name = speech("name")
+    async with Deepgram() as standin, provider(standin) as stt:
+        utterance = stt.utterance()
+        push(utterance, speech("hello my") + name[: len(name) // 2])
+        utterance.pause()
+        push(utterance, name[len(name) // 2 :])
+        assert await finish(utterance) == "hello my name"
+        assert standin.streams[0].kinds == ["CloseStream"]
 
 
 # --- what Flux believes

@@ -28,6 +28,10 @@ log = logging.getLogger(__name__)
 CHUNK_MS = 100
 """Audio is sent in pieces of this, as the vendor advises, and at once at a pause."""
 
+PAUSE_MS = 100
+"""Silence after which what was said is made final. Inside words there is less (before a `t` or a `p`), and what is made
+final there is neither half of the word."""
+
 LONGEST_S = 120
 """Audio of one utterance that is taken; what follows is not listened to."""
 
@@ -101,7 +105,9 @@ class InkUtterance:
         self._loudness = Loudness(speech.rate_hz)
         self._quiet_rms = 0.0
         self._paused = False
-        """Nothing but silence was pushed since the last FINALIZE."""
+        """Nothing but silence was pushed since the last `pause`."""
+        self._silent_bytes: int | None = None
+        """Silence since the last pause, of which the vendor was not told yet; None when there is no such pause."""
         self._socket: ClientConnection | None = None
         self._news = asyncio.Event()
         self._error: ProviderError | None = None
@@ -130,19 +136,30 @@ class InkUtterance:
         self._chunk += pcm
         if len(self._chunk) >= self._speech.rate_hz * CHUNK_MS // 1000 * 2:
             self._flush()
+        if self._silent_bytes is not None:
+            self._silent_bytes += len(pcm)
+            if not self._paused:
+                self._silent_bytes = None
+            elif self._silent_bytes >= self._speech.rate_hz * PAUSE_MS // 1000 * 2:
+                self._finalize()
 
     def pause(self) -> None:
-        """Have what was said so far made final."""
+        """Have what was said so far made final, once it proves to be a pause."""
         self._flush()
         self._quiet_rms = self._loudness.quiet_rms()
         self._paused = True
+        self._silent_bytes = 0
+
+    def _finalize(self) -> None:
+        self._silent_bytes = None
+        self._flush()
         self._finalized += 1
         self._send(FINALIZE)
 
     async def finish(self) -> Transcript:
         """At once when the vendor has made all of it final since the pause; else when it has, in `final_s` at most."""
-        if not self._paused:
-            self.pause()
+        if not self._paused or self._silent_bytes is not None:
+            self._finalize()
         final_s = self._speech.options.final_s
         try:
             async with asyncio.timeout(final_s):

@@ -22,6 +22,10 @@ from workers.providers.deepgram.protocol import CLOSE_STREAM, NAME, Understandin
 CHUNK_MS = 80
 """Audio is sent in pieces of this, and at once at a pause: what Deepgram advises for Flux."""
 
+PAUSE_MS = 100
+"""Silence after which Nova is asked for the final text. Inside words there is less (before a `t` or a `p`), and what is
+made final there is neither half of the word."""
+
 UNTOLD_S = 1.0
 """Seconds of audio without a word on them before Deepgram owes one: Nova speaks about once a second, Flux four times.
 On less than that, nothing need come before there is more."""
@@ -65,6 +69,8 @@ class DeepgramUtterance:
         self._said = 0
         """How many of them were there when the speaker last fell silent."""
         self._paused = False
+        self._ask_at: int | None = None
+        """How many bytes must have been pushed, all silent since the pause, for Nova to be asked."""
         self._loudness = Loudness(lines.rate_hz)
         self._quiet_rms = 0.0
         self._connection: Connection | None = None
@@ -98,16 +104,20 @@ class DeepgramUtterance:
             return
         self._pushed += len(pcm)
         self._chunk += pcm
-        if len(self._chunk) >= self._chunk_bytes:
+        asking = self._ask_at is not None and self._pushed >= self._ask_at
+        if asking or len(self._chunk) >= self._chunk_bytes:
             self._flush()
+        if asking and self._paused and self._understanding.at_pause:
+            self._send(self._understanding.at_pause)
+            self._ask_at = None
 
     def pause(self) -> None:
-        """Ask Nova for the final text of what was said until now. Flux finds by itself."""
+        """Ask Nova for the final text of what was said, once this proves to be a pause. Flux finds by itself."""
         if self._over:
             return
         self._flush()
         if self._understanding.at_pause and self._pushed > self._said:
-            self._send(self._understanding.at_pause)
+            self._ask_at = self._pushed + self._bytes_per_s * PAUSE_MS // 1000
         self._paused, self._said = True, self._pushed
         self._quiet_rms = self._loudness.quiet_rms()
 
@@ -152,7 +162,7 @@ class DeepgramUtterance:
         chunk = bytes(self._chunk)
         self._chunk.clear()
         if any(rms > self._quiet_rms for rms in self._loudness.push(chunk)):
-            self._paused = False
+            self._paused, self._ask_at = False, None
         if not self._heard and self._pushed > LONGEST_UNHEARD_S * self._bytes_per_s:
             self._fail(ProviderError(NAME, f"took {LONGEST_UNHEARD_S} s without a word"))
             return
