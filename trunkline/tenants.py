@@ -76,6 +76,7 @@ class TurnSettings(_Model):
     )
     unfinished_ms: int = Field(default=1600, ge=64, le=10_000, description="more, where they surely are not")
     smart_turn: bool = Field(default=True, description="ask the smart turn model, where one is installed")
+    preemptive: bool = Field(default=True, description="ask the language model in a pause, for it may be the end")
     longest_utterance_ms: int = Field(default=30_000, ge=1000, le=120_000)
     barge_in: bool = Field(default=True, description="may the caller interrupt")
     barge_in_ms: int = Field(default=256, ge=32, le=2000, description="speech this long over an answer ends it")
@@ -184,6 +185,19 @@ class ClientTool(_Model):
     filler: Phrase | None = Field(default=None, description="said while it takes long")
 
 
+class Speech(_Model):
+    """How the cascade's voice is given what is to be said."""
+
+    normalise: bool = Field(
+        default=True, description="without markup and emoji, with words for signs; false: as the model writes it"
+    )
+    language: str | None = Field(
+        default=None,
+        pattern=r"^[a-z]{2,3}(-[A-Za-z0-9]+)*$",
+        description="of those words; none: the voice's, or a guess",
+    )
+
+
 class Tenant(_Model):
     """One tenant's settings."""
 
@@ -204,6 +218,7 @@ class Tenant(_Model):
     )
     fillers: Fillers = Fillers()
     providers: Providers = Providers()
+    speech: Speech = Speech()
     turn: TurnSettings = TurnSettings()
     keys: KeySettings = KeySettings()
     relay: RelaySettings = RelaySettings()

@@ -70,17 +70,17 @@ class Answers:
         if answer is None:
             return None
         if playhead.turn > answer.turn:  # the edge is beyond it: all of it was heard
-            self._record(answer, said(answer).strip(), interrupted=False)
+            self._record(answer, said(answer).strip())
             return None
         if context.was_cut(snapshot, answer):
             played_ms = playhead.played_ms if playhead.turn == answer.turn else 0
-            self._record(answer, context.heard(answer.spoken, played_ms), interrupted=True)
+            self._record(answer, context.heard(answer.spoken, played_ms))
             return None
         begun = answer.complete or answer.called or last_words(answer)
         if not begun and not context.owes_answer(snapshot):  # an echo's, or to words that will be heard again
             if playhead.turn == answer.turn:
                 self._session.end_turn(answer.turn)
-            self._record(answer, context.heard(answer.spoken, playhead.received_ms), interrupted=True)
+            self._record(answer, context.heard(answer.spoken, playhead.received_ms))
             return None
         return answer
 
@@ -131,7 +131,6 @@ class Answers:
         `spoken_over_ms`: the media time since which the user speaks over it."""
         answering, self.current = self.current, None
         if answering is not None:
-            self._asking.calling.go_on()
             self._stop(answering, spoken_over_ms)
         self._free.set()
 
@@ -144,7 +143,7 @@ class Answers:
             self._clearing = answering
             self._settled.clear()
         else:
-            self._record(answering.answer, "", interrupted=True)
+            self._record(answering.answer, "")
 
     def leave(self) -> None:
         """The caller is gone: what was heard of a last answer belongs to the conversation."""
@@ -187,30 +186,32 @@ class Answers:
         """A cut answer was heard for `played_ms`: only that much of it happened."""
         assert self._clearing is not None
         answer, self._clearing = self._clearing.answer, None
-        text = context.heard(answer.spoken, played_ms)
-        self._record(answer, text, interrupted=not answer.complete or text != answer.text.strip())
+        self._record(answer, context.heard(answer.spoken, played_ms))
         self._settled.set()
 
     def _heard(self, answering: Answering, played_ms: int) -> None:
         """The edge is done with the answer: all of it was heard, or an earlier worker cleared it and could not tell."""
         answer = answering.answer
         if answering.all_sent and played_ms + FRAME_MS >= answering.position_ms:
-            self._record(answer, answer.text.strip(), interrupted=False)
+            self._record(answer, answer.text.strip())
         else:
             assert answering.task is not None
             answering.task.cancel()
-            self._asking.calling.go_on()
-            self._record(answer, context.heard(answer.spoken, played_ms), interrupted=True)
+            self._record(answer, context.heard(answer.spoken, played_ms))
         self.fall_silent()
 
-    def _record(self, answer: Answer, text: str, *, interrupted: bool) -> None:
+    def _record(self, answer: Answer, text: str) -> None:
+        """`text` is what was heard of it."""
         snapshot = self._session.snapshot
+        interrupted = not answer.complete or text != answer.text.strip()
         if snapshot.answer is answer:
             snapshot.answer = None
         cut = {"interrupted": True} if interrupted else {}
         for item in remembered(answer, text):
             context.remember(snapshot, item)
-        if not interrupted:
+        if interrupted:
+            self._asking.calling.go_on()
+        else:
             context.settle(snapshot, answer.turn)
         if text:
             self._session.event("transcript", role="assistant", turn=answer.turn, text=text, **cut)
@@ -242,7 +243,8 @@ class Answers:
         assert answering is not None
         known_heard = playhead.turn == answering.answer.turn and playhead.done
         if not answering.sent:
-            self._record(answering.answer, "", interrupted=False)
+            answering.answer.text = ""  # whatever it was, nobody can say it
+            self._record(answering.answer, "")
             self.fall_silent()
         elif known_heard and playhead.played_ms >= answering.position_ms:
             self._heard(answering, playhead.played_ms)
