@@ -16,6 +16,7 @@ CHARACTER_MS = 65
 
 _SETTLED = "settled_turn"
 _CUT = "cut_turn"
+_SPOKE = "spoke_until"
 
 
 def remember(snapshot: Snapshot, item: Item) -> None:
@@ -56,6 +57,18 @@ def owe_nothing(snapshot: Snapshot) -> None:
 def settle(snapshot: Snapshot, turn: int) -> None:
     """There is no answer to be given to anything until `turn`."""
     snapshot.flow[_SETTLED] = max(turn, int(snapshot.flow.get(_SETTLED, 0)))
+
+
+def spoke_until(snapshot: Snapshot, media_ms: int | None) -> None:
+    """What the user has just said ended at this media time; None if it was not spoken."""
+    snapshot.flow[_SPOKE] = [snapshot.items[-1].turn, media_ms]
+
+
+def waiting_since(snapshot: Snapshot) -> int | None:
+    """The media time since which the user waits for an answer; None if they do not, or did not speak."""
+    last = next((item for item in reversed(snapshot.items) if item.role != "tool"), None)
+    turn, media_ms = snapshot.flow.get(_SPOKE, (None, None))
+    return media_ms if last is not None and last.role == "user" and last.turn == turn else None
 
 
 def mark_cut(snapshot: Snapshot, answer: Answer) -> None:

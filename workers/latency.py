@@ -74,9 +74,9 @@ class Latency:
     certain of the end of speech, and where that was. The rest is a clock's, in s, from `decided_s` on."""
 
     def __init__(self, decided_s: float, endpoint_ms: int | None = None, speech_end_ms: int | None = None) -> None:
+        self.speech_end_ms = speech_end_ms
         self._decided_s = decided_s
         self._endpoint_ms = endpoint_ms
-        self._speech_end_ms = speech_end_ms
         self._marks: dict[str, float] = {}
 
     def mark(self, part: str, now_s: float) -> None:
@@ -92,5 +92,5 @@ class Latency:
             until_ms = max(before_ms, round((at_s - self._decided_s) * 1000))
             parts.append((name, until_ms - before_ms))
             before_ms = until_ms
-        decided_ms = None if self._speech_end_ms is None else self._speech_end_ms + (self._endpoint_ms or 0)
-        return Wait(tuple(parts), self._speech_end_ms, decided_ms, filler)
+        decided_ms = None if self.speech_end_ms is None else self.speech_end_ms + (self._endpoint_ms or 0)
+        return Wait(tuple(parts), self.speech_end_ms, decided_ms, filler)

@@ -235,8 +235,9 @@ class Answers:
         answering = self.current
         assert answering is not None
         if answering.latency is not None:
-            wait = answering.latency.until("first_audio", asyncio.get_running_loop().time())
-            self._session.timed(answering.answer.turn, wait)
+            answer, now_s = answering.answer, asyncio.get_running_loop().time()
+            filler = any(since == 0 for since, _ in answer.fillers)
+            self._session.timed(answer.turn, answering.latency.until("first_audio", now_s, filler=filler))
 
     def ended(self) -> None:
         answering, playhead = self.current, self._session.playhead

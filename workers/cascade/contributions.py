@@ -78,7 +78,7 @@ class Contributions:
             await self._answers.settled()  # what was heard of the last answer comes before what was said to it
             self._pending.remove(contribution)
             if text:
-                self._remember(text, unwanted=contribution.unwanted)
+                self._remember(text, contribution)
             self._understood(contribution, text is not None)
 
     async def _understand(self, contribution: Contribution) -> str | None:
@@ -93,10 +93,11 @@ class Contributions:
         contribution.latency.mark("transcript", self._clock())
         return transcript.text.strip()
 
-    def _remember(self, text: str, *, unwanted: bool) -> None:
+    def _remember(self, text: str, contribution: Contribution) -> None:
         snapshot = self._session.snapshot
         turn = context.new_turn(snapshot)
         self._session.event("transcript", role="user", turn=turn, text=text)
         context.remember(snapshot, Item("user", text, turn))
-        if unwanted:
+        context.spoke_until(snapshot, contribution.latency.speech_end_ms)
+        if contribution.unwanted:
             context.owe_nothing(snapshot)

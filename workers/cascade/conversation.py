@@ -88,10 +88,14 @@ class Conversation:
             self._session.resume(playhead.turn)  # whoever paused it is gone; if the caller still speaks, it will pause
         self._calling.take_up()
         answer = self._answers.unfinished()
-        if answer is not None:
-            self._answers.give(answer, playhead.received_ms if playhead.turn == answer.turn else 0)
+        since_ms = context.waiting_since(snapshot)
+        latency = None if since_ms is None else Latency(self._clock(), None, since_ms)
+        if answer is not None and playhead.turn == answer.turn:
+            self._answers.give(answer, playhead.received_ms)
+        elif answer is not None:
+            self._answers.give(answer, latency=latency)
         elif context.owes_answer(snapshot) and not pressed(snapshot):
-            self._answers.give(Answer(context.new_turn(snapshot)))
+            self._answers.give(Answer(context.new_turn(snapshot)), latency=latency)
         elif context.is_new(snapshot) and playhead.turn == 0 and self._session.tenant.greeting:
             self._answers.give(Answer(context.new_turn(snapshot), self._session.tenant.greeting, complete=True))
         else:
@@ -292,7 +296,9 @@ class Conversation:
         if not waiting or self._contributions or self._keys.entering:
             self._keeper.commit_soon()
         elif not known:
-            self._answers.give(Answer(context.new_turn(snapshot), self._session.tenant.apology, complete=True))
+            text = self._session.tenant.apology
+            apology = Answer(context.new_turn(snapshot), text, complete=True, fillers=[(0, len(text))])
+            self._answers.give(apology, latency=contribution.latency)
         elif context.owes_answer(snapshot):
             self._answers.give(Answer(context.new_turn(snapshot)), latency=contribution.latency)
         else:

@@ -122,5 +122,6 @@ class Thinking:
         apology, self._apology = self._apology, ""
         if apology and self._answer.text[-1:].strip():
             apology = f" {apology}"
+        self._answer.fillers.append((len(self._answer.text), len(self._answer.text) + len(apology)))
         self._answer.text += apology
         return apology
