@@ -77,7 +77,12 @@ class TurnSettings(_Model):
     unfinished_ms: int = Field(default=1600, ge=64, le=10_000, description="more, where they surely are not")
     smart_turn: bool = Field(default=True, description="ask the smart turn model, where one is installed")
     preemptive: bool = Field(default=True, description="ask the language model in a pause, for it may be the end")
-    longest_utterance_ms: int = Field(default=30_000, ge=1000, le=120_000)
+    longest_utterance_ms: int = Field(
+        default=10_000, ge=1000, le=120_000, description="what is longer is transcribed in parts"
+    )
+    longest_turn_ms: int = Field(
+        default=120_000, ge=2000, le=600_000, description="then even who speaks on is answered"
+    )
     barge_in: bool = Field(default=True, description="may the caller interrupt")
     barge_in_ms: int = Field(default=256, ge=32, le=2000, description="speech this long over an answer ends it")
     ignore_backchannels: bool = Field(default=True, description="unless it is no more than mhm, yeah, okay")

@@ -43,7 +43,7 @@ def converse(
     vendor: ScriptedBatch, stop_ms: int, *, script: Sequence[Action] | None = None, **options: float
 ) -> Outcome:
     cast = Cast(
-        tenant=tenant(stop_ms=stop_ms),
+        tenant=tenant(stop_ms=stop_ms, longest_utterance_ms=60_000),
         llm=ScriptedLlm(ANSWERS),
         batch=BatchSpeech(vendor, BatchOptions.model_validate(options)),
     )

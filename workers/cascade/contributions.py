@@ -31,15 +31,25 @@ class Contribution:
     """The client cancelled: it is to be remembered, not answered."""
     keys: str = ""
     """The telephone keys that it is about, if it is."""
+    over_ms: int | None = None
+    """So much speech over an answer: it is not known yet whether it counts."""
 
 
 class Contributions:
-    """Those of one session. `understood(contribution, known)` is called when one has come into the conversation;
-    `known` is false for one whose text could not be found out."""
+    """Those of one session. `counts(over_ms, text)` decides about one that was said over an answer.
+    `understood(contribution, known)` is called when one has come into the conversation; `known` is false for one whose
+    text could not be found out."""
 
-    def __init__(self, session: Session, answers: Answers, understood: Callable[[Contribution, bool], None]) -> None:
+    def __init__(
+        self,
+        session: Session,
+        answers: Answers,
+        counts: Callable[[int, str], bool],
+        understood: Callable[[Contribution, bool], None],
+    ) -> None:
         self._session = session
         self._answers = answers
+        self._counts = counts
         self._understood = understood
         self._heard: asyncio.Queue[Contribution] = asyncio.Queue(CONTRIBUTIONS)
         self._pending: deque[Contribution] = deque()
@@ -75,6 +85,9 @@ class Contributions:
         while True:
             contribution = await self._heard.get()
             text = await self._understand(contribution)
+            if contribution.over_ms is not None and not self._counts(contribution.over_ms, text or ""):
+                self._pending.remove(contribution)
+                continue
             await self._answers.settled()  # what was heard of the last answer comes before what was said to it
             self._pending.remove(contribution)
             if text:

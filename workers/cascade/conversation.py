@@ -18,13 +18,14 @@ from workers.cascade.answers import Answers
 from workers.cascade.asking import Asking
 from workers.cascade.calling import Calling
 from workers.cascade.contributions import Contribution, Contributions
-from workers.cascade.hearing import Ear, VoiceActivity
+from workers.cascade.hearing import Ear, Utterance, VoiceActivity
+from workers.cascade.interrupting import Interrupting
 from workers.cascade.stages import Stages
 from workers.cascade.turn import Turn
 from workers.keeping import Keeper
 from workers.keys import Keys, pressed, told
 from workers.latency import Latency
-from workers.turns.backchannels import Verdict, verdict
+from workers.turns.backchannels import Verdict
 from workers.turns.endpointing import Edge, EdgeKind
 from workers.turns.machine import Move, State
 from workers.turns.patience import Judge
@@ -53,7 +54,8 @@ class Conversation:
         self._answers = Answers(
             session, asking, stages.text_to_speech, self._turn, self._keeper, self._group, self._over
         )
-        self._contributions = Contributions(session, self._answers, self._understood)
+        self._interrupting = Interrupting(self._settings, self._ear, self._turn, self._answers, self._has_floor)
+        self._contributions = Contributions(session, self._answers, self._interrupting.decide, self._understood)
         self._keys = Keys(session, self._keyed)
         self._keyed_early: list[str] = []
         """Keys that came while the user was not listened to."""
@@ -77,6 +79,7 @@ class Conversation:
             raise _first(group) from group
         finally:
             self._keys.stop()
+            self._interrupting.stop()
             self._ear.drop(0)
             self._contributions.cancel()
 
@@ -129,8 +132,9 @@ class Conversation:
         deaf = self._turn.is_answer_s and (self._is_muted or not self._settings.barge_in)
         for edge in await self._ear.hear(frame, deaf=deaf):
             await self._edge(edge, frame.seq + 1)
-        if self._turn.is_held and self._interrupts(self._ear.endpointing.speech_ms):
-            self._barge_in()
+        speech_ms = self._ear.endpointing.speech_ms
+        if self._turn.is_held and speech_ms and self._interrupting.verdict(speech_ms) is Verdict.BARGE_IN:
+            self._interrupting.barge_in()
         if self._ear.now_ms - self._kept_ms >= KEEP_MS and self._ear.utterance is None:
             self._kept_ms = self._ear.now_ms
             self._keeper.commit_soon()
@@ -146,7 +150,7 @@ class Conversation:
     async def _committed(self, seq: int) -> None:
         """The client says that the utterance is over."""
         if self._turn.is_held:
-            self._barge_in()
+            self._interrupting.barge_in()
         if self._turn.is_user_s:
             await self._end_utterance(seq + 1, self._ear.now_ms, self._ear.now_ms)
         elif self._turn.state is State.LISTENING:
@@ -197,10 +201,13 @@ class Conversation:
         match edge.kind:
             case EdgeKind.STARTED:
                 self._session.event("speech_started", media_ms=edge.media_ms)
-                self._turn.move(Move.SPEECH)
-                self._answers.hold()
+                if not self._turn.is_held:
+                    self._turn.move(Move.SPEECH)
+                    self._answers.hold()
             case EdgeKind.STOPPED:
                 await self._stopped(edge, next_seq)
+            case EdgeKind.CUT:
+                await self._cut(next_seq)
             case EdgeKind.FELL_SILENT if self._turn.state is State.USER_SPEAKING:
                 self._fell_silent()
             case EdgeKind.FELL_SILENT if edge.speech_ms >= self._settings.barge_in_ms:
@@ -210,15 +217,27 @@ class Conversation:
                 self._turn.move(Move.SPEECH)
 
     async def _stopped(self, edge: Edge, next_seq: int) -> None:
-        if self._turn.is_held and self._interrupts(edge.speech_ms, over=True):
-            self._barge_in()
+        now_ms, over_ms = self._ear.now_ms, None
         if self._turn.is_held:
-            self._session.event("speech_stopped", media_ms=edge.media_ms)
-            self._ear.drop(next_seq)
-            self._turn.move(Move.RESUME)
-            self._answers.release()
-        else:
-            await self._end_utterance(next_seq, edge.media_ms, self._ear.now_ms)
+            match self._interrupting.verdict(edge.speech_ms, over=True):
+                case Verdict.BARGE_IN:
+                    self._interrupting.barge_in()
+                case Verdict.BACKCHANNEL:
+                    self._session.event("speech_stopped", media_ms=edge.media_ms)
+                    self._ear.drop(next_seq)
+                    self._interrupting.go_on()
+                    return
+                case Verdict.UNSURE:
+                    over_ms = edge.speech_ms
+                    self._interrupting.doubt(over_ms)
+        await self._end_utterance(next_seq, edge.media_ms, now_ms, over_ms)
+
+    async def _cut(self, next_seq: int) -> None:
+        """They speak for long: what was said until now is written down already, and answered with the rest."""
+        if self._turn.is_held:
+            self._interrupting.barge_in()
+        utterance = self._ear.cut(next_seq)
+        await self._contributions.put(Contribution(utterance, utterance.first_seq, Latency(self._clock())))
 
     def _fell_silent(self) -> None:
         """Perhaps for good: what was said may be wanted at once."""
@@ -226,28 +245,20 @@ class Conversation:
         if self._ear.utterance is not None:
             self._ear.utterance.pause()
 
-    async def _end_utterance(self, next_seq: int, stopped_ms: int, decided_ms: int) -> None:
+    async def _end_utterance(self, next_seq: int, stopped_ms: int, decided_ms: int, over_ms: int | None = None) -> None:
+        """`over_ms`: it is not known yet whether so much speech ends the answer that it was said over."""
         self._session.event("speech_stopped", media_ms=stopped_ms)
         utterance = self._ear.take(next_seq)
-        self._turn.move(Move.END)
+        if over_ms is None:
+            self._turn.move(Move.END)
+        said: Utterance | str = utterance
+        if not utterance.has_speech:  # since it was cut; some transcribers hear words in silence
+            utterance.cancel()
+            said = ""
         latency = Latency(self._clock(), decided_ms - stopped_ms, stopped_ms)
-        await self._contributions.put(Contribution(utterance, utterance.first_seq, latency))
+        await self._contributions.put(Contribution(said, utterance.first_seq, latency, over_ms=over_ms))
 
     # --- over an answer
-
-    def _interrupts(self, speech_ms: int, *, over: bool = False) -> bool:
-        """Whether what the user says over the answer ends it. While none is heard yet, they are going on themselves."""
-        if self._turn.state is State.TALKED_OVER or self._answers.current is None:
-            return speech_ms >= self._settings.barge_in_ms
-        words = "" if self._ear.utterance is None else self._ear.utterance.interim
-        asked = self._answers.is_asking
-        return verdict(self._settings, speech_ms, words, asked=asked, over=over) is Verdict.BARGE_IN
-
-    def _barge_in(self) -> None:
-        self._turn.move(Move.BARGE_IN)
-        utterance = self._ear.utterance
-        self._answers.silence(spoken_over_ms=None if utterance is None else utterance.start_ms)
-        self._has_floor()
 
     @property
     def _is_muted(self) -> bool:
@@ -260,7 +271,11 @@ class Conversation:
         early, self._keyed_early = self._keyed_early, []
         for keys in early:
             self._keyed(keys)
-        if self._turn.state is State.USER_SPEAKING and self._ear.endpointing.quiet:
+        if self._turn.state is not State.USER_SPEAKING:
+            return
+        if self._ear.utterance is None:  # its text is awaited
+            self._turn.move(Move.END)
+        elif self._ear.endpointing.quiet:
             self._fell_silent()
 
     def _over(self) -> None:

@@ -27,15 +27,21 @@ class VoiceActivity(Protocol):
 class Utterance:
     """One stretch of speech, being transcribed. Of a provider that fails, `finish` raises the error."""
 
-    def __init__(self, speech_to_text: SpeechToText, rate_hz: int, first_seq: int, start_ms: int) -> None:
+    def __init__(
+        self, speech_to_text: SpeechToText, rate_hz: int, first_seq: int, start_ms: int, *, before: str = ""
+    ) -> None:
+        """`before`: what was understood of the speech that this one goes on with, if it was cut."""
         self.first_seq = first_seq
         """The first uplink frame of it, pre-roll included."""
         self.start_ms = start_ms
         """Media time of its first sound."""
+        self.has_speech = False
+        """Whether anybody speaks in it: what follows a cut may be nothing but silence."""
         self._resampler = Resampler(rate_hz, speech_to_text.rate_hz)
         self._transcriber: Transcriber | None = None
         self._error: ProviderError | None = None
         self._paused = False
+        self._before = before
         try:
             self._transcriber = speech_to_text.utterance()
         except ProviderError as error:
@@ -68,6 +74,11 @@ class Utterance:
     def interim(self) -> str:
         """What was understood so far; all of it may change."""
         return "" if self._transcriber is None else self._transcriber.interim
+
+    @property
+    def words(self) -> str:
+        """The last words that were understood, also those of before it was cut."""
+        return self.interim or self._before
 
     @property
     def ended(self) -> bool:
@@ -141,11 +152,13 @@ class Ear:
         self._chunk_end_ms += CHUNK_MS
         end_ms, endpointing = round(self._chunk_end_ms), self.endpointing
         if endpointing.quiet and self.utterance is not None:
-            words, ended = self.utterance.interim, self.utterance.ended
+            words, ended = self.utterance.words, self.utterance.ended
             endpointing.stop_ms = self._patience.quiet(
                 endpointing.start_ms, endpointing.speech_end_ms, end_ms, words, ended=ended
             )
         edge = endpointing.push(end_ms, probability)
+        if self.utterance is not None and endpointing.has_new_speech:
+            self.utterance.has_speech = True
         match edge:
             case Edge(EdgeKind.STARTED):
                 self._open(edge.media_ms)
@@ -168,6 +181,7 @@ class Ear:
         frames = self._pre_roll.since(start_ms - PRE_ROLL_MS)
         first_seq = frames[0].seq if frames else self._done_seq
         self.utterance = Utterance(self._speech_to_text, self._rate_hz, first_seq, start_ms)
+        self.utterance.has_speech = True
         for frame in frames:
             self.utterance.push(frame.pcm)
 
@@ -177,6 +191,15 @@ class Ear:
         if utterance is None:
             raise RuntimeError("no utterance is open")
         self.forget(next_seq)
+        return utterance
+
+    def cut(self, next_seq: int) -> Utterance:
+        """As `take`, but the speaker goes on: what follows is another utterance, open from uplink `next_seq` on."""
+        utterance = self.utterance
+        if utterance is None:
+            raise RuntimeError("no utterance is open")
+        self._done_seq = next_seq
+        self.utterance = Utterance(self._speech_to_text, self._rate_hz, next_seq, self.now_ms, before=utterance.interim)
         return utterance
 
     def drop(self, next_seq: int) -> None:

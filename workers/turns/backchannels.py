@@ -25,8 +25,7 @@ AT_ONCE = frozenset("stop wait no nope hold pause halt warte warten moment nein 
 """One of these takes the floor however few words were asked for."""
 
 LONGEST_MS = 1000
-"""Speech longer than this is no backchannel, whatever it is: nobody knows its words yet, or they are more of one kind
-than a listener says."""
+"""Speech longer than this is no backchannel, whatever its words are: they are more of one kind than a listener says."""
 
 REACTION_MS = 1000
 """What is said so soon after a question may be the answer to it."""
@@ -39,7 +38,8 @@ class Verdict(Enum):
     BACKCHANNEL = "backchannel"
     """Not so far: what follows may still be more."""
     UNSURE = "unsure"
-    """There are no words yet, or too few: wait for more, or for the speaker to fall silent."""
+    """There are no words yet, or too few: wait for more, or for the speaker to fall silent. Who has fallen silent, and
+    was not understood yet: wait for the text."""
 
 
 class Interrupting(Protocol):
@@ -65,21 +65,20 @@ def verdict(settings: Interrupting, speech_ms: int, words: str, *, asked: bool, 
     """Whether `speech_ms` of speech over an answer, understood as `words` so far, end it.
 
     `asked`: what was heard of the answer last was a question, and "yeah" is the answer to it. `over`: they fell silent
-    for good; it is never UNSURE then, and what nobody understood yet may be anything: it ends the answer.
+    for good. A cough has no words, so without any it is UNSURE; unless the tenant asks for nothing but length.
     """
     if speech_ms < settings.barge_in_ms:
         return Verdict.BACKCHANNEL if over else Verdict.UNSURE
-    listening_along = settings.ignore_backchannels and not asked
+    if not settings.ignore_backchannels and settings.min_words <= 1:
+        return Verdict.BARGE_IN
     said = _words(words)
-    if not listening_along and (settings.min_words <= 1 or asked):
-        return Verdict.BARGE_IN
-    if speech_ms > LONGEST_MS or not AT_ONCE.isdisjoint(said):
-        return Verdict.BARGE_IN
-    if listening_along and is_backchannel(words):
-        return Verdict.BACKCHANNEL
     if not said:
-        return Verdict.BARGE_IN if over else Verdict.UNSURE
-    if len(said) < settings.min_words and not asked:
+        return Verdict.UNSURE
+    if asked or speech_ms > LONGEST_MS or not AT_ONCE.isdisjoint(said):
+        return Verdict.BARGE_IN
+    if settings.ignore_backchannels and is_backchannel(words):
+        return Verdict.BACKCHANNEL
+    if len(said) < settings.min_words:
         return Verdict.BACKCHANNEL if over else Verdict.UNSURE
     return Verdict.BARGE_IN
 

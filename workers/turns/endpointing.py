@@ -21,6 +21,12 @@ HYSTERESIS = 0.15
 PRE_ROLL_MS = 300
 """Audio kept from before the first sound of speech: unvoiced first consonants score as silence."""
 
+BREATH_MS = 96
+"""A silence in which speech may be cut without cutting a word: stops within words (the t of "auto") are shorter."""
+
+CUT_EARLY = 0.6
+"""From this part of the longest utterance on, the next breath cuts it; at its end it is cut wherever it is."""
+
 
 class Thresholds(Protocol):
     """What a tenant may choose: `trunkline.tenants.TurnSettings`, which imports too much for this module."""
@@ -33,12 +39,16 @@ class Thresholds(Protocol):
     def stop_ms(self) -> int: ...
     @property
     def longest_utterance_ms(self) -> int: ...
+    @property
+    def longest_turn_ms(self) -> int: ...
 
 
 class EdgeKind(Enum):
     STARTED = "started"
     FELL_SILENT = "fell_silent"
     WENT_ON = "went_on"
+    CUT = "cut"
+    """It is long: what was said until now is an utterance of its own, and the speaker goes on."""
     STOPPED = "stopped"
 
 
@@ -58,6 +68,9 @@ class Endpointing:
 
     def __init__(self, settings: Thresholds) -> None:
         self._settings = settings
+        self._talked_out = False
+        """Somebody spoke for as long as a turn may be. They are heard again once they have been silent."""
+        self._quiet_ms = 0
         self.reset()
 
     def reset(self) -> None:
@@ -75,19 +88,43 @@ class Endpointing:
         """Where the utterance began."""
         self.speech_end_ms = 0
         """Where its last speech ended."""
+        self._cut_ms = 0
+        """Where it was last cut, or began."""
+
+    @property
+    def has_new_speech(self) -> bool:
+        """Whether anything was said since the utterance was last cut."""
+        return self.speech_end_ms > self._cut_ms
 
     def push(self, end_ms: int, probability: float) -> Edge | None:
         """Take the chunk of CHUNK_MS that ends at media time `end_ms`. At most one thing can change in a chunk."""
         going_on = self.speech_ms > 0 and not self.quiet
         threshold = self._settings.vad_threshold - (HYSTERESIS if going_on else 0.0)
+        if self._talked_out:
+            self._wait_for_silence(probability >= threshold)
+            return None
         edge = self._speech(end_ms) if probability >= threshold else self._silence(end_ms)
-        if self.speaking and edge is None and end_ms - self.start_ms >= self._settings.longest_utterance_ms:
+        return self._bound(end_ms) if self.speaking and edge is None else edge
+
+    def _bound(self, end_ms: int) -> Edge | None:
+        """What is long is cut; and what is too long, stopped."""
+        if end_ms - self.start_ms >= self._settings.longest_turn_ms:
+            self._talked_out, self._quiet_ms = True, 0
             return self._stop(end_ms, end_ms)
-        return edge
+        longest_ms = self._settings.longest_utterance_ms
+        breath = end_ms - self.speech_end_ms >= BREATH_MS
+        if self.has_new_speech and end_ms - self._cut_ms >= longest_ms * (CUT_EARLY if breath else 1.0):
+            self._cut_ms = end_ms
+            return Edge(EdgeKind.CUT, end_ms, end_ms, self.speech_ms)
+        return None
+
+    def _wait_for_silence(self, speech: bool) -> None:
+        self._quiet_ms = 0 if speech else self._quiet_ms + CHUNK_MS
+        self._talked_out = self._quiet_ms < self._settings.stop_ms
 
     def _speech(self, end_ms: int) -> Edge | None:
         if self.speech_ms == 0:
-            self.start_ms = end_ms - CHUNK_MS
+            self.start_ms = self._cut_ms = end_ms - CHUNK_MS
         self.speech_ms += CHUNK_MS
         self.speech_end_ms = end_ms
         if not self.speaking:

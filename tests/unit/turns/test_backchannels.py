@@ -50,18 +50,22 @@ B, L, U = Verdict.BARGE_IN, Verdict.BACKCHANNEL, Verdict.UNSURE
         # nothing asked for: length alone
         (Settings(ignore_backchannels=False), 256, "", False, B, B),
         (Settings(ignore_backchannels=False), 256, "mhm", False, B, B),
+        # without words nobody knows
+        (Settings(), LONGEST_MS, "", False, U, U),
+        (Settings(), 10 * LONGEST_MS, "", False, U, U),
+        (Settings(min_words=2), 300, "", False, U, U),
+        (Settings(ignore_backchannels=False, min_words=2), 300, "", False, U, U),
         # words tell
-        (Settings(), 300, "", False, U, B),
+        (Settings(), 300, "", False, U, U),
         (Settings(), 300, "mhm", False, L, L),
         (Settings(), 300, "yeah but", False, B, B),
         (Settings(), 300, "stop", False, B, B),
         # an answer to a question is no backchannel
         (Settings(), 300, "yeah", True, B, B),
-        (Settings(), 300, "", True, B, B),
+        (Settings(), 300, "", True, U, U),
         (Settings(min_words=3), 300, "yeah", True, B, B),
         # so much speech is no backchannel
-        (Settings(), LONGEST_MS, "", False, U, B),
-        (Settings(), LONGEST_MS + 1, "", False, B, B),
+        (Settings(), LONGEST_MS + 1, "mhm", False, B, B),
         (Settings(), LONGEST_MS + 1, "yeah okay yeah okay", False, B, B),
         # a least number of words, but for some
         (Settings(min_words=2), 300, "what", False, U, L),

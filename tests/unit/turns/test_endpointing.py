@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from trunkline.bus.messages import UplinkAudio
 from trunkline.tenants import TurnSettings
-from workers.turns.endpointing import CHUNK_MS, Edge, EdgeKind, Endpointing, PreRoll
+from workers.turns.endpointing import BREATH_MS, CHUNK_MS, Edge, EdgeKind, Endpointing, PreRoll
 
 SETTINGS = TurnSettings(start_ms=96, stop_ms=320, longest_utterance_ms=3000)
 
@@ -57,11 +57,39 @@ def test_hysteresis_keeps_wavering_speech_together_and_wavering_silence_out() ->
     assert [edge.kind for edge in after_silence] == [EdgeKind.STARTED, EdgeKind.FELL_SILENT, EdgeKind.STOPPED]
 
 
-def test_the_longest_utterance_is_cut_and_the_next_begins() -> None:
-    found = edges([0.9] * 200)
-    assert [edge.kind for edge in found[:3]] == [EdgeKind.STARTED, EdgeKind.STOPPED, EdgeKind.STARTED]
-    assert 3000 <= found[1].media_ms < 3000 + CHUNK_MS
-    assert found[2].media_ms == found[1].media_ms
+def test_who_speaks_without_a_breath_is_cut_where_the_utterance_is_longest_and_speaks_on() -> None:
+    found = edges([0.9] * 300)
+    assert [edge.kind for edge in found] == [EdgeKind.STARTED] + [EdgeKind.CUT] * 3
+    assert [round(edge.media_ms, -2) for edge in found[1:]] == [3000, 6000, 9000]
+
+
+def test_long_speech_is_cut_at_a_breath_if_there_is_one() -> None:
+    breath = [0.0] * (BREATH_MS // CHUNK_MS)
+    found = edges([0.9] * 40 + breath + [0.9] * 30 + breath + [0.9] * 10 + [0.0] * 20)
+    cuts = [edge for edge in found if edge.kind is EdgeKind.CUT]
+    assert [edge.media_ms for edge in cuts] == [(40 + 30 + 2 * len(breath)) * CHUNK_MS], "the first came too early"
+    assert cuts[0].speech_ms == 70 * CHUNK_MS
+    assert [edge.kind for edge in found[-3:]] == [EdgeKind.WENT_ON, EdgeKind.FELL_SILENT, EdgeKind.STOPPED]
+
+
+def test_a_silence_is_cut_once() -> None:
+    slow = TurnSettings(stop_ms=5000, unfinished_ms=5000, longest_utterance_ms=1000)
+    found = edges([0.9] * 20 + [0.0] * 200, slow)
+    assert [edge.kind for edge in found] == [
+        EdgeKind.STARTED,
+        EdgeKind.FELL_SILENT,
+        EdgeKind.CUT,
+        EdgeKind.STOPPED,
+    ]
+
+
+def test_a_turn_that_never_ends_is_ended_and_heard_again_after_a_silence() -> None:
+    settings = TurnSettings(stop_ms=320, longest_utterance_ms=3000, longest_turn_ms=4000)
+    short, enough = [0.0] * 9, [0.0] * 10
+    found = edges([0.9] * 200 + short + [0.9] * 50 + enough + [0.9] * 20, settings)
+    assert [edge.kind for edge in found] == [EdgeKind.STARTED, EdgeKind.CUT, EdgeKind.STOPPED, EdgeKind.STARTED]
+    assert 4000 <= found[2].media_ms < 4000 + CHUNK_MS
+    assert found[3].media_ms == (200 + 9 + 50 + 10) * CHUNK_MS
 
 
 def test_speech_ms_counts_speech_only() -> None:
@@ -75,11 +103,13 @@ def test_speech_ms_counts_speech_only() -> None:
 
 @given(st.lists(st.floats(0, 1), max_size=300))
 def test_edges_come_in_order_and_utterances_do_not_overlap(probabilities: list[float]) -> None:
+    on = {EdgeKind.FELL_SILENT, EdgeKind.WENT_ON, EdgeKind.CUT, EdgeKind.STOPPED}
     after = {
         None: {EdgeKind.STARTED},
-        EdgeKind.STARTED: {EdgeKind.FELL_SILENT, EdgeKind.STOPPED},
-        EdgeKind.FELL_SILENT: {EdgeKind.WENT_ON, EdgeKind.STOPPED},
-        EdgeKind.WENT_ON: {EdgeKind.FELL_SILENT, EdgeKind.STOPPED},
+        EdgeKind.STARTED: on - {EdgeKind.WENT_ON},
+        EdgeKind.FELL_SILENT: on - {EdgeKind.FELL_SILENT},
+        EdgeKind.WENT_ON: on - {EdgeKind.WENT_ON},
+        EdgeKind.CUT: on,
         EdgeKind.STOPPED: {EdgeKind.STARTED},
     }
     before: EdgeKind | None = None

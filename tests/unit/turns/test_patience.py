@@ -22,6 +22,7 @@ class Limits:
     vad_threshold: float = 0.5
     start_ms: int = 96
     longest_utterance_ms: int = 30_000
+    longest_turn_ms: int = 120_000
 
 
 LIMITS = Limits()
