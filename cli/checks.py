@@ -281,7 +281,7 @@ def _backend(tenant: Tenant, found: Settings) -> Iterator[Finding]:
 
 
 def providers(all_tenants: list[Tenant]) -> Iterator[Finding]:
-    """Whether every stage that a tenant asks for has the provider it names."""
+    """Whether every stage that a tenant asks for has the provider it names, and its fallbacks."""
     from workers.providers import registry
 
     stages: tuple[tuple[str, registry.Kind], ...] = (
@@ -292,8 +292,8 @@ def providers(all_tenants: list[Tenant]) -> Iterator[Finding]:
     for stage, kind in stages:
         known = registry.offering(kind)
         for tenant in all_tenants:
-            name = getattr(tenant.providers, stage).provider
-            if tenant.backend == "cascade" and name not in known:
+            chain = getattr(tenant.providers, stage).chain if tenant.backend == "cascade" else ()
+            for name in (link.provider for link in chain if link.provider not in known):
                 here = importlib.util.find_spec(f"workers.providers.{name}") is not None
                 why = "its packages are not installed, or it does not do this" if here else "there is none of this name"
                 found = f"{tenant.id}: the {stage} provider {name!r} cannot be used: {why}"

@@ -72,9 +72,10 @@ class Course(Generic[P]):
                 yield link, permit
 
     def failed(self, link: Link[P], permit: Permit, error: ProviderError) -> None:
-        """`link` is not asked again in this turn."""
+        """`link` is not asked again in this turn. Two failures in one turn are one: who is late may break, too."""
+        if link not in self.failures:
+            permit.failed(error, self._clock())
         self.failures[link] = error
-        permit.failed(error, self._clock())
 
     def succeeded(self, link: Link[P], permit: Permit) -> None:
         """`link` did all that it was asked for; in vain, as far as others are concerned, if it was late."""

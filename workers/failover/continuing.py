@@ -64,6 +64,8 @@ class Continuation:
 
 def _spaced(said: str, more: str) -> str:
     """`more`, after a space if it needs one to stand beside `said`."""
+    if said[-1:].isspace():
+        return more.lstrip()
     before, after = said[-1:], more[:1]
     words = after.isalnum() and after < _WIDE and before < _WIDE
     number = after.isdigit() and before in ".,:" and said[-2:-1].isdigit()

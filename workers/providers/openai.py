@@ -58,7 +58,7 @@ class HearingOptions(_Access, BatchOptions):
     language: str | None = Field(default="en", pattern=r"^[a-z]{2,3}$", description="none: whatever is heard")
     prompt: str | None = Field(default=None, max_length=2000, description="what the callers speak of")
     keywords: tuple[str, ...] = Field(default=(), max_length=100, description="names and terms; gpt-transcribe only")
-    first_s: float = Field(default=5.0, gt=0, le=60, description="longest wait for the first text")
+    first_s: float = Field(default=3.0, gt=0, le=60, description="longest wait for the first text")
 
     @field_validator("model")
     @classmethod
@@ -75,7 +75,7 @@ class SpeakingOptions(_Access):
     voice: str = Field(default="marin", pattern=r"^[A-Za-z0-9_-]{1,80}$", description="a built-in voice, or voice_...")
     instructions: str | None = Field(default=None, max_length=4000, description="how to speak; not for tts-1")
     speed: float | None = Field(default=None, ge=0.25, le=4)
-    first_s: float = Field(default=4.0, gt=0, le=60, description="longest wait for the first audio")
+    first_s: float = Field(default=3.0, gt=0, le=60, description="longest wait for the first audio")
 
 
 def _client(options: _Access, whose: str) -> openai.AsyncOpenAI:

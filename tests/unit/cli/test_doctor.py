@@ -149,14 +149,15 @@ def test_each_wrong_tenant_file_is_a_problem_of_its_own(tmp_path: Path) -> None:
         "d.yaml": "id: d\nprompts: x",
         "e.yaml": "id: e\nbackend: psychic",
         "f.yaml": "id: f\nproviders: {tts: {provider: nobody}}",
+        "g.yaml": "id: g\nproviders: {llm: {provider: demo, fallback: {provider: nowhere}}}",
     }
     for name, text in files.items():
         (tmp_path / name).write_text(text)
     tenants, findings = checks.tenants(Settings(tenants_dir=tmp_path))
     findings += checks.providers(tenants)
     text = "\n".join(finding.found for finding in findings)
-    assert levels(findings) == ["problem"] * 5
-    for wrong in ("b.yaml", "c.yaml", "prompts", "psychic", "nobody"):
+    assert levels(findings) == ["problem"] * 6
+    for wrong in ("b.yaml", "c.yaml", "prompts", "psychic", "nobody", "nowhere"):
         assert wrong in text
 
 

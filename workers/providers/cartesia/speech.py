@@ -47,8 +47,9 @@ class CartesiaOptions(AccountOptions):
     volume: float | None = Field(default=None, ge=0.5, le=2.0, description="1 is the voice's own")
     emotion: str | None = Field(default=None, description="such as calm; the vendor has a list")
     pronunciation_dict_id: str | None = None
-    first_audio_s: float = Field(default=3.0, gt=0, le=60, description="longest wait for a sentence's first audio")
-    next_audio_s: float = Field(default=3.0, gt=0, le=60, description="longest wait for more of it")
+    # A little less than a chain waits (workers.failover.chains): it is here that a mute socket is seen and replaced.
+    first_audio_s: float = Field(default=1.4, gt=0, le=60, description="longest wait for a sentence's first audio")
+    next_audio_s: float = Field(default=1.4, gt=0, le=60, description="longest wait for more of it")
 
 
 class CartesiaSpeech:

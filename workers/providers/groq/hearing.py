@@ -30,7 +30,7 @@ class HearingOptions(Access, BatchOptions):
     model: str = Field(default="whisper-large-v3-turbo", description="or whisper-large-v3")
     language: str | None = Field(default="en", pattern=r"^[a-z]{2,3}$", description="none: whatever is heard")
     prompt: str = Field(default="", description="names and terms that the callers use, in their language")
-    first_s: float = Field(default=5.0, gt=0, le=60, description="longest wait for the text")
+    first_s: float = Field(default=3.0, gt=0, le=60, description="longest wait for the text")
     no_speech_prob: float = Field(
         default=0.6, ge=0, le=1, description="a segment above this is left out if it is also below avg_logprob"
     )
