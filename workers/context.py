@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Sequence
 
@@ -13,6 +14,9 @@ KEPT_CHARACTERS = 40_000
 
 CHARACTER_MS = 65
 """Speech takes about this long a character (15 a second): where a sentence ends while its audio is still being made."""
+
+UNKNOWN = json.dumps({"error": "a technical fault interrupted it: whether it was done is not known"})
+"""What a model is told of a tool whose worker died."""
 
 _SETTLED = "settled_turn"
 _CUT = "cut_turn"
@@ -91,7 +95,7 @@ def heard(spoken: Sequence[Spoken], played_ms: int) -> str:
             text += sentence.text
             continue
         if at_ms > 0:
-            text += _first_words(sentence.text, _reached(points, at_ms))
+            text += _first_words(sentence.text, _reached(points, at_ms, told=bool(sentence.words)))
         break
     return text.strip()
 
@@ -108,11 +112,12 @@ def _points(sentence: Spoken, *, making: bool) -> list[tuple[int, int]]:
     return [(0, 0), *(point for point in sentence.words if point[0] < length and point[1] < end_ms), (length, end_ms)]
 
 
-def _reached(points: Sequence[tuple[int, int]], at_ms: int) -> int:
-    """How many characters `at_ms` is at, which is before the last of `points`."""
+def _reached(points: Sequence[tuple[int, int]], at_ms: int, *, told: bool) -> int:
+    """How many characters `at_ms` is at, which is before the last of `points`. `told`: they are ends of words."""
     after = next(number for number, (_, ms) in enumerate(points) if ms > at_ms)
     (begun, begun_ms), (end, end_ms) = points[after - 1], points[after]
-    return begun + (end - begun) * (at_ms - begun_ms) // (end_ms - begun_ms)
+    reached = begun + round((end - begun) * (at_ms - begun_ms) / (end_ms - begun_ms))
+    return min(reached, end - 1) if told else reached
 
 
 _WORD = re.compile(r"[\u3040-\u30ff\u3400-\u9fff]|[^\s\u3040-\u30ff\u3400-\u9fff]+")

@@ -368,7 +368,7 @@ class Host:
     def _rested(self, served: Served) -> None:
         """Nobody would notice another worker now."""
         if served.live.move_to:
-            self._group.create_task(self._moves.move(served.live, served.live.move_to))
+            self._group.create_task(self._moves.move(served.live))
         elif self._draining.is_set():
             self._offer(served)
 

@@ -55,47 +55,47 @@ class Moves:
 
     async def fall_back(self, live: LiveSession) -> None:
         """The session's backend has failed: have the tenant's other one go on. Returns when there is none that can;
-        otherwise never, and is cancelled with the backend. Raises SessionLost."""
+        otherwise never, and is cancelled with the backend."""
         now_s = time.time()
         backend = fallback(live.tenant, live.record, now_s)
-        if backend is not None and await self._move(live, backend, leave(live.record, now_s)):
+        if backend is not None and await self._is_served(live, backend):
+            live.record.left = leave(live.record, now_s)
+            self._stop(live, backend)
             await asyncio.get_running_loop().create_future()
 
-    async def move(self, live: LiveSession, backend: str) -> None:
-        """Somebody wants the session to be answered by this backend, and it is at rest."""
-        live.move_to = ""
-        if backend == live.record.backend:
-            return
-        try:
-            await self._move(live, backend, live.record.left)
-        except SessionLost as lost:
-            log.info("session %s does not move: %s", live.id, lost)
+    async def move(self, live: LiveSession) -> None:
+        """Somebody wants the session to be answered by `live.move_to`, and it is at rest."""
+        backend, live.move_to = live.move_to, ""
+        if backend not in ("", live.record.backend) and await self._is_served(live, backend):
+            self._stop(live, backend)
 
-    async def _move(self, live: LiveSession, backend: str, left: str) -> bool:
-        record = live.record
-        before = record.backend, record.left
+    async def _is_served(self, live: LiveSession, backend: str) -> bool:
         try:
-            if not self._serves(backend) and not await self._dispatch.is_served(backend):
-                log.error("session %s does not move to %s: no worker serves that, or has room", live.id, backend)
-                return False
-            record.backend, record.left = backend, left
-            await self._records.move(record)
+            if self._serves(backend) or await self._dispatch.is_served(backend):
+                return True
+            log.error("session %s does not move to %s: no worker serves that, or has room", live.id, backend)
         except BusError as error:
-            record.backend, record.left = before
             log.warning("session %s does not move to %s: %s", live.id, backend, error)
-            return False
-        log.warning("session %s moves from %s to %s", live.id, before[0], backend)
+        return False
+
+    def _stop(self, live: LiveSession, backend: str) -> None:
+        """Without an await: who is cancelled has moved the session, or has not."""
+        log.warning("session %s moves from %s to %s", live.id, live.record.backend, backend)
+        live.record.backend = backend
         live.moved.set()
-        return True
 
     async def hand_on(self, record: Record, entry: Entry) -> None:
         """The backend was stopped: let another worker, or this one, take the session. Raises BusError."""
-        offered = await self._dispatch.redispatch(entry, record.backend)
-        await asyncio.sleep(TAKEN_IN_S)
-        now = await self._records.read(record.session)
-        if now is None or now.closed or now.epoch > record.epoch:
-            return
-        log.error("session %s: no worker took it for %s: back to %s", record.session, record.backend, entry.backend)
-        record.backend = entry.backend
-        await self._records.move(record)
-        await self._dispatch.redispatch(offered, record.backend)
+        try:
+            await self._records.move(record)
+            offered = await self._dispatch.redispatch(entry, record.backend)
+            await asyncio.sleep(TAKEN_IN_S)
+            now = await self._records.read(record.session)
+            if now is None or now.closed or now.epoch > record.epoch:
+                return
+            log.error("session %s: no worker took it for %s: back to %s", record.session, record.backend, entry.backend)
+            record.backend = entry.backend
+            await self._records.move(record)
+            await self._dispatch.redispatch(offered, record.backend)
+        except SessionLost as lost:
+            log.info("session %s is over, or another's by now: %s", record.session, lost)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from workers import context
-from workers.backend import Playhead, Snapshot, Spoken
+from workers.backend import Item, Playhead, Snapshot, Spoken
 
 
 def adapt(snapshot: Snapshot, playhead: Playhead, greeting: str | None) -> None:
@@ -12,19 +12,18 @@ def adapt(snapshot: Snapshot, playhead: Playhead, greeting: str | None) -> None:
     How long this one's voice takes for a word is not known to that one: of a sentence that is not wholly at the edge,
     the words that are there stay spoken, and the others are to be said.
     """
-    answer = snapshot.answer
-    if answer is not None and not answer.text.strip() and not context.owes_answer(snapshot):
-        snapshot.answer = answer = None  # an echo's, or one to speech that will be heard again
-    if answer is None:
-        if not snapshot.items and not playhead.turn:
-            snapshot.next_turn = 1  # nothing was said by anybody: it is to be greeted
+    if snapshot.answer is None or playhead.turn > snapshot.answer.turn or context.was_cut(snapshot, snapshot.answer):
         return
-    if playhead.turn > answer.turn or context.was_cut(snapshot, answer):
-        return
-    answer.spoken = _at_edge(answer.spoken, playhead.received_ms if playhead.turn == answer.turn else 0)
+    answer, received_ms = snapshot.answer, playhead.received_ms if playhead.turn == snapshot.answer.turn else 0
+    for called in answer.called:  # how a tool's result stands inside an answer is each backend's own
+        context.remember(snapshot, Item("tool", called.output or context.UNKNOWN, answer.turn, called.call))
+    answer.called.clear()
+    answer.spoken = _at_edge(answer.spoken, received_ms)
     said = "".join(spoken.text for spoken in answer.spoken)
     if greeting and not snapshot.items and greeting.startswith(said.rstrip()):
         answer.text, answer.complete = greeting, True
+    elif not answer.text.strip() and not context.owes_answer(snapshot):
+        snapshot.answer = None  # an echo's, or one to speech that will be heard again
 
 
 def _at_edge(spoken: list[Spoken], received_ms: int) -> list[Spoken]:
@@ -39,6 +38,7 @@ def _at_edge(spoken: list[Spoken], received_ms: int) -> list[Spoken]:
             begun = sentence.text[: sentence.text.index(words) + len(words)]
             rest = sentence.text[len(begun) :]
             begun += rest[: len(rest) - len(rest.lstrip())]
-            there.append(Spoken(begun, sentence.start_ms, received_ms))
+            ends = tuple(end for end in sentence.words if end[0] <= len(begun))
+            there.append(Spoken(begun, sentence.start_ms, received_ms, ends))
         break
     return there

@@ -177,6 +177,12 @@ class Edge:
         if self.session is not None:
             self.session.deliver(Played(session="s", epoch=1, turn=number, ms=turn.played_ms, done=turn.done))
 
+    def end_before(self, number: int) -> None:
+        """Nothing more comes of earlier turns, whether their worker lived to say so or not. As `Playout` has it."""
+        for earlier in self.turns:
+            if earlier < number:
+                self.turns[earlier].ended = True
+
     def clear(self, number: int) -> None:
         """Throw away a turn and all before it; only what was heard of `number` is told."""
         self.paused = False
@@ -287,6 +293,7 @@ class StandInSession:
         if self.alive and not audio.cleared and pcm:
             assert not audio.ended, "audio after the turn's end"
             assert turn == max(self._edge.turns), "audio of an old turn"
+            self._edge.end_before(turn)
             audio.audio += pcm
 
     def end_turn(self, turn: int) -> None:

@@ -98,6 +98,10 @@ class ScriptedStt:
         self.ended_ms: int | None = None
         """After so much silence it takes the turn to be over."""
 
+    def words(self, pcm: bytes) -> str:
+        """What is understood of this."""
+        return " ".join(words(pcm, self.shortest_ms))
+
     def utterance(self) -> ScriptedTranscriber:
         self.open += 1
         return ScriptedTranscriber(self)
@@ -120,7 +124,7 @@ class ScriptedTranscriber:
 
     @property
     def interim(self) -> str:
-        return " ".join(words(self._pcm, self._stt.shortest_ms))
+        return self._stt.words(self._pcm)
 
     @property
     def ended(self) -> bool:
@@ -258,7 +262,7 @@ class ScriptedTts:
     async def speak(self, text: str) -> AsyncGenerator[bytes | Word, None]:
         self.spoken.append(text)
         await asyncio.sleep(self.first_s)
-        pcm = speech(text, self.WORD_MS)
+        pcm = self.sound(text)
         step = RATE_HZ * 50 // 1000 * 2
         chunks = [pcm[at : at + step] for at in range(0, len(pcm), step)]
         try:
@@ -270,6 +274,10 @@ class ScriptedTts:
         for chunk in chunks:
             yield chunk
             await asyncio.sleep(0.05 / self.speed)
+
+    def sound(self, text: str) -> bytes:
+        """How this sounds."""
+        return speech(text, self.WORD_MS)
 
     def voice(self) -> ScriptedVoice:
         self.open += 1

@@ -31,6 +31,8 @@ class Contribution:
     """The client cancelled: it is to be remembered, not answered."""
     keys: str = ""
     """The telephone keys that it is about, if it is."""
+    turn: int = 0
+    """Which turn it is; 0: the next when it is known."""
     over_ms: int | None = None
     """So much speech over an answer: it is not known yet whether it counts."""
 
@@ -69,6 +71,12 @@ class Contributions:
         self._pending.append(contribution)
         await self._heard.put(contribution)
 
+    def precede_answer(self) -> Latency:
+        """An answer to them is begun, whatever they are: theirs are the turns before it. Returns the wait for it."""
+        for contribution in self._pending:
+            contribution.turn = contribution.turn or context.new_turn(self._session.snapshot)
+        return self._pending[-1].latency
+
     def unwant(self) -> None:
         """The user wants no answer to any of them."""
         for contribution in self._pending:
@@ -101,6 +109,7 @@ class Contributions:
         try:
             transcript = await contribution.said.finish()
         except ProviderError as error:
+            await self._answers.fall_back("stt", error)
             self._answers.failed("stt", error)
             return None
         contribution.latency.mark("transcript", self._clock())
@@ -108,7 +117,7 @@ class Contributions:
 
     def _remember(self, text: str, contribution: Contribution) -> None:
         snapshot = self._session.snapshot
-        turn = context.new_turn(snapshot)
+        turn = contribution.turn or context.new_turn(snapshot)
         self._session.event("transcript", role="user", turn=turn, text=text)
         context.remember(snapshot, Item("user", text, turn))
         context.spoke_until(snapshot, contribution.latency.speech_end_ms)

@@ -33,5 +33,8 @@ class Floor(Protocol):
     def ended(self) -> None:
         """All of it was sent, or it has no audio at all (`Answering.sent` says which)."""
 
+    async def fall_back(self, stage: str, error: ProviderError) -> None:
+        """A stage failed, with all its fallbacks: have another backend go on. Returns when there is none."""
+
     def failed(self, stage: str, error: ProviderError) -> None:
         """A provider failed; the answer deals with it."""

@@ -43,6 +43,7 @@ class Conversation:
             self._begin,
             lambda event: self._hearing.receive(event),
             lambda: self._floor.is_idle(),
+            lambda: self._floor.fall_back(),
             session.tenant.relay.renew_after_s,
             session.id,
         )
@@ -93,8 +94,7 @@ class Conversation:
             lost = _first(group)
             log.error("session %s: the model cannot be reached: %s", self._session.id, lost)
             hint = "call again later; the operator finds the reason in the log"
-            self._session.event("error", code="provider", message="the model cannot be reached", hint=hint, fatal=True)
-            self._session.give_up("provider")
+            await self._floor.give_up("the model cannot be reached", hint)
 
     async def _begin(self, link: ModelLink) -> None:
         self._hearing.new_session()

@@ -27,6 +27,7 @@ RETRIES = 2
 """Of an answer that failed for a reason that passes."""
 RETRY_S = 1.0
 LONGEST_RETRY_S = 5.0
+LOOK = "the operator must look at the provider's key and account"
 
 log = logging.getLogger(__name__)
 
@@ -191,7 +192,7 @@ class Hearing:
         if response["status"] == "failed":
             trouble = classify((response.get("status_details") or {}).get("error") or {})
             wish = floor.responses.active_wish if answering is not None else None
-            self._failed(answering, wish, trouble)
+            await self._failed(answering, wish, trouble)
         elif answering is not None:
             self._ended(answering, response)
         await floor.ask()
@@ -232,7 +233,7 @@ class Hearing:
         else:
             self._floor.answers.finish(answering)
 
-    def _failed(self, answering: Answering | None, wish: Wish | None, trouble: Trouble) -> None:
+    async def _failed(self, answering: Answering | None, wish: Wish | None, trouble: Trouble) -> None:
         """The model could not answer `wish` (none: nobody's). `answering` was begun for it, or nothing was."""
         floor = self._floor
         log.warning("session %s: an answer failed: %s", floor.session.id, trouble.text)
@@ -243,13 +244,13 @@ class Hearing:
             wait_s = min(trouble.retry_after_s or RETRY_S, LONGEST_RETRY_S)
             floor.ask_later(wait_s, prompting.GO_ON if answering is not None and answering.answer.text else wish)
             return
+        await floor.fall_back()
         if answering is not None:
             floor.answers.finish(answering)
-        refused = trouble.kind is Kind.REFUSED
-        hint = "the operator must look at the provider's key and account" if refused else "say it again"
-        floor.session.event("error", code="provider", message="the model failed", hint=hint, fatal=refused)
-        if refused:
-            floor.session.give_up("provider")
+        if trouble.kind is Kind.REFUSED:
+            await floor.give_up("the model failed", LOOK)
+        else:
+            floor.session.event("error", code="provider", message="the model failed", hint="say it again", fatal=False)
 
     # --- what it complains of
 
@@ -272,21 +273,19 @@ class Hearing:
             case Kind.EXPIRED:
                 floor.line.drop("its time is over")
             case Kind.REFUSED:
-                hint = "the operator must look at the provider's key and account"
-                floor.session.event("error", code="provider", message="the model refuses", hint=hint, fatal=True)
-                floor.session.give_up("provider")
+                await floor.give_up("the model refuses", LOOK)
             case Kind.RATE_LIMITED | Kind.UNAVAILABLE if floor.responses.owed and floor.responses.active is None:
-                self._not_begun(trouble, ours=ours or floor.responses.asked is not None)
+                await self._not_begun(trouble, ours=ours or floor.responses.asked is not None)
             case Kind.BAD_REQUEST if ours:
-                self._not_begun(trouble, ours=True)
+                await self._not_begun(trouble, ours=True)
             case Kind.BAD_REQUEST:
                 floor.refused(about, trouble.text)
 
-    def _not_begun(self, trouble: Trouble, *, ours: bool) -> None:
+    async def _not_begun(self, trouble: Trouble, *, ours: bool) -> None:
         """The answer that was asked for (`ours`), or expected, does not come."""
         floor = self._floor
         if (wish := floor.responses.refused(ours=ours, busy=False)) is not None:
-            self._failed(None, wish, trouble)
+            await self._failed(None, wish, trouble)
         if not floor.answers.audible and floor.responses.idle:
             floor.show("listening")
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any
 
+from workers.alarm import Alarm
 from workers.relay.link import ModelLink, ModelLost
 from workers.relay.trouble import Kind
 
@@ -14,6 +15,8 @@ WAITS_S = (0.0, 0.1, 0.3, 0.7, 1.4, 2.0)
 """Before each attempt to reach the model; after the last, the caller is told that nobody can answer."""
 OPEN_S = 8.0
 """A caller hears nothing meanwhile: after this no further attempt is made, if each takes long."""
+FALL_BACK_S = 1.5
+"""After so long without a line another backend is asked to go on, where there is one."""
 LONGEST_WAIT_S = 5.0
 """However long the model asks us to wait."""
 STEADY_S = 10.0
@@ -29,7 +32,8 @@ Dial = Callable[[], Awaitable[ModelLink]]
 
 class Line:
     """One session's line. `begin` brings a new session with the model to where the conversation is, and hands the link
-    over by `use`; `receive` takes the model's events; `may_switch` says whether nobody would notice."""
+    over by `use`; `receive` takes the model's events; `may_switch` says whether nobody would notice; `fall_back` is for
+    when there has been no line for long: it may find somebody else."""
 
     def __init__(
         self,
@@ -37,6 +41,7 @@ class Line:
         begin: Callable[[ModelLink], Awaitable[None]],
         receive: Callable[[dict[str, Any]], Awaitable[None]],
         may_switch: Callable[[], bool],
+        fall_back: Callable[[], Awaitable[None]],
         renew_after_s: float,
         name: str,
     ) -> None:
@@ -44,6 +49,7 @@ class Line:
         self._begin = begin
         self._receive = receive
         self._may_switch = may_switch
+        self._fall_back = Alarm(lambda: self._spawn(fall_back()))
         self._renew_after_s = renew_after_s
         self._name = name
         self.generation = 0
@@ -90,6 +96,9 @@ class Line:
 
     # --- keeping it up
 
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
+        self._group.create_task(work)
+
     def drop(self, reason: str, kind: Kind = Kind.UNAVAILABLE) -> None:
         """This link is of no use: call again, unless its `kind` says that this is of no use either."""
         self._why = ModelLost(reason, kind)
@@ -116,6 +125,13 @@ class Line:
         if self._spare is not None:
             link, self._spare = self._spare, None
             return link
+        self._fall_back.set(FALL_BACK_S)
+        try:
+            return await self._called()
+        finally:
+            self._fall_back.stop()
+
+    async def _called(self) -> ModelLink:
         until_s = self._clock() + OPEN_S
         while True:
             await asyncio.sleep(WAITS_S[self._failures])

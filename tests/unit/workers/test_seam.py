@@ -4,7 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from workers.backend import Answer, Item, Playhead, Snapshot, Spoken
+from workers import context
+from workers.backend import Answer, Called, Item, Playhead, Snapshot, Spoken, ToolCall
 from workers.seam import adapt
 
 FIRST, SECOND = "One two three. ", "Four five six. "
@@ -45,7 +46,7 @@ def test_an_answer_that_is_over_for_the_edge_is_left_as_it_is() -> None:
 
 def test_an_echo_is_no_answer() -> None:
     snapshot = Snapshot(answer=Answer(1), next_turn=2)
-    adapt(snapshot, Playhead(1, 5000, 4900, done=False), "Hello.")
+    adapt(snapshot, Playhead(1, 5000, 4900, done=False), None)
     assert snapshot == Snapshot(next_turn=2)
 
 
@@ -55,10 +56,11 @@ def test_a_question_that_nobody_began_to_answer_is_still_asked() -> None:
     assert snapshot == Snapshot([ASKED], Answer(2), 3)
 
 
-def test_who_was_not_greeted_is_greeted() -> None:
+@pytest.mark.parametrize("received_ms", [0, 100])
+def test_who_was_not_greeted_is_greeted(received_ms: int) -> None:
     snapshot = Snapshot(answer=Answer(1), next_turn=2)
-    adapt(snapshot, Playhead(), "Hello.")
-    assert snapshot == Snapshot()
+    adapt(snapshot, Playhead(1 if received_ms else 0, received_ms, 0, done=False), "Hello.")
+    assert snapshot == Snapshot(answer=Answer(1, "Hello.", complete=True), next_turn=2)
 
 
 def test_a_greeting_is_said_to_its_end() -> None:
@@ -66,6 +68,25 @@ def test_a_greeting_is_said_to_its_end() -> None:
     snapshot = Snapshot(answer=answer, next_turn=2)
     adapt(snapshot, Playhead(1, 400, 100, done=False), FIRST.strip())
     assert snapshot.answer == Answer(1, FIRST.strip(), complete=True, spoken=[Spoken("One two ", 0, 400)])
+
+
+def test_what_tools_answered_is_in_the_conversation() -> None:
+    snapshot = left()
+    assert snapshot.answer is not None
+    done, lost = ToolCall("1", "hours", "{}"), ToolCall("2", "book", "{}")
+    snapshot.answer.called = [Called(done, 0, 1, "9 to 17"), Called(lost, 0, 1)]
+    adapt(snapshot, Playhead(2, 600, 0, done=False), None)
+    assert snapshot.items == [ASKED, Item("tool", "9 to 17", 2, done), Item("tool", context.UNKNOWN, 2, lost)]
+    assert snapshot.answer.called == []
+    assert [sentence.text for sentence in snapshot.answer.spoken] == [FIRST]
+
+
+def test_the_ends_of_words_stay_where_a_voice_said_that_they_are() -> None:
+    snapshot = left()
+    assert snapshot.answer is not None
+    snapshot.answer.spoken = [Spoken(FIRST, 0, 600, ((3, 100), (7, 300), (14, 580)))]
+    adapt(snapshot, Playhead(2, 400, 0, done=False), None)
+    assert snapshot.answer.spoken == [Spoken("One two ", 0, 400, ((3, 100), (7, 300)))]
 
 
 @given(st.lists(st.tuples(st.text(" ab.\n", max_size=12), st.integers(0, 900)), max_size=4), st.integers(0, 4000))
