@@ -41,7 +41,8 @@ class Answering:
         self._floor = floor
         number, start_ms = resume_at(answer, received_ms)
         self._thinking = Thinking(asking, floor, answer, number, session.tenant.apology, self._mark)
-        self._speaking = Speaking(text_to_speech, session.rate_hz, answer, received_ms, number, start_ms)
+        self._speaking = Speaking(session, text_to_speech, answer, received_ms, number, start_ms, self._commit)
+        self._stages = asyncio.TaskGroup()
         self._clock = asyncio.get_running_loop().time
 
     @property
@@ -56,11 +57,15 @@ class Answering:
 
     async def run(self) -> None:
         """Returns once everything was sent. Cancelling it stops the work at once."""
-        await self._floor.commit()
-        async with asyncio.TaskGroup() as stages:
+        async with self._stages as stages:
+            _ = self._commit()
             thinking = stages.create_task(self._thinking.run())
             stages.create_task(self._speak(thinking))
             stages.create_task(self._send())
+
+    def _commit(self) -> asyncio.Task[None]:
+        """Begin to commit. Nobody waits for it but who sends the audio of what it tells of."""
+        return self._stages.create_task(self._floor.commit())
 
     def _mark(self, part: str) -> None:
         if self.latency is not None:
@@ -69,12 +74,9 @@ class Answering:
     # --- sentences -> audio
 
     async def _speak(self, thinking: asyncio.Task[None]) -> None:
-        sentences, voice = self._thinking.sentences, self._speaking.voice()
+        voice = self._speaking.voice()
         try:
-            while (sentence := await sentences.get()) is not None:
-                # Whether the language model will say more is not worth waiting for.
-                last = self._thinking.done and sentences.qsize() == 1
-                await self._speaking.sentence(voice, sentence, last=last)
+            await self._speaking.run(voice, self._thinking.sentences, lambda: self._thinking.done)
         except ProviderError as error:
             await self._floor.fall_back("tts", error)
             self._floor.failed("tts", error)
@@ -93,7 +95,7 @@ class Answering:
             return
         voice = self._speaking.voice()
         try:
-            await self._speaking.sentence(voice, apology, last=True)
+            await self._speaking.sentence(voice, apology)
         except ProviderError as error:
             self._floor.failed("tts", error)
             self.answer.text = said(self.answer)
@@ -105,8 +107,8 @@ class Answering:
     async def _send(self) -> None:
         turn = self.answer.turn
         while (piece := await self._speaking.pieces.get()) is not None:
-            if piece.begins:
-                await self._floor.commit()
+            if piece.known is not None:
+                await piece.known
             await self._floor.may_speak()
             if piece.text:
                 self._session.event("transcript_delta", role="assistant", turn=turn, delta=piece.text)

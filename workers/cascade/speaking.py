@@ -3,16 +3,23 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator
+from collections.abc import Callable
 from contextlib import aclosing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 from trunkline.audio.resample import Resampler
 from trunkline.errors import ProviderError
-from workers.backend import Answer, Spoken
+from workers.backend import Answer, Session, Spoken
 from workers.cascade.pieces import Cutter
+from workers.cascade.script import Line, Script
+from workers.cascade.speakable import Reader, Reading
+from workers.cascade.word_ends import WordEnds
 from workers.context import heard
 from workers.providers.base import TextToSpeech, Voice, Word
+
+if TYPE_CHECKING:  # it knows Redis; here it is only a shape
+    from trunkline.tenants import Tenant
 
 PIECES_AHEAD = 30
 """Pieces (3 s of audio) the voice may be ahead of what was sent; then it is read no further."""
@@ -23,71 +30,125 @@ class Piece:
     """A little audio of an answer: s16le mono at the session's rate."""
 
     pcm: bytes
-    sentence_end: bool
-    begins: bool
-    """Whether a sentence begins here (or goes on after a takeover)."""
-    text: str
+    sentence_end: bool = False
+    known: asyncio.Future[None] | None = None
+    """At the start of a sentence (or where it goes on after a takeover): done once the next worker would know of it."""
+    text: str = ""
     """The sentence's text, at the very start of it only."""
 
 
 class Speaking:
     """Speaks `answer` and notes in `answer.spoken` what is said when. The edge has its first `received_ms`.
 
-    `number` and `start_ms`: which of `answer.spoken` comes next, and where in the turn (ms) it begins.
+    `number` and `start_ms`: which of `answer.spoken` comes next, and where in the turn (ms) it begins. `commit` begins
+    to make the answer, as it is now, what the next worker begins with.
     """
 
     def __init__(
-        self, text_to_speech: TextToSpeech, rate_hz: int, answer: Answer, received_ms: int, number: int, start_ms: int
+        self,
+        session: Session,
+        text_to_speech: TextToSpeech,
+        answer: Answer,
+        received_ms: int,
+        number: int,
+        start_ms: int,
+        commit: Callable[[], asyncio.Future[None]],
     ) -> None:
         self.pieces: asyncio.Queue[Piece | None] = asyncio.Queue(PIECES_AHEAD)
         """What is to be sent, in order; None at its end."""
         self.position_ms = start_ms
         """Where in the turn the next sentence begins."""
+        self.busy = False
+        """Whether a sentence is being spoken."""
         self._text_to_speech = text_to_speech
-        self._rate_hz = rate_hz
+        self._rate_hz = session.rate_hz
         self._answer = answer
         self._received_ms = received_ms
         self._number = number
+        self._commit = commit
+        self._reader = _reader(session.tenant)
+        for spoken in answer.spoken[:number]:  # so that the same is read as the worker before read it
+            self._read(spoken.text)
+
+    def _read(self, sentence: str) -> Reading:
+        return self._reader.read(sentence) if self._reader else Reading(sentence, sentence)
 
     def voice(self) -> Voice:
         """The voice of these sentences; close it."""
         return self._text_to_speech.voice()
 
-    async def sentence(self, voice: Voice, sentence: str, *, last: bool) -> None:
-        """Speak one sentence into `pieces`. Raises ProviderError; of the sentence then counts what came."""
+    async def run(self, voice: Voice, sentences: asyncio.Queue[str | None], complete: Callable[[], bool]) -> None:
+        """Speak `sentences` into `pieces`, as `Script` does. Raises ProviderError; of the sentence that failed then
+        counts what came, and nothing of those behind it."""
+        script = Script(sentences, complete, lambda sentence, last: self._ask(voice, sentence, last=last))
+        while (line := await script.next()) is not None:
+            self.busy = True
+            await self._say(line, script.ask_ahead)
+            self.busy = False
+
+    async def sentence(self, voice: Voice, sentence: str) -> None:
+        """Speak one sentence, and no other, into `pieces`. Raises ProviderError, as `run` does."""
+        await self._say(self._ask(voice, sentence, last=True), lambda: None)
+
+    def _ask(self, voice: Voice, sentence: str, *, last: bool) -> Line:
+        reading = self._read(sentence)
+        text = reading.spoken.strip()
+        return Line(reading, voice.speak(text, last=last) if text else None)
+
+    async def _say(self, line: Line, meanwhile: Callable[[], None]) -> None:
+        """`meanwhile` is called at each bit of audio."""
         start_ms, number, spoken = self.position_ms, self._number, self._answer.spoken
         self._number += 1
         if number == len(spoken):  # not one that an earlier worker began
-            spoken.append(Spoken(sentence, start_ms, start_ms))  # its end is not known yet
+            spoken.append(Spoken(line.text, start_ms, start_ms))  # its end is not known yet
         cutter = Cutter(self._rate_hz, max(0, self._received_ms - start_ms))
+        words = WordEnds(line.reading)
         failure: ProviderError | None = None
-        if sentence.strip():
-            audio = voice.speak(sentence.strip(), last=last)
-            failure = await self._speak(audio, cutter, text="" if start_ms < self._received_ms else sentence)
+        if line.audio is not None:
+            first = Piece(b"", known=self._commit(), text="" if start_ms < self._received_ms else line.text)
+
+            def note(word: Word) -> None:
+                words.add(word)
+                spoken[number] = replace(spoken[number], words=words.ends)
+
+            failure = await self._speak(line, cutter, first, note, meanwhile)
         self.position_ms = max(start_ms + cutter.total_ms, self._received_ms)
+        said = Spoken(line.text, start_ms, self.position_ms, words.ends)
         if failure is not None:
-            came = heard([Spoken(sentence, start_ms, start_ms)], start_ms + cutter.total_ms)
-            spoken[number:] = [Spoken(came, start_ms, self.position_ms)]
+            came = heard([replace(said, end_ms=start_ms)], start_ms + cutter.total_ms)
+            spoken[number:] = [replace(said, text=came)]
             raise failure
-        spoken[number] = Spoken(sentence, start_ms, self.position_ms)
+        spoken[number] = said
 
     async def _speak(
-        self, audio: AsyncGenerator[bytes | Word, None], cutter: Cutter, *, text: str
+        self, line: Line, cutter: Cutter, first: Piece, note: Callable[[Word], None], meanwhile: Callable[[], None]
     ) -> ProviderError | None:
+        """Put the audio of `line` into `pieces`; `first` is what is to be said of its first piece."""
+        assert line.audio is not None
         resampler = Resampler(self._text_to_speech.rate_hz, self._rate_hz)
-        begins, failure = True, None
+        piece, failure = first, None
         try:
-            async with aclosing(audio) as chunks:
+            async with aclosing(line.audio) as chunks:
                 async for chunk in chunks:
+                    meanwhile()
                     if isinstance(chunk, Word):
+                        note(chunk)
                         continue
                     for pcm in cutter.push(resampler.push(chunk)):
-                        await self.pieces.put(Piece(pcm, False, begins, text))
-                        begins, text = False, ""
+                        await self.pieces.put(replace(piece, pcm=pcm))
+                        piece = Piece(b"")
         except ProviderError as error:
             failure = error
         last = cutter.finish(resampler.flush())
         for number, pcm in enumerate(last, 1):
-            await self.pieces.put(Piece(pcm, number == len(last), begins, text))
-            begins, text = False, ""
+            await self.pieces.put(replace(piece, pcm=pcm, sentence_end=number == len(last)))
+            piece = Piece(b"")
         return failure
+
+
+def _reader(tenant: Tenant) -> Reader | None:
+    """Who reads a tenant's answers for the voice, if anybody does."""
+    if not tenant.speech.normalise:
+        return None
+    language = tenant.speech.language or tenant.providers.tts.options.get("language")
+    return Reader(language if isinstance(language, str) else None)

@@ -7,6 +7,7 @@ whatever they were given; an open end ("and", "to the", "um") is a strong one, w
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from enum import Enum
 
 
@@ -90,8 +91,7 @@ def phrase(text: str) -> Phrase:
 def _open(words: list[str]) -> bool:
     """Whether the last word cannot be the last, in the language that it seems to be: "Ich rufe Sie an" is done, "I
     would like an" is not."""
-    english = sum(word in _TELLS_ENGLISH for word in words)
-    german = sum(word in _TELLS_GERMAN for word in words)
+    english, german = tells(words)
     *before, last = words
     if english > german:
         open_verb = last in _VERBS_ENGLISH and not (before and before[-1] in _DONE_BEFORE_VERB)
@@ -101,6 +101,11 @@ def _open(words: list[str]) -> bool:
         open_subject = last in _SUBJECTS_GERMAN and bool(before) and before[-1] in _CONJUNCTIONS_GERMAN
         return last in _OPEN_GERMAN or open_verb or open_subject
     return last in _EITHER
+
+
+def tells(words: Sequence[str]) -> tuple[int, int]:
+    """How many of `words` (in lower case) say that they are English, and how many that they are German."""
+    return sum(word in _TELLS_ENGLISH for word in words), sum(word in _TELLS_GERMAN for word in words)
 
 
 def _dictating(words: list[str]) -> bool:

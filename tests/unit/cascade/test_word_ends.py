@@ -1,0 +1,91 @@
+"""Words that a voice tells the times of, found in what is written."""
+
+from __future__ import annotations
+
+import itertools
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from workers.backend import Spoken
+from workers.cascade.speakable import Reader, Reading
+from workers.cascade.word_ends import WordEnds
+from workers.context import heard
+from workers.providers.base import Word
+
+
+def ends(reading: Reading, *words: str, word_ms: int = 100) -> dict[str, int]:
+    """What is written up to the end of each word, and when that is."""
+    found = WordEnds(reading)
+    for number, word in enumerate(words):
+        found.add(Word(word, number * word_ms, (number + 1) * word_ms))
+    return {reading.written[:end]: ms for end, ms in found.ends}
+
+
+def plain(text: str) -> Reading:
+    return Reading(text, text)
+
+
+def test_words_end_with_their_punctuation() -> None:
+    assert ends(plain('Well, so it\'s "done." '), "well", "so", "it's", "done") == {
+        "Well,": 100,
+        "Well, so": 200,
+        "Well, so it's": 300,
+        'Well, so it\'s "done."': 400,
+    }
+
+
+def test_what_is_said_otherwise_counts_when_all_of_it_is() -> None:
+    reading = Reader("en").read("It is $5.50 now.")
+    assert ends(reading, *"It is 5 dollars and 50 cents now.".split()) == {
+        "It": 100,
+        "It is": 200,
+        "It is $5.50": 700,
+        "It is $5.50 now.": 800,
+    }
+
+
+def test_words_that_are_told_otherwise_are_passed_over() -> None:
+    assert ends(plain("At 10:30 we go home."), "at", "ten", "thirty", "we", "go", "home") == {
+        "At": 100,
+        "At 10:30 we": 400,
+        "At 10:30 we go": 500,
+        "At 10:30 we go home.": 600,
+    }
+    assert ends(plain("I have a hat."), "I", "a", "hat") == {"I": 100, "I have a": 200, "I have a hat.": 300}
+
+
+def test_scripts_without_spaces() -> None:
+    assert list(ends(plain("今日は晴れです。"), "今日", "は", "晴れ", "です").values()) == [100, 200, 300, 400]
+
+
+WORDS = st.lists(st.sampled_from("the a I and they're 5 10:30 übrigens 今日 -- co-op".split()), max_size=12)
+
+
+@given(WORDS, WORDS, st.lists(st.integers(0, 3000), min_size=12, max_size=12))
+def test_whatever_a_voice_says_ends_grow(written: list[str], told: list[str], times: list[int]) -> None:
+    reading = plain(" ".join(written))
+    found = WordEnds(reading)
+    for word, ms in zip(told, times, strict=False):
+        found.add(Word(word, ms, ms))
+    pairs = list(itertools.pairwise([(0, 0), *found.ends]))
+    assert all(before < after and before_ms < after_ms for (before, before_ms), (after, after_ms) in pairs)
+    assert all(end <= len(reading.written) for end, _ in found.ends)
+
+
+@given(WORDS.filter(bool), st.lists(st.integers(1, 900), min_size=12, max_size=12), st.integers(0, 12_000))
+def test_heard_is_what_ended_before(words: list[str], lengths: list[int], played_ms: int) -> None:
+    text = " ".join(words)
+    found = WordEnds(plain(text))
+    at_ms, spoken_by = 0, [(0, "")]
+    for number, (word, length) in enumerate(zip(words, lengths, strict=False), 1):
+        found.add(Word(word, at_ms, at_ms + length))
+        at_ms += length
+        spoken_by.append((at_ms, " ".join(words[:number])))
+    told = [spoken for spoken in spoken_by if any(character.isalnum() for character in spoken[1].split(" ")[-1])]
+    sentence = Spoken(text, 0, at_ms, found.ends)
+    if words == [word for word in words if any(map(str.isalnum, word)) and "今" not in word]:
+        expected = [said for end_ms, said in [(0, ""), *told] if end_ms <= played_ms][-1]
+        assert heard([sentence], played_ms) == expected
+    else:
+        assert text.startswith(heard([sentence], played_ms))

@@ -1,0 +1,71 @@
+"""What a voice is asked to say, sentence by sentence, and how far ahead of what is taken from it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import AsyncGenerator, Callable
+from dataclasses import dataclass
+
+from workers.cascade.speakable import Reading
+from workers.providers.base import Word
+
+TEXT_AHEAD = 300
+"""Characters that a voice may have been asked for beyond the sentence that is taken from it: 20 s of speech. A vendor
+with contexts makes one speech of them; an interruption wastes at most so much of what vendors bill."""
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """One sentence that a voice was asked for."""
+
+    reading: Reading
+    audio: AsyncGenerator[bytes | Word, None] | None
+    """None: it has nothing that sounds."""
+
+    @property
+    def text(self) -> str:
+        """As it is written."""
+        return self.reading.written
+
+
+class Script:
+    """Asks for `sentences` ahead (`ask` does that for one), which end with None. `complete` says whether all of them
+    are there already: whether the language model will say more is not worth waiting for."""
+
+    def __init__(
+        self,
+        sentences: asyncio.Queue[str | None],
+        complete: Callable[[], bool],
+        ask: Callable[[str, bool], Line],
+    ) -> None:
+        self._sentences = sentences
+        self._complete = complete
+        self._ask = ask
+        self._asked: deque[Line] = deque()
+        self._characters = 0
+        self._ended = False
+
+    async def next(self) -> Line | None:
+        """The next sentence to be taken; None when there is none any more."""
+        if not self._asked and not self._ended:
+            self._take(await self._sentences.get())
+        if not self._asked:
+            return None
+        line = self._asked.popleft()
+        self._characters -= len(line.text)
+        self.ask_ahead()
+        return line
+
+    def ask_ahead(self) -> None:
+        """Ask for what has come meanwhile, as far as that is allowed. Does not wait."""
+        while self._characters < TEXT_AHEAD and not self._ended and not self._sentences.empty():
+            self._take(self._sentences.get_nowait())
+
+    def _take(self, sentence: str | None) -> None:
+        if sentence is None:
+            self._ended = True
+            return
+        last = self._complete() and self._sentences.qsize() == 1  # the None
+        self._asked.append(self._ask(sentence, last))
+        self._characters += len(sentence)
