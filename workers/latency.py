@@ -75,7 +75,8 @@ class Latency:
 
     def __init__(self, decided_s: float, endpoint_ms: int | None = None, speech_end_ms: int | None = None) -> None:
         self.speech_end_ms = speech_end_ms
-        self._decided_s = decided_s
+        self.decided_s = decided_s
+        """When it was certain that the user was done."""
         self._endpoint_ms = endpoint_ms
         self._marks: dict[str, float] = {}
 
@@ -89,7 +90,7 @@ class Latency:
         marks = {name: at_s for name, at_s in self._marks.items() if name != part}
         before_ms = 0
         for name, at_s in [*sorted(marks.items(), key=lambda mark: mark[1]), (part, now_s)]:
-            until_ms = max(before_ms, round((at_s - self._decided_s) * 1000))
+            until_ms = max(before_ms, round((at_s - self.decided_s) * 1000))
             parts.append((name, until_ms - before_ms))
             before_ms = until_ms
         decided_ms = None if self.speech_end_ms is None else self.speech_end_ms + (self._endpoint_ms or 0)

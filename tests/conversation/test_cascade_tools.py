@@ -13,7 +13,8 @@ from tests.standins.session import Ask, Say, Type
 from tests.standins.tool_model import Script, ToolLlm, Use
 from trunkline.tenants import Tenant
 from workers.backend import Item
-from workers.cascade.prompting import ENOUGH, RUNNING, UNKNOWN
+from workers.cascade.prompting import ENOUGH, RUNNING
+from workers.context import UNKNOWN
 from workers.tools import registry
 from workers.tools.base import Caller, ToolError
 
@@ -242,7 +243,7 @@ def test_a_cough_while_a_tool_runs_changes_nothing(clock: Clock) -> None:
 @pytest.mark.parametrize("kill_ms", range(1500, 9000, 178))
 def test_a_worker_may_die_around_a_tool(clock: Clock, kill_ms: int) -> None:
     clock.takes_s = 2.0
-    talking = cast((WAIT, Use("clock")), **{UNKNOWN: ["Let me see.", Use("clock")]})
+    talking = cast((WAIT, Use("clock")), **{UNKNOWN: ("Let me see.", Use("clock"))})
     outcome = talk([Say(1000, WHEN)], talking, kills_ms=[kill_ms], end_ms=16_000)
     began_ms, ended_ms = 2450, 4450
     assert not any(abs(kill_ms - at_ms) < 15 for at_ms in (began_ms, ended_ms)), "it might be either"

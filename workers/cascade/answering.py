@@ -7,10 +7,11 @@ import asyncio
 from trunkline.errors import ProviderError
 from workers.backend import Answer, Session
 from workers.cascade.asking import Asking
+from workers.cascade.fillers import Fillers
 from workers.cascade.prompting import resume_at, said
 from workers.cascade.speaking import Speaking
 from workers.cascade.stages import Floor
-from workers.cascade.thinking import Thinking
+from workers.cascade.thinking import Due, Thinking
 from workers.latency import Latency
 from workers.providers.base import TextToSpeech
 
@@ -30,7 +31,10 @@ class Answering:
         answer: Answer,
         received_ms: int,
         latency: Latency | None,
+        *,
+        expects: bool = False,
     ) -> None:
+        """`expects`: what the user said is not known yet; `go_on` says when it is."""
         self.answer = answer
         self.sent = received_ms > 0
         """Whether the edge has any audio of this turn."""
@@ -40,15 +44,28 @@ class Answering:
         self._session = session
         self._floor = floor
         number, start_ms = resume_at(answer, received_ms)
-        self._thinking = Thinking(asking, floor, answer, number, session.tenant.apology, self._mark)
+        self._thinking = Thinking(asking, floor, answer, number, session.tenant.apology, self._mark, expects)
         self._speaking = Speaking(session, text_to_speech, answer, received_ms, number, start_ms, self._commit)
         self._stages = asyncio.TaskGroup()
         self._clock = asyncio.get_running_loop().time
+        self._sent_ms = received_ms
+        self._fillers = Fillers(session, answer, self._thinking, self._speaking, asking.calling, floor)
+        self._fillers.quiet_from(self._clock() if latency is None else latency.decided_s)
+        self._note_unheard()
 
     @property
     def is_using_tools(self) -> bool:
         """Whether it waits for a tool."""
         return self._thinking.is_using_tools
+
+    @property
+    def expects(self) -> bool:
+        """Whether it waits for what the user said."""
+        return self._thinking.expects
+
+    def go_on(self, due: Due) -> None:
+        """What the user said is known, or will not be."""
+        self._thinking.go_on(due)
 
     @property
     def position_ms(self) -> int:
@@ -60,6 +77,8 @@ class Answering:
         async with self._stages as stages:
             _ = self._commit()
             thinking = stages.create_task(self._thinking.run())
+            fillers = stages.create_task(self._fillers.run())
+            thinking.add_done_callback(lambda _: fillers.cancel())
             stages.create_task(self._speak(thinking))
             stages.create_task(self._send())
 
@@ -116,7 +135,15 @@ class Answering:
                 self.sent = True
                 self._floor.began()
             await self._session.speak(turn, piece.pcm, sentence_end=piece.sentence_end)
+            self._sent_ms += len(piece.pcm) * 1000 // (2 * self._session.rate_hz)
+            self._note_unheard()
         self.all_sent = True
         if self.sent:
             self._session.end_turn(turn)
         self._floor.ended()
+
+    def _note_unheard(self) -> None:
+        playhead = self._session.playhead
+        unheard_ms = self._sent_ms - (playhead.played_ms if playhead.turn == self.answer.turn else 0)
+        if unheard_ms > 0:
+            self._fillers.quiet_from(self._clock() + unheard_ms / 1000)

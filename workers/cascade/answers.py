@@ -84,12 +84,17 @@ class Answers:
             return None
         return answer
 
-    def give(self, answer: Answer, received_ms: int = 0, latency: Latency | None = None) -> None:
-        """Begin `answer`, or go on with it where the edge's audio ends."""
+    def give(
+        self, answer: Answer, received_ms: int = 0, latency: Latency | None = None, *, expects: bool = False
+    ) -> None:
+        """Begin `answer`, or go on with it where the edge's audio ends. `expects`: it is not known yet what to; the
+        answering is told to `go_on`."""
         self._session.snapshot.answer = answer
         if not self._turn.is_answer_s:
             self._turn.move(Move.ASK)
-        answering = Answering(self._session, self._asking, self._text_to_speech, self, answer, received_ms, latency)
+        answering = Answering(
+            self._session, self._asking, self._text_to_speech, self, answer, received_ms, latency, expects=expects
+        )
         if answering.sent:
             self._turn.move(Move.AUDIO)
         answering.task = self._group.create_task(answering.run())

@@ -12,7 +12,7 @@ from trunkline.bus.messages import ClientEvent
 from workers import context
 from workers.backend import Answer, Called, Item, Session
 from workers.backend import ToolCall as Call
-from workers.cascade.prompting import RUNNING, UNKNOWN, fact
+from workers.cascade.prompting import RUNNING, fact
 from workers.keeping import Keeper
 from workers.providers.base import ToolCall, ToolSchema
 from workers.tools.toolbox import Ending, Toolbox
@@ -38,6 +38,8 @@ class Calling:
         self._running: dict[asyncio.Task[None], Call] = {}
         self._known: list[Call] = []
         """Of those that run: the model was told that they do."""
+        self._filled: list[Call] = []
+        """Those whose own filler was said."""
         self.schemas = tuple(
             ToolSchema(offer["name"], offer["description"], offer["parameters"])
             for offer in self._toolbox.definitions()
@@ -52,10 +54,10 @@ class Calling:
         """Nobody knows what became of the tools that the last worker ran."""
         snapshot = self._session.snapshot
         for called in snapshot.answer.called if snapshot.answer is not None else ():
-            called.output = UNKNOWN if called.output is None else called.output
+            called.output = context.UNKNOWN if called.output is None else called.output
         for item in [item for item in snapshot.items if item.tool is not None and item.text == RUNNING]:
             since = snapshot.items[snapshot.items.index(item) + 1 :]
-            self._tell(item, UNKNOWN, known=any(later.role == "assistant" for later in since))
+            self._tell(item, context.UNKNOWN, known=any(later.role == "assistant" for later in since))
 
     def stop(self) -> None:
         """The session is over: no tool runs any more."""
@@ -97,8 +99,9 @@ class Calling:
         if item is not None:  # its answer is over
             self._tell(item, output, known=called.call in self._known)
             self._came_late()
-        if called.call in self._known:
-            self._known.remove(called.call)
+        for calls in (self._known, self._filled):
+            if called.call in calls:
+                calls.remove(called.call)
         self._keeper.commit_soon()
 
     def _tell(self, item: Item, output: str, *, known: bool) -> None:
@@ -120,10 +123,13 @@ class Calling:
         """The model is being told which tools still run."""
         self._known = list(self._running.values())
 
-    def filler(self) -> str:
-        """What a tool that runs has said to the caller who waits for it; empty if it has no phrase of its own."""
-        phrases = (self._toolbox.filler(call) for call in self._running.values())
-        return next((phrase for phrase in phrases if phrase), "")
+    def take_filler(self) -> str:
+        """What a tool that runs has said to the caller who waits for it, once; empty if there is nothing of that."""
+        for call in self._running.values():
+            if call not in self._filled and (phrase := self._toolbox.filler(call)):
+                self._filled.append(call)
+                return phrase
+        return ""
 
     def answered(self, event: ClientEvent) -> None:
         """The client answers a call of one of its tools. After a takeover it may be heard again."""

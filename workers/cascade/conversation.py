@@ -13,6 +13,7 @@ from collections.abc import Callable
 
 from trunkline.bus.messages import ClientEvent, Dtmf, Played, Text, UplinkAudio
 from workers import context
+from workers.alarm import Alarm
 from workers.backend import Answer, Inbound, Session
 from workers.cascade.answers import Answers
 from workers.cascade.asking import Asking
@@ -21,6 +22,7 @@ from workers.cascade.contributions import Contribution, Contributions
 from workers.cascade.hearing import Ear, Utterance, VoiceActivity
 from workers.cascade.interrupting import Interrupting
 from workers.cascade.stages import Stages
+from workers.cascade.thinking import Due
 from workers.cascade.turn import Turn
 from workers.keeping import Keeper
 from workers.keys import Keys, pressed, told
@@ -59,6 +61,7 @@ class Conversation:
         self._keys = Keys(session, self._keyed)
         self._keyed_early: list[str] = []
         """Keys that came while the user was not listened to."""
+        self._words_late = Alarm(self._begin_without)
         self._kept_ms = 0
         self._clock = asyncio.get_running_loop().time
 
@@ -79,6 +82,7 @@ class Conversation:
             raise _first(group) from group
         finally:
             self._keys.stop()
+            self._words_late.stop()
             self._interrupting.stop()
             self._ear.drop(0)
             self._contributions.cancel()
@@ -257,6 +261,15 @@ class Conversation:
             said = ""
         latency = Latency(self._clock(), decided_ms - stopped_ms, stopped_ms)
         await self._contributions.put(Contribution(said, utterance.first_seq, latency, over_ms=over_ms))
+        self._words_late.set(self._session.tenant.fillers.delay_s)
+
+    def _begin_without(self) -> None:
+        """The words of the user take long to be known: what is said to them begins with a filler."""
+        snapshot = self._session.snapshot
+        thinking = self._turn.state is State.THINKING and self._answers.current is None
+        if thinking and self._contributions and self._session.tenant.fillers.phrases:
+            latency = self._contributions.precede_answer()
+            self._answers.give(Answer(context.new_turn(snapshot)), latency=latency, expects=True)
 
     # --- over an answer
 
@@ -308,7 +321,12 @@ class Conversation:
         """Answer, unless the user is speaking on, or entering a number: then both are answered together."""
         snapshot = self._session.snapshot
         waiting = self._turn.state in (State.THINKING, State.TALKED_OVER)
-        if not waiting or self._contributions or self._keys.entering:
+        begun = self._answers.current
+        if begun is not None and begun.expects and not self._contributions:
+            owed = Due.ANSWER if context.owes_answer(snapshot) else Due.NOTHING
+            begun.go_on(owed if known else Due.APOLOGY)
+            self._keeper.commit_soon()
+        elif not waiting or self._contributions or self._keys.entering:
             self._keeper.commit_soon()
         elif not known:
             text = self._session.tenant.apology

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from contextlib import aclosing
+from enum import Enum
 
 from trunkline.errors import ProviderError
 from workers.backend import Answer
@@ -21,6 +22,16 @@ TOOLS_S = 3.0
 """How long an answer waits for the tools of one before it, which the caller interrupted."""
 
 
+class Due(Enum):
+    """What the user is owed."""
+
+    ANSWER = "answer"
+    APOLOGY = "apology"
+    """Nobody could find out what they said."""
+    NOTHING = "nothing"
+    """They said nothing."""
+
+
 class Thinking:
     """Writes `answer` on and passes its sentences to the voice: from `answer.spoken[number]` on, what was said before a
     takeover and not heard, then what the language model says, and says when its tools have answered."""
@@ -33,7 +44,9 @@ class Thinking:
         number: int,
         apology: str,
         mark: Callable[[str], None],
+        expects: bool,
     ) -> None:
+        """`expects`: what the user said is not known yet; `go_on` says when it is."""
         self.sentences: asyncio.Queue[str | None] = asyncio.Queue(SENTENCES_AHEAD)
         """What is to be spoken, in order; None at its end."""
         self.done = False
@@ -46,16 +59,30 @@ class Thinking:
         self._number = number
         self._mark = mark
         self._apology = apology
-        self._passed = len(said(answer))
+        self.passed = len(said(answer))
         """How much of the answer's text is in `sentences`, or was."""
+        self.came_s = 0.0
+        """When the model last said something (s, the loop's clock)."""
         self._cut = Sentences(early=not answer.spoken)
+        self._due: asyncio.Future[Due] = asyncio.get_running_loop().create_future()
+        if not expects:
+            self.go_on(Due.ANSWER)
+
+    @property
+    def expects(self) -> bool:
+        """Whether it waits for what the user said."""
+        return not self._due.done()
+
+    def go_on(self, due: Due) -> None:
+        """What the user said is known, or will not be."""
+        self._due.set_result(due)
 
     async def run(self) -> None:
         """Returns once all of it was passed on."""
         await self._say_again()
         if not self._answer.complete:
             try:
-                await self._think()
+                await self._give(await self._due)
             except ProviderError as error:
                 await self._floor.fall_back("llm", error)
                 self._floor.failed("llm", error)
@@ -72,10 +99,20 @@ class Thinking:
         for spoken in answer.spoken[self._number :]:
             await self.sentences.put(spoken.text)
         for called in answer.called:
-            if called.at > self._passed:
-                await self._pass_on(self._cut.push(answer.text[self._passed : called.at]))
+            if called.at > self.passed:
+                await self._pass_on(self._cut.push(answer.text[self.passed : called.at]))
                 await self._pass_on(self._cut.flush())
-        await self._pass_on(self._cut.push(answer.text[self._passed :]))
+        await self._pass_on(self._cut.push(answer.text[self.passed :]))
+
+    async def _give(self, due: Due) -> None:
+        """Raises ProviderError."""
+        match due:
+            case Due.ANSWER:
+                await self._think()
+            case Due.APOLOGY:
+                await self._pass_on(self._cut.push(self.apology()))
+            case Due.NOTHING:
+                """What was said so far has to do."""
 
     # --- the model
 
@@ -109,13 +146,23 @@ class Thinking:
         if apart and text[:1].strip() and self._answer.text[-1:].strip():
             text = f" {text}"
         self._answer.text += text
+        self.came_s = asyncio.get_running_loop().time()
         await self._pass_on(self._cut.push(text))
 
     async def _pass_on(self, sentences: list[str]) -> None:
         for sentence in sentences:
             self._mark("first_sentence")
-            self._passed += len(sentence)
+            self.passed += len(sentence)
             await self.sentences.put(sentence)
+
+    def fill(self, phrase: str) -> None:
+        """Say `phrase` before anything that was not passed on yet. Only when nothing waits in `sentences`."""
+        before, after = self._answer.text[: self.passed], self._answer.text[self.passed :]
+        phrase = f" {phrase} " if before[-1:].strip() else f"{phrase} "
+        self._answer.text = before + phrase + after
+        self._answer.fillers.append((self.passed, self.passed + len(phrase)))
+        self.passed += len(phrase)
+        self.sentences.put_nowait(phrase)
 
     def apology(self) -> str:
         """Say sorry in this answer, once: its text, after what was said before; empty if that was said."""
