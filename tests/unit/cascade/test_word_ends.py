@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import itertools
 
+import msgpack
 from hypothesis import given
 from hypothesis import strategies as st
 
-from workers.backend import Spoken
+from workers.backend import Answer, Snapshot, Spoken
 from workers.cascade.speakable import Reader, Reading
 from workers.cascade.word_ends import WordEnds
-from workers.context import heard
+from workers.context import CHARACTER_MS, heard
 from workers.providers.base import Word
+from workers.snapshot import pack, unpack
 
 
 def ends(reading: Reading, *words: str, word_ms: int = 100) -> dict[str, int]:
@@ -57,6 +59,27 @@ def test_words_that_are_told_otherwise_are_passed_over() -> None:
 
 def test_scripts_without_spaces() -> None:
     assert list(ends(plain("今日は晴れです。"), "今日", "は", "晴れ", "です").values()) == [100, 200, 300, 400]
+
+
+def test_the_times_of_words_are_in_the_snapshot_and_older_ones_have_none() -> None:
+    answer = Answer(2, "One two.", spoken=[Spoken("One two.", 0, 900, ((3, 700), (8, 900)))])
+    assert unpack(pack(Snapshot(answer=answer))).answer == answer
+    older = msgpack.unpackb(pack(Snapshot(answer=answer)))
+    del older["answer"]["spoken"][0]["words"]
+    assert unpack(msgpack.packb(older)).answer == Answer(2, "One two.", spoken=[Spoken("One two.", 0, 900)])
+
+
+def test_heard_of_a_sentence_that_is_being_made_goes_on_from_the_last_word_that_was_told() -> None:
+    making = [Spoken("One two three four.", 1000, 1000, ((3, 900),))]
+    assert heard(making, 1899) == ""
+    assert heard(making, 1900) == "One"
+    assert heard(making, 1900 + 5 * CHARACTER_MS) == "One two"
+
+
+def test_heard_of_a_script_without_spaces_is_cut_within_it() -> None:
+    sentence = Spoken("今日は晴れです。", 0, 800, ((2, 300), (3, 400)))
+    assert heard([sentence], 399) == "今日"
+    assert heard([sentence], 400) == "今日は"
 
 
 WORDS = st.lists(st.sampled_from("the a I and they're 5 10:30 übrigens 今日 -- co-op".split()), max_size=12)
