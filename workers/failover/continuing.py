@@ -17,10 +17,14 @@ def messages_after(messages: Sequence[ChatMessage], said: str) -> Sequence[ChatM
     """What to ask when `said` came of `messages` before a fault."""
     if not said:
         return messages
+    begun = cut_off(messages)
+    return [*(messages[:-1] if begun else messages), ChatMessage("assistant", begun + said)]
+
+
+def cut_off(messages: Sequence[ChatMessage]) -> str:
+    """The answer that is to be gone on with: what another worker's model said of it."""
     last = messages[-1] if messages else None
-    if last is not None and last.role == "assistant" and not last.tool_calls:
-        return [*messages[:-1], ChatMessage("assistant", last.content + said)]
-    return [*messages, ChatMessage("assistant", said)]
+    return last.content if last is not None and last.role == "assistant" and not last.tool_calls else ""
 
 
 class Continuation:

@@ -9,7 +9,7 @@ from functools import partial
 
 from trunkline.errors import ProviderError
 from workers.failover.chain import Course, Link, described
-from workers.failover.continuing import Continuation, messages_after
+from workers.failover.continuing import Continuation, cut_off, messages_after
 from workers.failover.race import Entry, race
 from workers.providers.base import ChatMessage, LanguageModel, ToolCall, ToolSchema
 
@@ -32,12 +32,12 @@ class LanguageModelChain:
         """Stream the answer. After a fault the next model is told what was said so far, and goes on. Raises
         ProvidersExhausted."""
         course = Course("language model", self._links)
-        said, called = "", False
+        begun, said, called = cut_off(messages), "", False
         while True:
             asked = messages_after(messages, said)
             entry, opened = await race(self._entries(course, asked, tools), course)
             try:
-                async with aclosing(_continued(opened, said)) as parts:
+                async with aclosing(_continued(opened, begun + said)) as parts:
                     async for part in parts:
                         if isinstance(part, str):
                             said += part
