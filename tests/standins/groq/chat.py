@@ -32,6 +32,8 @@ class Manner:
     torn_calls: bool = False
     """Send calls in fragments, as the interface allows."""
     fault: Fault | None = None
+    fault_after: int = 2
+    """Words that come before a fault in the middle."""
     latency_s: float = 0.0
     """How much longer than `Groq.latency_s` it takes to begin."""
     word_s: float = 0.001

@@ -21,9 +21,6 @@ from tests.standins.groq.refusal import RETRY_AFTER_S, Refused, answer, by_fault
 from tests.standins.twilio.watch import Watch
 
 KEY = "gsk_standin"
-_MIDDLE = 3
-"""The chunk before which faults in the middle happen: a role and two words have come."""
-
 _LIMITS = {
     "x-ratelimit-limit-requests": "14400",
     "x-ratelimit-limit-tokens": "200000",
@@ -152,7 +149,7 @@ class Groq:
     ) -> AsyncGenerator[str, None]:
         try:
             for place, chunk in enumerate(chat.chunks(body, manner)):
-                if place == _MIDDLE:
+                if place == 1 + manner.fault_after:  # the first has no word
                     if fault == "cut":
                         return
                     if (spoilt := await _spoilt(chunk, fault)) is not None:
