@@ -18,6 +18,7 @@ CHARACTER_MS = 65
 UNKNOWN = json.dumps({"error": "a technical fault interrupted it: whether it was done is not known"})
 """What a model is told of a tool whose worker died."""
 
+_DONE = "done_seq"
 _SETTLED = "settled_turn"
 _CUT = "cut_turn"
 _SPOKE = "spoke_until"
@@ -73,6 +74,16 @@ def waiting_since(snapshot: Snapshot) -> int | None:
     last = next((item for item in reversed(snapshot.items) if item.role != "tool"), None)
     turn, media_ms = snapshot.flow.get(_SPOKE, (None, None))
     return media_ms if last is not None and last.role == "user" and last.turn == turn else None
+
+
+def done(snapshot: Snapshot, seq: int) -> None:
+    """What the caller did by the uplink message `seq`, other than to speak, has become part of the conversation."""
+    snapshot.flow[_DONE] = seq + 1
+
+
+def is_done(snapshot: Snapshot, seq: int) -> bool:
+    """Whether that has happened already: it is sent again for the sake of the audio around it."""
+    return seq < int(snapshot.flow.get(_DONE, 0))
 
 
 def mark_cut(snapshot: Snapshot, answer: Answer) -> None:

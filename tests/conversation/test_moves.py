@@ -12,7 +12,7 @@ from tests.conversation.relay_talk import QUESTION, SECOND
 from tests.conversation.test_relay_faults import assert_once
 from tests.standins import tones
 from tests.standins.realtime import Drop, Mute, Refuse
-from tests.standins.session import Action, Say
+from tests.standins.session import Action, Say, Type
 from tests.standins.voices import Failing
 from workers.relay.line import FALL_BACK_S
 
@@ -33,13 +33,30 @@ def assert_whole(outcome: Moved, seam: int = 3) -> None:
 
 @pytest.mark.parametrize("backend", ["cascade", "relay"])
 def test_a_move_at_any_time(backend: str) -> None:
-    for move_ms in range(5, 13_500, 370):
+    for move_ms in range(5, 13_500, 610):
         outcome = talk(SCRIPT, Cast(tenant(backend)), moves_ms={move_ms: OTHER[backend]})
         try:
             assert outcome.backends == [backend, OTHER[backend]]
             assert_whole(outcome)
         except (AssertionError, ExceptionGroup) as error:
             raise AssertionError(f"moved at {move_ms} ms: {error}") from error
+
+
+OVER: dict[str, Action] = {"spoken": Say(4500, SECOND), "typed": Type(4500, SECOND)}
+
+
+@pytest.mark.parametrize("second", OVER.values(), ids=OVER.keys())
+@pytest.mark.parametrize("backend", ["cascade", "relay"])
+def test_a_move_in_an_interruption(backend: str, second: Action) -> None:
+    for move_ms in range(4450, 6900, 490):
+        outcome = talk([SCRIPT[0], second], Cast(tenant(backend)), moves_ms={move_ms: OTHER[backend]})
+        users = [text for role, text in outcome.items if role == "user"]
+        assert users == [QUESTION, SECOND], f"moved at {move_ms} ms"
+        cut = outcome.items[2][1]
+        assert ANSWER.startswith(cut), f"moved at {move_ms} ms"
+        heard = [word for word in outcome.heard.split() if word in tones.known(ANSWER).split()]
+        assert heard == tones.known(ANSWER).split()[: len(heard)], f"moved at {move_ms} ms: it did not come back"
+        assert_once(tones.known(outcome.items[-1][1]), tones.known(SECOND_ANSWER), 3)
 
 
 # --- a backend fails
@@ -146,7 +163,7 @@ def test_a_model_that_owes_an_answer_for_long_is_replaced() -> None:
     cast = Cast(tenant("relay"))
 
     async def mute() -> None:
-        await asyncio.sleep(2.5)
+        await asyncio.sleep(3.15)
         cast.model.session.inject(Mute())
 
     outcome = talk(SCRIPT[:1], cast, end_ms=18_000, beside=mute)

@@ -34,4 +34,4 @@ class ToneStt(ScriptedStt):
 
 class ToneTts(ScriptedTts):
     def sound(self, text: str) -> bytes:
-        return tones.speak(text, RATE_HZ, self.WORD_MS)
+        return tones.speak(tones.known(text), RATE_HZ, self.WORD_MS)

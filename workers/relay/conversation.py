@@ -27,8 +27,6 @@ KEEP_MS = 2000
 """Media time between commits that do no more than let go of silence: what the edge keeps of each call meanwhile is
 most of a gateway's memory."""
 
-_DONE = "done_seq"
-
 log = logging.getLogger(__name__)
 
 
@@ -118,10 +116,9 @@ class Conversation:
                 self._floor.keeper.wake()
                 await self._pump()
                 return
-        flow = self._session.snapshot.flow
-        if message.seq < flow.get(_DONE, 0):
+        if context.is_done(self._session.snapshot, message.seq):
             return  # sent again for the audio around it
-        flow[_DONE] = message.seq + 1  # what it does to the snapshot is done before the next await
+        context.done(self._session.snapshot, message.seq)  # what it does to the snapshot is, before the next await
         match message:
             case Text():
                 await self._typed(message.text)
