@@ -93,6 +93,7 @@ class Breaker:
             self.dropped(permit)
             return
         self.tally.failed += 1
+        _log.info("provider %s failed: %s", self.name, error)
         probed = permit is self._probe
         if probed:
             self._probe = None

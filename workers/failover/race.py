@@ -14,6 +14,9 @@ from workers.failover.chain import Course, Link
 
 T = TypeVar("T")
 
+EARLY_S = 1e-6
+"""An event loop's timer may ring a little (its clock's resolution, 1 ns) before its time."""
+
 
 @dataclass(slots=True, eq=False)
 class Entry(Generic[T]):
@@ -61,7 +64,7 @@ class _Race(Generic[T]):
         """Wait for the next that happens; the winner, if that is what it was."""
         now_s = self._clock()
         self._note_silence(now_s)
-        if now_s >= self._ask_s:
+        if self._ask_s - now_s < EARLY_S:
             self._ask(next(entries, None), now_s)
         due_s = [entry.due_s for entry in self._running.values()]
         if self._ask_s == math.inf and all(each == math.inf for each in due_s):
@@ -80,7 +83,7 @@ class _Race(Generic[T]):
 
     def _note_silence(self, now_s: float) -> None:
         for entry in self._running.values():
-            if entry.due_s <= now_s:
+            if entry.due_s - now_s < EARLY_S:
                 entry.due_s = math.inf
                 self._course.failed(entry.link, entry.permit, entry.link.silent())
 

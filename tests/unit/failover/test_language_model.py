@@ -20,6 +20,7 @@ ANSWER = "It is at ten, and it takes an hour."
 ANSWERS = {"when": ANSWER}
 QUESTION = [ChatMessage("user", "when")]
 
+Stream = AsyncGenerator[str | ToolCall, None]
 Parts = list[tuple[float, str | ToolCall]]
 
 
@@ -27,11 +28,11 @@ def broken(after: int = 0) -> Trouble:
     return Trouble(error=BROKEN, after=after)
 
 
-async def heard(chain: LanguageModelChain) -> Parts:
+async def heard(chain: LanguageModelChain, messages: Sequence[ChatMessage] = QUESTION) -> Parts:
     """The answer's parts, and when each came (s)."""
     begun_s = asyncio.get_running_loop().time()
     parts: Parts = []
-    async with aclosing(chain.reply(QUESTION)) as stream:
+    async with aclosing(chain.reply(messages)) as stream:
         async for part in stream:
             parts.append((asyncio.get_running_loop().time() - begun_s, part))
     return parts
@@ -77,6 +78,41 @@ def test_an_answer_that_breaks_off_is_gone_on_with_and_nothing_is_said_twice(tro
     assert text(parts) == ANSWER
     assert second.asked[0][-1] == ChatMessage("assistant", "It is at ten, ")
     assert nothing_is_open(first, second)
+
+
+class Forgetful(TroubledLlm):
+    """Goes on with an answer as models do: without the space before it, or all over again."""
+
+    more = "at ten."
+
+    async def reply(
+        self, messages: Sequence[ChatMessage], tools: Sequence[ToolSchema] = ()
+    ) -> AsyncGenerator[str, None]:
+        for character in self.more:
+            yield character
+
+
+@pytest.mark.parametrize("more", ["at ten.", " at ten.", "It begins in the morning at ten."])
+def test_what_another_worker_began_is_gone_on_with_as_if_it_had_been_this_one(more: str) -> None:
+    model = Forgetful(ANSWERS)
+    model.more = more
+    begun = [*QUESTION, ChatMessage("assistant", "It begins in the morning")]
+    assert text(run(heard(LanguageModelChain(linked(model)), begun))) == " at ten."
+
+
+def test_what_an_earlier_worker_said_is_not_said_again_either() -> None:
+    class Anew(TroubledLlm):
+        """Begins each answer anew, whatever it is told."""
+
+        def reply(self, messages: Sequence[ChatMessage], tools: Sequence[ToolSchema] = ()) -> Stream:
+            return super().reply([message for message in messages if message.role == "user"], tools)
+
+    async def conversation() -> str:
+        chain = LanguageModelChain(linked(Anew(ANSWERS, broken(6)), Anew(ANSWERS)))
+        asked = [*QUESTION, ChatMessage("assistant", "It is at ten, ")]
+        return "".join([str(part) async for part in chain.reply(asked)])
+
+    assert run(conversation()) == "and it takes an hour."
 
 
 def test_an_answer_may_break_off_twice() -> None:
@@ -222,9 +258,7 @@ class Calling:
 
     description = "calling"
 
-    async def reply(
-        self, messages: Sequence[ChatMessage], tools: Sequence[ToolSchema] = ()
-    ) -> AsyncGenerator[str | ToolCall, None]:
+    async def reply(self, messages: Sequence[ChatMessage], tools: Sequence[ToolSchema] = ()) -> Stream:
         yield "Let me look. "
         yield ToolCall("1", "look", "{}")
         raise BROKEN
@@ -243,9 +277,7 @@ def test_a_call_that_was_yielded_is_not_asked_for_again() -> None:
 
 
 class CallingAfterAll(Calling):
-    async def reply(
-        self, messages: Sequence[ChatMessage], tools: Sequence[ToolSchema] = ()
-    ) -> AsyncGenerator[str | ToolCall, None]:
+    async def reply(self, messages: Sequence[ChatMessage], tools: Sequence[ToolSchema] = ()) -> Stream:
         assert messages[-1] == ChatMessage("assistant", "It is ")
         assert [tool.name for tool in tools] == ["look"]
         yield ToolCall("2", "look", "{}")
