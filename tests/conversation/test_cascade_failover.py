@@ -156,6 +156,7 @@ def test_an_answer_is_whole_wherever_its_model_falls_silent(after: int, usual_ms
     assert answered == ANSWER.split()
     assert outcome.told("error", "code") == []
     assert answer_ms(outcome) <= usual_ms + 4000 + 300 + SLACK_MS
+    assert holes_ms(outcome) <= 3000, "the caller is told to wait"
 
 
 @pytest.mark.parametrize("trouble", EVERY)

@@ -29,7 +29,7 @@ class Entry(Generic[T]):
     first: Callable[[], Coroutine[Any, Any, T]]
     """The first that comes of it. Raises ProviderError; cancelled when another was first."""
     give_up: Callable[[], Awaitable[None]]
-    """After `first` was cancelled, or came second."""
+    """After `first` was cancelled, failed, or came second."""
     due_s: float = math.inf
     """When it has failed by silence."""
 
@@ -56,6 +56,7 @@ class _Race(Generic[T]):
         self._course = course
         self._clock = asyncio.get_running_loop().time
         self._running: dict[asyncio.Task[T], Entry[T]] = {}
+        self._asked: list[Entry[T]] = []
         self._winner: Entry[T] | None = None
         self._ask_s = -math.inf
         """When to ask the next; inf: there is none."""
@@ -79,6 +80,7 @@ class _Race(Generic[T]):
             return
         entry.due_s = now_s + entry.link.deadline_s
         self._ask_s = now_s + entry.patience_s
+        self._asked.append(entry)
         self._running[asyncio.get_running_loop().create_task(entry.first())] = entry
 
     def _note_silence(self, now_s: float) -> None:
@@ -94,26 +96,27 @@ class _Race(Generic[T]):
                 continue
             del self._running[task]
             try:
-                first, self._winner = task.result(), entry
+                first = task.result()
             except ProviderError as error:
                 self._course.failed(entry.link, entry.permit, error)
                 self._ask_s = -math.inf
             else:
+                self._winner = entry
                 return entry, first
         return None
 
     async def give_up(self, *, winner: bool = False) -> None:
-        """All who are still at it; `winner`: also who is not, for it is not wanted any more."""
+        """All who were asked but the winner; `winner`: that one as well, for it is not wanted any more."""
         for task in self._running:
             task.cancel()
         if self._running:
             await asyncio.wait(self._running)
-        for task, entry in self._running.items():
+        for task in self._running:
             if not task.cancelled():
                 task.exception()  # it came second, if not to a fault; nobody wants to know
+        self._running.clear()
+        over = [entry for entry in self._asked if winner or entry is not self._winner]
+        self._asked = [entry for entry in self._asked if entry not in over]
+        for entry in over:
             await entry.give_up()
             entry.permit.dropped()
-        self._running.clear()
-        if winner and self._winner is not None:
-            await self._winner.give_up()
-            self._winner.permit.dropped()

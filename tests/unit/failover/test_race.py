@@ -1,0 +1,100 @@
+"""Who is asked when, and who is given up."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+
+import pytest
+
+from tests.standins.virtual_time import run
+from tests.unit.failover.linked import linked
+from trunkline.errors import ProviderError
+from workers.failover.chain import Course
+from workers.failover.race import Entry, race
+
+
+class Runner:
+    """Says its name after `takes_s`, or fails."""
+
+    description = "runner"
+
+    def __init__(self, name: str, takes_s: float, error: Exception | None = None) -> None:
+        self.name = name
+        self.takes_s = takes_s
+        self.error = error
+        self.begun_s: float | None = None
+        self.given_up = 0
+
+    async def first(self) -> str:
+        self.begun_s = asyncio.get_running_loop().time()
+        await asyncio.sleep(self.takes_s)
+        if self.error is not None:
+            raise self.error
+        return self.name
+
+    async def give_up(self) -> None:
+        self.given_up += 1
+
+
+def entries(course: Course[Runner], patience_s: float) -> Iterator[Entry[str]]:
+    for link, permit in course.left():
+        yield Entry(link, permit, patience_s, link.provider.first, link.provider.give_up)
+
+
+async def won(*runners: Runner, deadline_s: float = 2.0, patience_s: float = 1.0) -> str:
+    course = Course("race", linked(*runners, deadline_s=deadline_s))
+    _, first = await race(entries(course, patience_s), course)
+    return first
+
+
+def test_the_next_is_asked_when_patience_is_over_and_at_once_after_a_failure() -> None:
+    runners = [
+        Runner("slow", 9),
+        Runner("failing", 0.2, ProviderError("failing", "no")),
+        Runner("third", 0.1),
+    ]
+    assert run(won(*runners)) == "third"
+    assert [runner.begun_s for runner in runners] == pytest.approx([0, 1, 1.2])
+    assert [runner.given_up for runner in runners] == [1, 1, 0]
+
+
+def test_of_two_who_come_at_once_the_first_that_was_asked_wins() -> None:
+    runners = [Runner("first", 2), Runner("second", 1)]
+    assert run(won(*runners)) == "first"
+    assert runners[1].given_up == 1
+
+
+def test_a_fault_of_ours_is_raised_and_everybody_given_up() -> None:
+    runners = [Runner("slow", 9), Runner("faulty", 0.1, ZeroDivisionError())]
+    with pytest.raises(ZeroDivisionError):
+        run(won(*runners))
+    assert [runner.given_up for runner in runners] == [1, 1]
+
+
+def test_who_is_cancelled_gives_everybody_up() -> None:
+    runners = [Runner("slow", 9), Runner("slower", 9)]
+
+    async def conversation() -> None:
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(1.5):
+                await won(*runners)
+
+    run(conversation())
+    assert [runner.given_up for runner in runners] == [1, 1]
+
+
+@pytest.mark.parametrize("begun_ms", range(10_000, 14_000, 20))
+def test_no_time_is_such_that_a_deadline_is_never_reached(begun_ms: int) -> None:
+    """An event loop's timers ring up to its clock's resolution too soon."""
+
+    async def conversation() -> float:
+        loop = asyncio.get_running_loop()
+        for _ in range(begun_ms // 20):
+            await asyncio.sleep(0.02)
+        begun_s = loop.time()
+        with pytest.raises(ProviderError):
+            await won(Runner("mute", 99), deadline_s=1.5)
+        return loop.time() - begun_s
+
+    assert run(conversation()) == pytest.approx(1.5)
