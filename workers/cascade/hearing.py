@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
 from trunkline.audio.resample import Resampler
@@ -20,7 +20,7 @@ VOICE_RATE_HZ = 16_000
 class VoiceActivity(Protocol):
     """A voice activity detector of one session, such as `workers.turns.company.SharedVoiceActivity`."""
 
-    async def push(self, pcm: bytes) -> list[float]:
+    async def push(self, pcm: bytes) -> Sequence[float]:
         """Take audio of any length; return a speech probability for every CHUNK_MS that it completes."""
 
 

@@ -7,6 +7,7 @@ be expected; who is behind its own time (audio heard again after a takeover) nev
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from dataclasses import dataclass
 from weakref import WeakKeyDictionary
 
@@ -37,30 +38,29 @@ class Company:
         """How often the model was run."""
         self.judged = 0
         """How many chunks it was given in all."""
+        self.loop = asyncio.get_running_loop()  # asked once: it is a system call (getpid) in Python 3.11
         self._waiting: list[_Waiting] = []
         self._due: asyncio.Handle | None = None
         self._arrived_s = 0.0
         self._gap_s = 1.0
 
-    def add(self, activity: VoiceActivity, *, late: bool) -> asyncio.Future[float]:
+    def add(self, activity: VoiceActivity, now_s: float, *, late: bool) -> asyncio.Future[float]:
         """Have what was loaded into `activity` judged; `late`: without waiting. It must not be loaded again before."""
-        loop = asyncio.get_running_loop()
-        now_s = loop.time()
         self._gap_s += (min(now_s - self._arrived_s, 1.0) - self._gap_s) * _WEIGHT
         self._arrived_s = now_s
-        probability: asyncio.Future[float] = loop.create_future()
+        probability: asyncio.Future[float] = self.loop.create_future()
         self._waiting.append(_Waiting(activity, probability))
         if len(self._waiting) >= MOST:
             self._judge()
         elif late or self._due is None:
-            self._schedule(loop, soon=late or self._gap_s >= WINDOW_S)
+            self._schedule(soon=late or self._gap_s >= WINDOW_S)
         return probability
 
-    def _schedule(self, loop: asyncio.AbstractEventLoop, *, soon: bool) -> None:
+    def _schedule(self, *, soon: bool) -> None:
         """Judge at the end of this turn of the loop, or in WINDOW_S."""
         if self._due is not None:
             self._due.cancel()
-        self._due = loop.call_soon(self._judge) if soon else loop.call_later(WINDOW_S, self._judge)
+        self._due = self.loop.call_soon(self._judge) if soon else self.loop.call_later(WINDOW_S, self._judge)
 
     def _judge(self) -> None:
         if self._due is not None:
@@ -103,17 +103,20 @@ class SharedVoiceActivity:
         """Raises AudioError for another rate than 8 or 16 kHz, SettingsError when the model is not installed."""
         self._activity = VoiceActivity(rate_hz)
         self._judged_s = float("-inf")
+        self._company: Company | None = None
 
-    async def push(self, pcm: bytes) -> list[float]:
+    async def push(self, pcm: bytes) -> Sequence[float]:
         """Take audio of any length; returns a probability for each 32 ms chunk that it completed, oldest first."""
         chunks = self._activity.cut(pcm)
-        return [await self._probability(chunk) for chunk in chunks] if chunks else []
+        if not chunks:
+            return ()
+        return [await self._judged() if self._activity.load(chunk) else 0.0 for chunk in chunks]
 
-    async def _probability(self, chunk: bytes) -> float:
-        if not self._activity.load(chunk):
-            return self._activity.pass_over()
-        together = company()
-        now_s = asyncio.get_running_loop().time()
+    def _judged(self) -> asyncio.Future[float]:
+        together = self._company
+        if together is None:
+            together = self._company = company()
+        now_s = together.loop.time()
         late = now_s - self._judged_s < _PACE_S / 2
         self._judged_s = now_s
-        return await together.add(self._activity, late=late)
+        return together.add(self._activity, now_s, late=late)

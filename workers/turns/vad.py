@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import functools
 import importlib.metadata
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -27,8 +28,16 @@ FLOOR = 16
 line between words, what a browser's noise suppression leaves."""
 
 SETTLED_MS = 512
-"""Only after so much quiet is it not asked, and begins anew with the next sound. Silence after speech says something:
-a model that went on from before it would take the next noise for more of that speech (5 chunks at 0.9)."""
+"""Only after so much quiet is it not asked. Silence after speech says something: a model that went on from before it
+would take the next noise for more of that speech (5 chunks at 0.9). After samples within FLOOR it begins anew."""
+
+HUSH = 2.0
+"""Nor is it asked of a chunk that has no more than this times the energy (+3 dB) of the line's own noise, when all was
+quiet before it: the even hiss of a telephone line. Of noise that wavers it is still asked two chunks in three.
+What that moves of the edges of speech is in docs/turns.md."""
+
+RISE = 1.02
+"""The line's noise is its quietest chunk; what that was counts for so much more (2.7 dB a second) as time goes by."""
 
 QUIET = 0.15
 """Less than this counts as quiet; Silero's own threshold for the end of speech is 0.35."""
@@ -73,6 +82,8 @@ class VoiceActivity:
         self.rate_hz = rate_hz
         self.chunk_bytes = rate_hz * CHUNK_MS // 1000 * 2
         self._context_samples = _CONTEXT_SAMPLES[rate_hz]
+        self._silence = self.chunk_bytes // 2 * float(FLOOR * _SCALE) ** 2
+        """The most energy that a chunk can have whose samples stay within FLOOR."""
         self.reset()
 
     def reset(self) -> None:
@@ -81,6 +92,8 @@ class VoiceActivity:
         """The chunk to be judged, after the last samples of the one before it: what the model is given."""
         self._pending = b""
         self._quiet_ms = 0
+        self._hiss = math.inf
+        """Energy of the line's own noise, in a chunk: the sum of the squares of its samples."""
         self._forget()
 
     def _forget(self) -> None:
@@ -90,31 +103,40 @@ class VoiceActivity:
 
     def push(self, pcm: bytes) -> list[float]:
         """Take audio of any length; returns a probability for each 32 ms chunk that it completed, oldest first."""
-        return [judge([self])[0] if self.load(chunk) else self.pass_over() for chunk in self.cut(pcm)]
+        return [judge([self])[0] if self.load(chunk) else 0.0 for chunk in self.cut(pcm)]
 
     # --- the same in steps, for those who run several streams together
 
-    def cut(self, pcm: bytes) -> list[bytes]:
+    def cut(self, pcm: bytes) -> Sequence[bytes]:
         """Take audio of any length; returns the chunks that it completed: each is to be loaded, and judged."""
         audio = self._pending + pcm
-        whole = len(audio) - len(audio) % self.chunk_bytes
+        size, length = self.chunk_bytes, len(audio)
+        if length < size:
+            self._pending = audio
+            return ()
+        whole = length - length % size
         self._pending = audio[whole:]
-        return [audio[at : at + self.chunk_bytes] for at in range(0, whole, self.chunk_bytes)]
+        if whole == size:  # a frame of 20 ms completes one at most
+            return (audio[:size],)
+        return [audio[at : at + size] for at in range(0, whole, size)]
 
     def load(self, chunk: bytes) -> bool:
-        """The next chunk is to be judged. Returns whether the model must be asked; if not, `pass_over` it."""
-        samples = np.frombuffer(chunk, "<i2")
-        context = self._context_samples
-        self.heard[0, :context] = self.heard[0, -context:]
-        np.multiply(samples, _SCALE, out=self.heard[0, context:], casting="unsafe")
-        settled = self._quiet_ms >= SETTLED_MS
-        return not settled or int(samples.max()) > FLOOR or int(samples.min()) < -FLOOR
-
-    def pass_over(self) -> float:
-        """What was loaded is below FLOOR: no speech. Returns 0."""
-        if self._since_ms:
-            self._forget()
-        return 0.0
+        """The next chunk is to be judged. Returns whether the model must be asked; if not, it is no speech: 0."""
+        heard, context = self.heard[0], self._context_samples
+        heard[:context] = heard[-context:]
+        fresh = heard[context:]
+        np.multiply(np.frombuffer(chunk, "<i2"), _SCALE, out=fresh, casting="unsafe")
+        if self._quiet_ms == 0:
+            return True
+        energy = float(fresh @ fresh)
+        self._hiss = min(energy, self._hiss * RISE)
+        if self._quiet_ms < SETTLED_MS:
+            return True
+        if energy <= self._silence and max(fresh.max(), -fresh.min()) <= FLOOR * _SCALE:
+            if self._since_ms:
+                self._forget()
+            return False
+        return energy > self._hiss * HUSH
 
     def judged(self, probability: float) -> None:
         """What was loaded is done with: it holds speech with this probability."""

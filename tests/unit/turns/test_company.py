@@ -26,7 +26,8 @@ def noise(seed: int, rate_hz: int, chunks: int) -> bytes:
 
 async def in_real_time(rate_hz: int, pcm: bytes) -> list[float]:
     """The probabilities of `pcm`, pushed in frames of 20 ms."""
-    shared, found = SharedVoiceActivity(rate_hz), []
+    shared = SharedVoiceActivity(rate_hz)
+    found: list[float] = []
     frame = rate_hz // 50 * 2
     for at in range(0, len(pcm), frame):
         found += await shared.push(pcm[at : at + frame])
@@ -51,7 +52,7 @@ async def loaded(seed: int) -> VoiceActivity:
 
 async def test_what_comes_in_one_turn_of_the_loop_is_one_run() -> None:
     few = Company()
-    futures = [few.add(await loaded(seed), late=False) for seed in range(5)]
+    futures = [few.add(await loaded(seed), few.loop.time(), late=False) for seed in range(5)]
     assert few.runs == 0
     await asyncio.gather(*futures)
     assert (few.runs, few.judged) == (1, 5)
@@ -60,13 +61,13 @@ async def test_what_comes_in_one_turn_of_the_loop_is_one_run() -> None:
 async def test_the_most_do_not_wait_and_who_is_late_does_not_either(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(together, "WINDOW_S", 3600.0)
     many = Company()
-    futures = [many.add(await loaded(seed), late=False) for seed in range(MOST)]
+    futures = [many.add(await loaded(seed), many.loop.time(), late=False) for seed in range(MOST)]
     assert many.runs == 1
     assert all(future.done() for future in futures)
     monkeypatch.setattr(many, "_gap_s", 0.0)
     monkeypatch.setattr(many, "_arrived_s", asyncio.get_running_loop().time())
-    waiting = many.add(await loaded(1), late=False)
-    late = [many.add(await loaded(seed), late=True) for seed in (2, 3)]
+    waiting = many.add(await loaded(1), many.loop.time(), late=False)
+    late = [many.add(await loaded(seed), many.loop.time(), late=True) for seed in (2, 3)]
     async with asyncio.timeout(60):
         await asyncio.gather(waiting, *late)
     assert many.runs == 2, "all that were there, at once"
@@ -77,7 +78,7 @@ async def test_a_lonely_caller_does_not_wait_for_company(monkeypatch: pytest.Mon
     alone = Company()
     monkeypatch.setattr(alone, "_gap_s", 3600.0)
     async with asyncio.timeout(5):
-        assert 0 <= await alone.add(await loaded(1), late=False) <= 1
+        assert 0 <= await alone.add(await loaded(1), alone.loop.time(), late=False) <= 1
 
 
 async def test_where_many_come_a_chunk_waits_for_the_next(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -85,10 +86,10 @@ async def test_where_many_come_a_chunk_waits_for_the_next(monkeypatch: pytest.Mo
     crowd = Company()
     monkeypatch.setattr(crowd, "_gap_s", 0.0)
     monkeypatch.setattr(crowd, "_arrived_s", asyncio.get_running_loop().time())
-    first = crowd.add(await loaded(1), late=False)
+    first = crowd.add(await loaded(1), crowd.loop.time(), late=False)
     await asyncio.sleep(0.01)
     assert not first.done()
-    second = crowd.add(await loaded(2), late=False)
+    second = crowd.add(await loaded(2), crowd.loop.time(), late=False)
     await asyncio.gather(first, second)
     assert crowd.runs == 1
 
@@ -105,7 +106,10 @@ async def test_audio_heard_again_after_a_takeover_is_not_slowed_down(monkeypatch
 
 async def test_who_gave_up_is_left_out() -> None:
     some = Company()
-    gone, here = some.add(await loaded(1), late=False), some.add(await loaded(2), late=False)
+    gone, here = (
+        some.add(await loaded(1), some.loop.time(), late=False),
+        some.add(await loaded(2), some.loop.time(), late=False),
+    )
     gone.cancel()
     await here
     assert some.judged == 1
@@ -117,7 +121,7 @@ async def test_a_failing_model_fails_every_session_that_waits(monkeypatch: pytes
 
     monkeypatch.setattr(together, "judge", fails)
     some = Company()
-    futures = [some.add(await loaded(seed), late=False) for seed in range(3)]
+    futures = [some.add(await loaded(seed), some.loop.time(), late=False) for seed in range(3)]
     for failed in await asyncio.gather(*futures, return_exceptions=True):
         assert isinstance(failed, ValueError)
 

@@ -1,12 +1,14 @@
 import importlib.metadata
 import sys
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
+from trunkline.audio.frame import mix
 from trunkline.audio.resample import Resampler
 from trunkline.errors import AudioError, SettingsError
 from trunkline.tenants import TurnSettings
@@ -89,12 +91,23 @@ def edges(probabilities: Iterable[float]) -> list[Edge]:
     return [edge for edge in found if edge is not None and edge.kind in (EdgeKind.STARTED, EdgeKind.STOPPED)]
 
 
-@pytest.mark.parametrize("rate_hz", [16000, 8000])
-async def test_what_is_as_good_as_silent_asks_no_model_and_changes_nothing(
-    rate_hz: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    speech = await sentence(rate_hz)
-    audio = speech + noise(rate_hz, 3, 4) + speech + noise(rate_hz, 3, 4) + noise(rate_hz, 2, 200)
+@dataclass
+class Compared:
+    """What was found, and how often the model was asked for it; beside what it finds when it is always asked."""
+
+    found: Sequence[float]
+    asked: int
+    thorough: Sequence[float]
+
+    @property
+    def off_ms(self) -> list[int]:
+        """How far each edge of speech was moved."""
+        found, wanted = edges(self.found), edges(self.thorough)
+        assert [edge.kind for edge in found] == [edge.kind for edge in wanted]
+        return [abs(one.media_ms - other.media_ms) for one, other in zip(found, wanted, strict=True)]
+
+
+def compared(rate_hz: int, audio: bytes, monkeypatch: pytest.MonkeyPatch) -> Compared:
     asked: list[int] = []
 
     def counted(streams: Sequence[VoiceActivity]) -> list[float]:
@@ -102,17 +115,47 @@ async def test_what_is_as_good_as_silent_asks_no_model_and_changes_nothing(
         return judge(streams)
 
     monkeypatch.setattr(vad, "judge", counted)
-    spared = np.array(VoiceActivity(rate_hz).push(audio))
+    found = VoiceActivity(rate_hz).push(audio)
     asked_sparing = len(asked)
     asked.clear()
     monkeypatch.setattr(vad, "FLOOR", -1)
-    thorough = np.array(VoiceActivity(rate_hz).push(audio))
+    monkeypatch.setattr(vad, "HUSH", 0)
+    thorough = VoiceActivity(rate_hz).push(audio)
     assert len(asked) == len(thorough)
-    assert asked_sparing < 0.75 * len(asked)
-    found, wanted = edges(spared), edges(thorough)
-    assert [edge.kind for edge in found] == [edge.kind for edge in wanted]
-    assert all(abs(one.media_ms - other.media_ms) <= 64 for one, other in zip(found, wanted, strict=True))
-    assert spared[-int(2 / CHUNK_S) :].max() < 0.35, "the noise after it is no speech"
+    return Compared(found, asked_sparing, thorough)
+
+
+@pytest.mark.parametrize("rate_hz", [16000, 8000])
+async def test_what_is_as_good_as_silent_asks_no_model_and_changes_nothing(
+    rate_hz: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    speech = await sentence(rate_hz)
+    audio = speech + noise(rate_hz, 3, 4) + speech + noise(rate_hz, 3, 4) + noise(rate_hz, 2, 200)
+    result = compared(rate_hz, audio, monkeypatch)
+    assert result.asked < 0.75 * len(result.thorough)
+    assert max(result.off_ms) <= 64
+    assert max(result.found[-int(2 / CHUNK_S) :]) < 0.35, "the noise after it is no speech"
+
+
+@pytest.mark.parametrize("rate_hz", [16000, 8000])
+@pytest.mark.parametrize("hiss", [33, 200])
+async def test_a_line_that_hisses_asks_no_model_and_changes_nothing(
+    rate_hz: int, hiss: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    speech = await sentence(rate_hz)
+    said = bytes(3 * rate_hz * 2) + speech + bytes(4 * rate_hz * 2) + speech + bytes(3 * rate_hz * 2)
+    audio = mix(said, noise(rate_hz, len(said) / 2 / rate_hz, hiss))
+    result = compared(rate_hz, audio, monkeypatch)
+    assert result.asked < 0.6 * len(result.thorough)
+    assert len(result.off_ms) == 4
+    assert max(result.off_ms) <= 64
+
+
+async def test_a_louder_line_is_listened_to_until_it_is_the_lines_own_noise(monkeypatch: pytest.MonkeyPatch) -> None:
+    audio = noise(8000, 3, 33) + noise(8000, 6, 100)  # by 10 dB
+    result = compared(8000, audio, monkeypatch)
+    assert edges(result.found) == []
+    assert 1.5 / CHUNK_S < result.asked < 5 / CHUNK_S
 
 
 @pytest.mark.parametrize("rate_hz", [16000, 8000])
