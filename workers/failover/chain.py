@@ -87,5 +87,14 @@ class Course(Generic[P]):
 
 
 def described(links: Sequence[Link[P]]) -> str:
-    """A chain, for people."""
-    return "; else ".join(link.provider.description for link in links)
+    """A chain in words, in the form of its parts (`SpeechToText.description`): the first one's short name; after `: `
+    the rest of it and the others; in brackets at the end, why each was chosen."""
+    words, reasons = [], []
+    for link in links:
+        what, _, why = link.provider.description.partition(" [")
+        words.append(what)
+        if why:
+            reasons.append(why.removesuffix("]"))
+    name, _, more = words[0].partition(": ")
+    rest = "; ".join([*([more] if more else []), *(f"else {what}" for what in words[1:])])
+    return (f"{name}: {rest}" if rest else name) + (f" [{'; '.join(reasons)}]" if reasons else "")

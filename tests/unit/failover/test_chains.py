@@ -6,9 +6,11 @@ from typing import Any
 
 import pytest
 
+from tests.unit.failover.linked import linked
 from trunkline.errors import ProviderError, SettingsError
 from trunkline.tenants import Stage, Tenant
 from workers.failover import chains
+from workers.failover.chain import described
 from workers.providers.registry import Providers
 
 
@@ -47,12 +49,27 @@ async def test_all_sessions_of_a_process_share_breakers() -> None:
     await providers.close()
 
 
-async def test_a_chain_is_described_link_by_link() -> None:
-    providers = Providers()
-    chain = chains.language_model(stage(provider="demo", fallback={"provider": "demo"}), providers)
-    one = providers.language_model(stage(provider="demo")).description
-    assert chain.description == f"{one}; else {one}"
-    await providers.close()
+class Named:
+    def __init__(self, description: str) -> None:
+        self.description = description
+
+
+@pytest.mark.parametrize(
+    ("descriptions", "whole"),
+    [
+        (["Acme: model 1"], "Acme: model 1"),
+        (["demo"], "demo"),
+        (["demo [chosen: built in]"], "demo [chosen: built in]"),
+        (["Acme: model 1", "Other: model 2"], "Acme: model 1; else Other: model 2"),
+        (["demo", "Other: model 2"], "demo: else Other: model 2"),
+        (
+            ["demo [built in]", "Other: model 2 [cheap]", "third"],
+            "demo: else Other: model 2; else third [built in; cheap]",
+        ),
+    ],
+)
+def test_a_chain_is_described_as_its_parts_are(descriptions: list[str], whole: str) -> None:
+    assert described(linked(*map(Named, descriptions))) == whole
 
 
 def test_a_fallback_that_cannot_be_is_refused_at_start() -> None:

@@ -84,17 +84,16 @@ def test_who_is_cancelled_gives_everybody_up() -> None:
     assert [runner.given_up for runner in runners] == [1, 1]
 
 
-@pytest.mark.parametrize("begun_ms", range(10_000, 14_000, 20))
-def test_no_time_is_such_that_a_deadline_is_never_reached(begun_ms: int) -> None:
-    """An event loop's timers ring up to its clock's resolution too soon."""
+def test_no_time_is_such_that_a_deadline_is_never_reached() -> None:
+    """An event loop's timers ring up to its clock's resolution too soon, and what is left to wait is no time at all."""
 
-    async def conversation() -> float:
+    async def conversation() -> None:
         loop = asyncio.get_running_loop()
-        for _ in range(begun_ms // 20):
+        for _ in range(300):
             await asyncio.sleep(0.02)
-        begun_s = loop.time()
-        with pytest.raises(ProviderError):
-            await won(Runner("mute", 99), deadline_s=1.5)
-        return loop.time() - begun_s
+            begun_s = loop.time()
+            with pytest.raises(ProviderError):
+                await won(Runner("mute", 99), deadline_s=1.5)
+            assert loop.time() - begun_s == pytest.approx(1.5)
 
-    assert run(conversation()) == pytest.approx(1.5)
+    run(conversation())
