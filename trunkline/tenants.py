@@ -100,6 +100,19 @@ class KeySettings(_Model):
     longest: int = Field(default=20, ge=1, le=64, description="and this many")
 
 
+class IdleSettings(_Model):
+    """What becomes of a caller who says nothing."""
+
+    after_s: float = Field(default=10.0, ge=2, le=600, description="of silence since the last answer was heard")
+    prompts: tuple[Annotated[str, Field(min_length=1, max_length=1000)], ...] = Field(
+        default=("Are you still there?",),
+        max_length=10,
+        description="said one after another, each after such a silence",
+    )
+    hang_up: bool = Field(default=True, description="after one more the call ends")
+    goodbye: str = Field(default="I will hang up now. Goodbye.", max_length=1000, description="said before")
+
+
 class ServerVad(_Model):
     """The model's own turn detection, by sound. Names and units are OpenAI's."""
 
@@ -226,6 +239,8 @@ class Tenant(_Model):
     speech: Speech = Speech()
     turn: TurnSettings = TurnSettings()
     keys: KeySettings = KeySettings()
+    idle: IdleSettings | None = None
+    longest_call_s: float = Field(default=14_400, ge=60, le=86_400, description="of its caller's audio; it ends then")
     relay: RelaySettings = RelaySettings()
     tools: tuple[ToolUse, ...] = ()
     client_tools: tuple[ClientTool, ...] = ()

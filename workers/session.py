@@ -106,6 +106,8 @@ class LiveSession:
         self._records = records
         self._uplink = Sequence(self.snapshot.uplink_seq)
         self._media_ms: int | None = None
+        self._too_long = False
+        """Whether it was ended for that."""
         self._inbox: deque[Inbound] = deque()
         self._hear: Callable[[UplinkAudio], None] | None = None
         self._fault: Exception | None = None
@@ -204,6 +206,10 @@ class LiveSession:
                 self._deliver(UplinkAudio(self.id, message.seq, media_ms, silence(FRAME_MS, self.rate_hz)))
         self._media_ms = message.media_ms + FRAME_MS
         self._deliver(message)
+        if self._media_ms >= self.tenant.longest_call_s * 1000 and not self._too_long:
+            self._too_long = True
+            log.info("session %s: the call is as long as one may be", self.id)
+            self.close("longest_call")
 
     def listen(self, hear: Callable[[UplinkAudio], None]) -> None:
         waiting = list(self._inbox)

@@ -9,11 +9,14 @@ import pytest
 from tests.conversation.talk import ANSWER, QUESTION, Cast, Outcome, talk, tenant
 from tests.standins.session import Action, Ask, Dial, Say, Type
 from tests.standins.voices import ScriptedLlm, ScriptedStt, ScriptedTranscriber
+from trunkline.tenants import Fillers, Tenant
 from workers.cascade.interrupting import DOUBT_S
 from workers.keys import told
 
 STOP = "no stop that"
 HEARD = [("user", QUESTION), ("assistant", ANSWER)]
+SILENT = Tenant(id="test", fillers=Fillers(phrases=()))
+"""Says nothing to who waits for a slow transcriber."""
 STOP_MS = 480
 WORD_MS = 200
 SLACK_MS = 100
@@ -40,7 +43,7 @@ class LateStt(ScriptedStt):
 
 def cast(takes_s: float = 0.2, *, tells: bool = True) -> Cast:
     stt = (ScriptedStt if tells else LateStt)(takes_s, shortest_ms=180)
-    return Cast(stt=stt, llm=ScriptedLlm({QUESTION: ANSWER, STOP: "All right.", "well": "Very well."}))
+    return Cast(tenant=SILENT, stt=stt, llm=ScriptedLlm({QUESTION: ANSWER, STOP: "All right.", "well": "Very well."}))
 
 
 def pauses(outcome: Outcome, after_ms: int) -> list[int]:

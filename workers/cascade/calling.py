@@ -145,6 +145,10 @@ class Calling:
         """How the call ends once what the assistant says now was heard; None: it goes on."""
         return self._toolbox.ending
 
+    def end(self, reason: str) -> None:
+        """End the call once what the assistant says next was heard."""
+        self._toolbox.end(reason)
+
     def go_on(self) -> None:
         """The caller spoke up instead."""
         self._toolbox.go_on()

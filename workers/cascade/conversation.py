@@ -8,7 +8,6 @@ an answer and `Contributions` wait for providers.
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections.abc import Callable
 
 from trunkline.bus.messages import ClientEvent, Dtmf, Played, Text, UplinkAudio
@@ -19,23 +18,22 @@ from workers.cascade.answers import Answers
 from workers.cascade.asking import Asking
 from workers.cascade.calling import Calling
 from workers.cascade.contributions import Contribution, Contributions
+from workers.cascade.dialling import Dialling
 from workers.cascade.hearing import Ear, Utterance, VoiceActivity
 from workers.cascade.interrupting import Interrupting
 from workers.cascade.stages import Stages
 from workers.cascade.thinking import Due
 from workers.cascade.turn import Turn
 from workers.keeping import Keeper
-from workers.keys import Keys, pressed, told
 from workers.latency import Latency
 from workers.turns.backchannels import Verdict
 from workers.turns.endpointing import Edge, EdgeKind
+from workers.turns.idling import Idling
 from workers.turns.machine import Move, State
 from workers.turns.patience import Judge
 
 KEEP_MS = 5000
 """Media time between commits that do no more than let go of silence. The edge keeps 15 s."""
-
-_log = logging.getLogger(__name__)
 
 
 class Conversation:
@@ -58,9 +56,18 @@ class Conversation:
         )
         self._interrupting = Interrupting(self._settings, self._ear, self._turn, self._answers, self._has_floor)
         self._contributions = Contributions(session, self._answers, self._interrupting.decide, self._understood)
-        self._keys = Keys(session, self._keyed)
-        self._keyed_early: list[str] = []
-        """Keys that came while the user was not listened to."""
+        self._dialling = Dialling(
+            session,
+            self._ear,
+            self._turn,
+            self._answers,
+            self._contributions,
+            self._keeper,
+            self._group,
+            self._is_muted,
+            self._has_floor,
+        )
+        self._idling = Idling(session.tenant.idle, session.snapshot.flow)
         self._words_late = Alarm(self._begin_without)
         self._kept_ms = 0
         self._clock = asyncio.get_running_loop().time
@@ -81,7 +88,7 @@ class Conversation:
         except BaseExceptionGroup as group:
             raise _first(group) from group
         finally:
-            self._keys.stop()
+            self._dialling.stop()
             self._words_late.stop()
             self._interrupting.stop()
             self._ear.drop(0)
@@ -101,7 +108,7 @@ class Conversation:
             self._answers.give(answer, playhead.received_ms)
         elif answer is not None:
             self._answers.give(answer, latency=latency)
-        elif context.owes_answer(snapshot) and not pressed(snapshot):
+        elif context.owes_answer(snapshot) and not self._dialling:
             self._answers.give(Answer(context.new_turn(snapshot)), latency=latency)
         elif context.is_new(snapshot) and playhead.turn == 0 and self._session.tenant.greeting:
             self._answers.give(Answer(context.new_turn(snapshot), self._session.tenant.greeting, complete=True))
@@ -109,7 +116,7 @@ class Conversation:
             self._turn.show()
             self._keeper.commit_soon()
             self._speak_up()
-        self._keys.begin()
+        self._dialling.begin()
 
     # --- the inbox
 
@@ -122,7 +129,7 @@ class Conversation:
             case Text():
                 await self._typed(message)
             case Dtmf():
-                self._dialled(message)
+                self._dialling.press(message)
             case ClientEvent(name="commit"):
                 await self._committed(message.seq)
             case ClientEvent(name="cancel"):
@@ -133,7 +140,7 @@ class Conversation:
                 """After Hangup the inbox ends."""
 
     async def _listen(self, frame: UplinkAudio) -> None:
-        deaf = self._turn.is_answer_s and (self._is_muted or not self._settings.barge_in)
+        deaf = self._turn.is_answer_s and (self._is_muted() or not self._settings.barge_in)
         for edge in await self._ear.hear(frame, deaf=deaf):
             await self._edge(edge, frame.seq + 1)
         speech_ms = self._ear.endpointing.speech_ms
@@ -142,6 +149,7 @@ class Conversation:
         if self._ear.now_ms - self._kept_ms >= KEEP_MS and self._ear.utterance is None:
             self._kept_ms = self._ear.now_ms
             self._keeper.commit_soon()
+        self._wait_for_user()
 
     async def _typed(self, message: Text) -> None:
         if self._turn.is_user_s:
@@ -167,37 +175,13 @@ class Conversation:
         if not self._turn.is_answer_s:
             return
         self._answers.silence()
+        self._idling.heard_from()
         context.owe_nothing(self._session.snapshot)
         self._contributions.unwant()
         self._turn.move(Move.CANCEL)
         self._ear.forget(seq + 1)
         self._has_floor()
         self._keeper.commit_soon()
-
-    # --- telephone keys
-
-    def _dialled(self, key: Dtmf) -> None:
-        """The first of a number interrupts an answer, as typed text does; what the user says is not interrupted."""
-        if self._keys.is_new(key) and self._turn.is_answer_s and not self._is_muted:
-            self._answers.silence()
-            self._turn.move(Move.CANCEL)
-            self._has_floor()
-        self._keys.press(key)
-        self._keeper.wake()
-        self._keeper.commit_soon()
-
-    def _keyed(self, keys: str) -> None:
-        if self._is_muted:
-            self._keyed_early.append(keys)
-        else:
-            self._group.create_task(self._put_keys(keys))
-
-    async def _put_keys(self, keys: str) -> None:
-        _log.info("session %s: %d telephone keys", self._session.id, len(keys))
-        if not self._turn.is_user_s:
-            self._answers.silence()
-            self._turn.move(Move.ASK)
-        await self._contributions.put(Contribution(told(keys), self._ear.needed_seq, Latency(self._clock()), keys=keys))
 
     # --- the user speaks
 
@@ -273,7 +257,6 @@ class Conversation:
 
     # --- over an answer
 
-    @property
     def _is_muted(self) -> bool:
         """Whether the tenant does not want the user listened to just now."""
         mute = self._settings.mute
@@ -281,9 +264,7 @@ class Conversation:
 
     def _has_floor(self) -> None:
         """No answer is in the user's way any more. They may be speaking, and may just be pausing."""
-        early, self._keyed_early = self._keyed_early, []
-        for keys in early:
-            self._keyed(keys)
+        self._dialling.listen()
         if self._turn.state is not State.USER_SPEAKING:
             return
         if self._ear.utterance is None:  # its text is awaited
@@ -307,13 +288,28 @@ class Conversation:
         elif ending is not None and not self._calling:
             self._session.close(ending.reason, transfer_to=ending.transfer_to)
 
+    # --- the user says nothing
+
+    def _wait_for_user(self) -> None:
+        """Ask whether they are there, when they have said nothing for long, and at last end the call."""
+        if not self._is_idle():
+            self._idling.busy()
+            return
+        prompt = self._idling.quiet(self._ear.now_ms)
+        if prompt is None:
+            return
+        if prompt.last:
+            self._calling.end("idle")
+        self._answers.give(Answer(context.new_turn(self._session.snapshot), prompt.text, complete=True))
+
     # --- what was said is answered
 
     def _understood(self, contribution: Contribution, known: bool) -> None:
         """It is in the conversation, unless it was nothing, or is not `known`."""
         if contribution.keys:
-            self._keys.known(contribution.keys)
+            self._dialling.known(contribution.keys)
         if context.owes_answer(self._session.snapshot):
+            self._idling.heard_from()
             self._calling.go_on()
         self._reply(contribution, known)
 
@@ -326,7 +322,7 @@ class Conversation:
             owed = Due.ANSWER if context.owes_answer(snapshot) else Due.NOTHING
             begun.go_on(owed if known else Due.APOLOGY)
             self._keeper.commit_soon()
-        elif not waiting or self._contributions or self._keys.entering:
+        elif not waiting or self._contributions or self._dialling.entering:
             self._keeper.commit_soon()
         elif not known:
             text = self._session.tenant.apology
@@ -344,8 +340,8 @@ class Conversation:
         return self._ear.needed_seq if pending is None else pending
 
     def _is_idle(self) -> bool:
-        busy = self._contributions or self._answers or self._calling or self._ear.utterance
-        return self._turn.state is State.LISTENING and not busy and not pressed(self._session.snapshot)
+        busy = self._contributions or self._answers or self._calling or self._ear.utterance or self._dialling
+        return self._turn.state is State.LISTENING and not busy
 
 
 def _first(group: BaseExceptionGroup[BaseException]) -> BaseException:

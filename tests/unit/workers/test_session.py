@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from trunkline.bus.messages import (
     Attached,
     Clear,
+    Close,
     Committed,
     Control,
     DownlinkAudio,
@@ -83,6 +84,21 @@ async def waiting(live: LiveSession) -> list[Inbound]:
     """Everything that waits for the backend."""
     live.receive(Hangup("s", live._uplink.expected, "end"))
     return [message async for message in live.inbox()][:-1]
+
+
+async def test_a_call_is_ended_when_it_is_as_long_as_one_may_be(bus: Bus, live: LiveSession) -> None:
+    live.tenant = Tenant(id="acme", longest_call_s=60)
+    live.receive(audio(0, 59_960))
+    assert not bus.take()
+    for seq in (1, 2, 3):
+        live.receive(audio(seq, 59_960 + seq * 20))
+    assert bus.take() == [Close("s", 3, 0, "longest_call")], "once"
+    assert [message.media_ms for message in await waiting(live) if isinstance(message, UplinkAudio)] == [
+        59_960,
+        59_980,
+        60_000,
+        60_020,
+    ], "until it has ended, it goes on"
 
 
 async def settled() -> None:

@@ -1,0 +1,100 @@
+"""Telephone keys in a conversation: the first of a number interrupts an answer, and the whole number is said."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+
+from trunkline.bus.messages import Dtmf
+from workers.backend import Session
+from workers.cascade.answers import Answers
+from workers.cascade.contributions import Contribution, Contributions
+from workers.cascade.hearing import Ear
+from workers.cascade.turn import Turn
+from workers.keeping import Keeper
+from workers.keys import Keys, pressed, told
+from workers.latency import Latency
+from workers.turns.machine import Move
+
+_log = logging.getLogger(__name__)
+
+
+class Dialling:
+    """One session's. `is_muted` tells whether the user is not listened to just now: keys wait until `listen`.
+    `has_floor` is called when an answer is out of the user's way."""
+
+    def __init__(
+        self,
+        session: Session,
+        ear: Ear,
+        turn: Turn,
+        answers: Answers,
+        contributions: Contributions,
+        keeper: Keeper,
+        group: asyncio.TaskGroup,
+        is_muted: Callable[[], bool],
+        has_floor: Callable[[], None],
+    ) -> None:
+        self._session = session
+        self._ear = ear
+        self._turn = turn
+        self._answers = answers
+        self._contributions = contributions
+        self._keeper = keeper
+        self._group = group
+        self._is_muted = is_muted
+        self._has_floor = has_floor
+        self._keys = Keys(session, self._whole)
+        self._early: list[str] = []
+        """What was whole while the user was not listened to."""
+        self._clock = asyncio.get_running_loop().time
+
+    def __bool__(self) -> bool:
+        """Whether any key is not in the conversation yet."""
+        return bool(pressed(self._session.snapshot))
+
+    @property
+    def entering(self) -> bool:
+        """Whether more may belong to the last of them."""
+        return self._keys.entering
+
+    def begin(self) -> None:
+        """Go on with those that an earlier worker left."""
+        self._keys.begin()
+
+    def stop(self) -> None:
+        self._keys.stop()
+
+    def press(self, key: Dtmf) -> None:
+        """It ends an answer, as typed text does; what the user says is not interrupted."""
+        if self._keys.is_new(key) and self._turn.is_answer_s and not self._is_muted():
+            self._answers.silence()
+            self._turn.move(Move.CANCEL)
+            self._has_floor()
+        self._keys.press(key)
+        self._keeper.wake()
+        self._keeper.commit_soon()
+
+    def listen(self) -> None:
+        """The user is listened to again."""
+        early, self._early = self._early, []
+        for keys in early:
+            self._whole(keys)
+
+    def known(self, keys: str) -> None:
+        """The conversation has these."""
+        self._keys.known(keys)
+
+    def _whole(self, keys: str) -> None:
+        if self._is_muted():
+            self._early.append(keys)
+        else:
+            self._group.create_task(self._say(keys))
+
+    async def _say(self, keys: str) -> None:
+        _log.info("session %s: %d telephone keys", self._session.id, len(keys))
+        if not self._turn.is_user_s:
+            self._answers.silence()
+            self._turn.move(Move.ASK)
+        await self._contributions.put(Contribution(told(keys), self._ear.needed_seq, Latency(self._clock()), keys=keys))
