@@ -41,12 +41,15 @@ class Chat:
     ollama_models: list[dict[str, Any]] | None = None
     """What `/api/tags` lists; none: there is no such page."""
     requests: list[dict[str, Any]] = field(default_factory=list)
+    clients: list[tuple[str, int] | None] = field(default_factory=list)
+    """Host and port that each request came from."""
     hung_up: asyncio.Event = field(default_factory=asyncio.Event)
     """Set when a client left a stream before its end."""
     url: str = ""
 
     async def completions(self, request: Request) -> Response:
         body = json.loads(await request.body())
+        self.clients.append(request.client)
         self.requests.append({**body, "authorization": request.headers.get("authorization")})
         if self.fault in _REFUSALS:
             status, message, headers = _REFUSALS[self.fault]

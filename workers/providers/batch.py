@@ -70,11 +70,13 @@ class BatchOptions(BaseModel):
 class BatchSpeech:
     """A `Batch` as a `SpeechToText`: it owns the vendor, and every request to it."""
 
-    def __init__(self, vendor: Batch, options: BatchOptions) -> None:
+    def __init__(self, vendor: Batch, options: BatchOptions, *, least_billed_s: float = 0.0) -> None:
+        """`least_billed_s`: what the vendor takes for a request that is shorter."""
         self.options = options
+        self.least_billed_s = least_billed_s
         self.rate_hz = vendor.rate_hz
         self.transcribed_s = 0.0
-        """Seconds of audio in all requests so far, those that failed or were given up included."""
+        """Seconds of audio in all requests so far, as they are billed, those that failed or were given up included."""
         self.spoken_s = 0.0
         """Seconds of audio in all utterances so far that were not cancelled."""
         self._vendor = vendor
@@ -107,7 +109,8 @@ class BatchSpeech:
 
     @asynccontextmanager
     async def request(self, seconds: float) -> AsyncIterator[Batch]:
-        """The vendor, once there is room to send it `seconds` of audio. Raises ProviderError when there is none."""
+        """The vendor, once there is room for a request that it bills as `seconds` of audio. Raises ProviderError when
+        there is none."""
         try:
             async with asyncio.timeout(self.options.queue_s):
                 await self._room.acquire()
@@ -272,7 +275,7 @@ class BatchTranscriber:
         return _Piece(start, end, self._speech.start(self._transcribe(pcm, context)))
 
     async def _transcribe(self, pcm: bytes, context: str) -> Transcript:
-        seconds = len(pcm) / self._second
+        seconds = max(len(pcm) / self._second, self._speech.least_billed_s)
         async with self._speech.request(seconds) as vendor:
             self.transcribed_s += seconds
             transcript = await vendor.transcribe(pcm, context)

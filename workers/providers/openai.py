@@ -22,6 +22,7 @@ from trunkline.audio.wav import wav_bytes
 from trunkline.errors import ProviderError, SettingsError
 from workers.providers.base import Separate, Transcript
 from workers.providers.batch import BatchOptions, BatchSpeech
+from workers.providers.openai_client import client
 from workers.providers.options import read_options
 from workers.providers.refusals import refused
 
@@ -84,9 +85,7 @@ def _client(options: _Access, whose: str) -> openai.AsyncOpenAI:
     base_url = options.base_url or os.environ.get("OPENAI_BASE_URL")
     if api_key is None and base_url is None:
         raise SettingsError(f"{whose} needs OPENAI_API_KEY, or its option api_key")
-    # What is not the connection is under our own deadlines, which know what has come already.
-    timeout = openai.Timeout(None, connect=options.connect_s)
-    return openai.AsyncOpenAI(base_url=base_url, api_key=api_key or "none-needed", max_retries=0, timeout=timeout)
+    return client(base_url, api_key, options.connect_s)
 
 
 class Hearing:

@@ -24,6 +24,7 @@ from trunkline.errors import ProviderError, SettingsError
 from workers.providers.base import ChatMessage, ToolCall, ToolSchema
 from workers.providers.calls import Calls
 from workers.providers.completions import Thoughts, wire_messages, wire_tools
+from workers.providers.openai_client import client
 from workers.providers.options import read_options
 from workers.providers.refusals import refused
 
@@ -88,13 +89,7 @@ class ChatModel:
         if model is None:
             raise SettingsError(f"language model 'openai_compatible' needs the option `model` or {MODEL_VARIABLE}")
         self._model = model
-        self._client = openai.AsyncOpenAI(
-            base_url=base_url,
-            api_key=api_key or "none-needed",
-            max_retries=0,
-            # What is not the connection is under the deadlines below, which know what has come already.
-            timeout=openai.Timeout(None, connect=options.connect_s),
-        )
+        self._client = client(base_url, api_key, options.connect_s)
         official = self._client.base_url.host == "api.openai.com"
         if official and model in _ENDED:
             raise SettingsError(f"language model 'openai_compatible': OpenAI has ended {model}; use gpt-5.4-mini")
@@ -110,12 +105,13 @@ class ChatModel:
         self, messages: Sequence[ChatMessage], tools: Sequence[ToolSchema] = ()
     ) -> AsyncGenerator[str | ToolCall, None]:
         """Stream the answer. Raises ProviderError: a refusal, a broken stream, or silence beyond the deadlines."""
+        first_by = asyncio.get_running_loop().time() + self._options.first_token_s
         try:
             async with contextlib.AsyncExitStack() as cleanup:
-                async with asyncio.timeout(self._options.first_token_s):
+                async with asyncio.timeout_at(first_by):
                     stream = await self._ask(messages, tools)
                 cleanup.push_async_callback(stream.close)
-                async with contextlib.aclosing(self._chunks(stream)) as chunks:
+                async with contextlib.aclosing(self._chunks(stream, first_by)) as chunks:
                     async for part in _parts(chunks):
                         yield part
         except TimeoutError as error:
@@ -137,17 +133,21 @@ class ChatModel:
         )
 
     async def _chunks(
-        self, stream: openai.AsyncStream[ChatCompletionChunk]
+        self, stream: openai.AsyncStream[ChatCompletionChunk], first_by: float
     ) -> AsyncGenerator[ChatCompletionChunk, None]:
-        """What comes, under the deadlines: for the first token (of text or of a call), and between chunks after it."""
-        deadline_s = self._options.first_token_s
+        """What comes, under the deadlines: what is not thought must have begun by the loop's time `first_by`, and then
+        come without long waits. Thinking, however long it goes on, does not put off the first word."""
+        loop, until, thoughts = asyncio.get_running_loop(), first_by, Thoughts()
+        begun = False
         while True:
-            async with asyncio.timeout(deadline_s):
+            async with asyncio.timeout_at(until):
                 chunk = await anext(stream, None)
             if chunk is None:
                 return
-            if any(choice.delta.content or choice.delta.tool_calls for choice in chunk.choices):
-                deadline_s = self._options.next_token_s
+            for choice in chunk.choices:
+                begun = bool(thoughts.spoken(choice.delta.content or "") or choice.delta.tool_calls) or begun
+            if begun:
+                until = loop.time() + self._options.next_token_s
             yield chunk
 
     async def close(self) -> None:

@@ -41,7 +41,7 @@ class Line:
         begin: Callable[[ModelLink], Awaitable[None]],
         receive: Callable[[dict[str, Any]], Awaitable[None]],
         may_switch: Callable[[], bool],
-        fall_back: Callable[[], Awaitable[None]],
+        fall_back: Callable[[], Coroutine[Any, Any, None]],
         renew_after_s: float,
         name: str,
     ) -> None:

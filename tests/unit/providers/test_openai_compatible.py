@@ -1,5 +1,6 @@
 import asyncio
 import contextlib
+import time
 from collections.abc import AsyncIterator, Sequence
 
 import pytest
@@ -131,6 +132,23 @@ async def test_silence_beyond_the_deadline_is_an_error_and_hangs_up(fault: Fault
         with pytest.raises(ProviderError, match="deadline"):
             await text(made)
         await asyncio.wait_for(chat.hung_up.wait(), 10)
+
+
+async def test_thinking_however_long_does_not_put_off_the_first_word() -> None:
+    chat = Chat(answer="<think> " + "hm " * 5000)
+    async with model(chat, first_token_s=0.5, next_token_s=10) as made:
+        with pytest.raises(ProviderError, match="deadline"):
+            await text(made)
+
+
+async def test_a_connection_is_kept_for_the_callers_next_turn(monkeypatch: pytest.MonkeyPatch) -> None:
+    chat, clock = Chat(), time.monotonic
+    async with model(chat) as made:
+        await text(made)
+        monkeypatch.setattr("time.monotonic", lambda: clock() + 30)  # the caller listens, thinks, and speaks
+        await text(made)
+    first, second = chat.clients
+    assert first == second
 
 
 async def test_a_stream_that_ends_early_is_an_error() -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 from workers.providers.batch import BatchSpeech
-from workers.providers.groq.hearing import Hearing, HearingOptions
+from workers.providers.groq.hearing import LEAST_BILLED_S, Hearing, HearingOptions
 from workers.providers.groq.thinking import Thinking, ThinkingOptions
 from workers.providers.options import read_options
 
@@ -19,7 +19,7 @@ __all__ = ["language_model", "speech_to_text"]
 def speech_to_text(options: dict[str, Any]) -> BatchSpeech:
     """Raises SettingsError for wrong options, a model that was shut down, or a missing key."""
     read = read_options(HearingOptions, options, "speech-to-text 'groq'")
-    return BatchSpeech(Hearing(read), read)
+    return BatchSpeech(Hearing(read), read, least_billed_s=LEAST_BILLED_S)
 
 
 def language_model(options: dict[str, Any]) -> Thinking:

@@ -17,6 +17,9 @@ from workers.providers.groq.access import Access, client, mapped, or_omit
 RATE_HZ = 16_000
 """What Whisper hears; Groq brings everything else down to it."""
 
+LEAST_BILLED_S = 10.0
+"""Groq's pricing page: a shorter request is billed as this."""
+
 SHORTEST_MS = 10
 """A recording shorter than this is refused: it is filled up with silence."""
 
