@@ -94,9 +94,12 @@ class Answering:
 
     async def _speak(self, thinking: asyncio.Task[None]) -> None:
         voice = self._speaking.voice()
+        script = self._speaking.script(voice, self._thinking.sentences, lambda: self._thinking.done)
+        asking = self._stages.create_task(script.run())
         try:
-            await self._speaking.run(voice, self._thinking.sentences, lambda: self._thinking.done)
+            await self._speaking.run(script)
         except ProviderError as error:
+            asking.cancel()
             await self._floor.fall_back("tts", error)
             self._floor.failed("tts", error)
             thinking.cancel()

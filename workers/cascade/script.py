@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections import deque
 from collections.abc import AsyncGenerator, Callable
 from dataclasses import dataclass
 
@@ -42,30 +41,26 @@ class Script:
         self._sentences = sentences
         self._complete = complete
         self._ask = ask
-        self._asked: deque[Line] = deque()
+        self._asked: asyncio.Queue[Line | None] = asyncio.Queue()
+        """What was asked for, in order; bounded by `_characters`."""
         self._characters = 0
-        self._ended = False
+        self._room = asyncio.Event()
+
+    async def run(self) -> None:
+        """Ask for each as soon as it is there, as far ahead as is allowed. Returns when all were asked for."""
+        while (sentence := await self._sentences.get()) is not None:
+            while self._characters >= TEXT_AHEAD:
+                self._room.clear()
+                await self._room.wait()
+            last = self._complete() and self._sentences.qsize() == 1  # the None
+            self._characters += len(sentence)
+            self._asked.put_nowait(self._ask(sentence, last))
+        self._asked.put_nowait(None)
 
     async def next(self) -> Line | None:
         """The next sentence to be taken; None when there is none any more."""
-        if not self._asked and not self._ended:
-            self._take(await self._sentences.get())
-        if not self._asked:
-            return None
-        line = self._asked.popleft()
-        self._characters -= len(line.text)
-        self.ask_ahead()
+        line = await self._asked.get()
+        if line is not None:
+            self._characters -= len(line.text)
+            self._room.set()
         return line
-
-    def ask_ahead(self) -> None:
-        """Ask for what has come meanwhile, as far as that is allowed. Does not wait."""
-        while self._characters < TEXT_AHEAD and not self._ended and not self._sentences.empty():
-            self._take(self._sentences.get_nowait())
-
-    def _take(self, sentence: str | None) -> None:
-        if sentence is None:
-            self._ended = True
-            return
-        last = self._complete() and self._sentences.qsize() == 1  # the None
-        self._asked.append(self._ask(sentence, last))
-        self._characters += len(sentence)

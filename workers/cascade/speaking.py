@@ -77,26 +77,28 @@ class Speaking:
         """The voice of these sentences; close it."""
         return self._text_to_speech.voice()
 
-    async def run(self, voice: Voice, sentences: asyncio.Queue[str | None], complete: Callable[[], bool]) -> None:
-        """Speak `sentences` into `pieces`, as `Script` does. Raises ProviderError; of the sentence that failed then
-        counts what came, and nothing of those behind it."""
-        script = Script(sentences, complete, lambda sentence, last: self._ask(voice, sentence, last=last))
+    def script(self, voice: Voice, sentences: asyncio.Queue[str | None], complete: Callable[[], bool]) -> Script:
+        """`sentences` as `voice` is asked for them; `complete` as in `Script`, which must run for `run` to go on."""
+        return Script(sentences, complete, lambda sentence, last: self._ask(voice, sentence, last=last))
+
+    async def run(self, script: Script) -> None:
+        """Speak all of `script` into `pieces`. Raises ProviderError; of the sentence that failed then counts what came,
+        and nothing of those behind it."""
         while (line := await script.next()) is not None:
             self.busy = True
-            await self._say(line, script.ask_ahead)
+            await self._say(line)
             self.busy = False
 
     async def sentence(self, voice: Voice, sentence: str) -> None:
         """Speak one sentence, and no other, into `pieces`. Raises ProviderError, as `run` does."""
-        await self._say(self._ask(voice, sentence, last=True), lambda: None)
+        await self._say(self._ask(voice, sentence, last=True))
 
     def _ask(self, voice: Voice, sentence: str, *, last: bool) -> Line:
         reading = self._read(sentence)
         text = reading.spoken.strip()
         return Line(reading, voice.speak(text, last=last) if text else None)
 
-    async def _say(self, line: Line, meanwhile: Callable[[], None]) -> None:
-        """`meanwhile` is called at each bit of audio."""
+    async def _say(self, line: Line) -> None:
         start_ms, number, spoken = self.position_ms, self._number, self._answer.spoken
         self._number += 1
         if number == len(spoken):  # not one that an earlier worker began
@@ -111,7 +113,7 @@ class Speaking:
                 words.add(word)
                 spoken[number] = replace(spoken[number], words=words.ends)
 
-            failure = await self._speak(line, cutter, first, note, meanwhile)
+            failure = await self._speak(line, cutter, first, note)
         self.position_ms = max(start_ms + cutter.total_ms, self._received_ms)
         said = Spoken(line.text, start_ms, self.position_ms, words.ends)
         if failure is not None:
@@ -121,7 +123,7 @@ class Speaking:
         spoken[number] = said
 
     async def _speak(
-        self, line: Line, cutter: Cutter, first: Piece, note: Callable[[Word], None], meanwhile: Callable[[], None]
+        self, line: Line, cutter: Cutter, first: Piece, note: Callable[[Word], None]
     ) -> ProviderError | None:
         """Put the audio of `line` into `pieces`; `first` is what is to be said of its first piece."""
         assert line.audio is not None
@@ -130,7 +132,6 @@ class Speaking:
         try:
             async with aclosing(line.audio) as chunks:
                 async for chunk in chunks:
-                    meanwhile()
                     if isinstance(chunk, Word):
                         note(chunk)
                         continue
