@@ -25,7 +25,7 @@ ANSWER = "The first sentence is here now. The second sentence has a few more wor
 class Cast:
     """Who takes part, with answers for the usual questions."""
 
-    tenant: Tenant = field(default_factory=lambda: Tenant(id="test"))
+    tenant: Tenant = field(default_factory=lambda: tenant())
     stt: ScriptedStt = field(default_factory=ScriptedStt)
     llm: ScriptedLlm = field(default_factory=lambda: ScriptedLlm({QUESTION: ANSWER}))
     tts: ScriptedTts = field(default_factory=ScriptedTts)
@@ -61,7 +61,9 @@ class Outcome:
 
 
 def tenant(greeting: str | None = None, **turn: Any) -> Tenant:
-    return Tenant(id="test", greeting=greeting, turn=TurnSettings(**turn))
+    """Whose model is asked when the turn is over, and not ahead, unless `turn` says so: what is told of times is easier
+    to follow."""
+    return Tenant(id="test", greeting=greeting, turn=TurnSettings.model_validate({"preemptive": False, **turn}))
 
 
 def talk(
@@ -106,6 +108,7 @@ async def _talk(
     if cast.batch is not None:
         await cast.batch.close()
     assert cast.stt.open == 0, "an utterance was left open at the provider"
+    assert cast.llm.open == 0, "an answer was left open at the provider"
     assert cast.tts.open == 0, "a voice was left open at the provider"
     assert all(each.gave_up is None for each in sessions)
     assert any(each.closed is not None for each in sessions) is cast.closes

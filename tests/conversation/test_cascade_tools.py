@@ -25,6 +25,7 @@ OTHER = "and where"
 ELSEWHERE = "Right here in town."
 BYE = "good bye"
 MONDAY: Script = (Use("clock", {"day": "monday"}),)
+AGAIN: Script = (Use("clock"),)
 END: Script = (Use("end_call"),)
 GOODBYE = "Goodbye and thanks."
 ENDS = json.dumps({"ok": True, "next": "Say a short goodbye. The call ends after it."})
@@ -158,7 +159,7 @@ def test_calls_of_one_round_run_at_once(clock: Clock) -> None:
 def test_rounds_follow_each_other_and_come_to_an_end(clock: Clock) -> None:
     """A model that never has enough is asked to do without."""
     clock.takes_s = 0.1
-    talking = cast(**{'"monday"': [Use("clock")], ENOUGH: [TOLD]})
+    talking = cast(**{'"monday"': AGAIN, ENOUGH: (TOLD,)})
     outcome = talk([Say(1000, WHEN)], talking)
     assert len(clock.calls) == 8
     assert clock.most_running == 1

@@ -34,8 +34,6 @@ class ToolLlm(ScriptedLlm):
         super().__init__({}, first_s, delta_s)
         self.scripts = dict(scripts)
         self.offered: list[list[str]] = []
-        self.open = 0
-        """Answers that are being given."""
         self._ids = itertools.count(1)
 
     async def reply(
@@ -72,7 +70,8 @@ def last_words(messages: Sequence[ChatMessage]) -> str:
     rest = list(messages[1:])
     if rest and rest[-1].role == "assistant":
         rest.pop()
-    role, said = (rest[-1].role, []) if rest else ("user", [])
+    role = rest[-1].role if rest else "user"
+    said: list[str] = []
     while rest and rest[-1].role == role:
         said.insert(0, rest.pop().content)
     return " ".join(said)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 from array import array
 from collections.abc import AsyncGenerator, Sequence
+from contextlib import aclosing
 from dataclasses import dataclass
 from itertools import groupby
 
@@ -210,11 +211,22 @@ class ScriptedLlm:
         self.fail_after = 0
         """Words that come before a failure."""
         self.asked: list[list[ChatMessage]] = []
+        self.open = 0
+        """Answers that are being given."""
 
     async def reply(
         self, messages: Sequence[ChatMessage], tools: Sequence[ToolSchema] = ()
     ) -> AsyncGenerator[str | ToolCall, None]:
         self.asked.append(list(messages))
+        self.open += 1
+        try:
+            async with aclosing(self._parts(messages)) as parts:
+                async for part in parts:
+                    yield part
+        finally:
+            self.open -= 1
+
+    async def _parts(self, messages: Sequence[ChatMessage]) -> AsyncGenerator[str, None]:
         before = messages[-1].content if messages[-1].role == "assistant" else ""
         said = [message for message in messages if message.role != "system"]
         if before:

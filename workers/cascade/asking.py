@@ -1,12 +1,17 @@
-"""Asks a session's language model, with all that was said and the tools it may use."""
+"""Asks a session's language model, with all that was said and the tools it may use; also before it is certain that the
+user is done, so that the answer is on its way when they are."""
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
+from dataclasses import replace
 
 from trunkline.errors import ProviderError
-from workers.backend import Session
+from workers import context
+from workers.backend import Item, Session, Snapshot
+from workers.cascade.ahead import Request, same_words
 from workers.cascade.calling import Calling
 from workers.cascade.prompting import ENOUGH, messages
 from workers.providers.base import ChatMessage, LanguageModel, ToolCall
@@ -14,24 +19,62 @@ from workers.providers.base import ChatMessage, LanguageModel, ToolCall
 ROUNDS = 8
 """Of tools in one answer; then the model is asked to answer without."""
 
+GUESSES = 4
+"""Requests that may be made ahead for one answer: somebody who speaks long, with many pauses, would cost many."""
+
 
 class Asking:
-    """One session's."""
+    """One session's. `group` owns what is asked ahead; there is one such request at a time."""
 
-    def __init__(self, session: Session, model: LanguageModel, calling: Calling) -> None:
-        self._session = session
+    def __init__(self, session: Session, model: LanguageModel, calling: Calling, group: asyncio.TaskGroup) -> None:
         self.calling = calling
+        self._session = session
         self._model = model
+        self._group = group
+        self._ahead: Request | None = None
+        self._guessed = ""
+        """What the user is taken to have said."""
+        self._guesses = 0
+
+    # --- ahead
+
+    def guess(self, words: str) -> None:
+        """The user may be done, and have said `words`: ask the model, unless it is being asked that already."""
+        if not words.strip() or (self._ahead is not None and same_words(words, self._guessed)):
+            return
+        self.forget()
+        if self._guesses < GUESSES:
+            self._guesses += 1
+            self._guessed = words
+            snapshot = replace(self._session.snapshot, answer=None)
+            context.remember(snapshot, Item("user", words, snapshot.next_turn))
+            self._ahead = Request(self._group, self._model, self._messages(snapshot), self.calling.schemas)
+
+    def forget(self) -> None:
+        """What was asked ahead is of no use."""
+        ahead, self._ahead = self._ahead, None
+        if ahead is not None:
+            ahead.drop()
+
+    # --- for an answer
 
     async def reply(self, rounds: int) -> AsyncGenerator[str | ToolCall, None]:
         """What the model says to the conversation as it is now, after so many rounds of tools. Raises ProviderError."""
         self.calling.told()
         tools = self.calling.schemas if rounds < ROUNDS else ()
-        asked = messages(self._session.tenant.prompt, self._session.snapshot, calls=bool(self.calling.schemas))
+        asked = self._messages(self._session.snapshot)
         if rounds >= ROUNDS and asked[-1].role == "tool":
             asked.append(ChatMessage("system", ENOUGH))
-        async with aclosing(self._model.reply(asked, tools)) as parts:
+        ahead, self._ahead, self._guesses = self._ahead, None, 0
+        if ahead is not None and not ahead.answers(asked, tools):
+            ahead.drop()
+            ahead = None
+        reply = self._model.reply(asked, tools) if ahead is None else ahead.parts()
+        async with aclosing(reply) as parts:
             async for part in parts:
                 if isinstance(part, ToolCall) and not tools:
                     raise ProviderError("cascade", "the language model called a tool, and was given none")
                 yield part
+
+    def _messages(self, snapshot: Snapshot) -> list[ChatMessage]:
+        return messages(self._session.tenant.prompt, snapshot, calls=bool(self.calling.schemas))

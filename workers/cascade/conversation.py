@@ -50,9 +50,9 @@ class Conversation:
         self._keeper = Keeper(session, self._needed_seq, self._is_idle)
         self._turn = Turn(session, self._keeper, lambda: self._ear.now_ms)
         self._calling = Calling(session, self._keeper, self._group, self._speak_up)
-        asking = Asking(session, stages.language_model, self._calling)
+        self._asking = Asking(session, stages.language_model, self._calling, self._group)
         self._answers = Answers(
-            session, asking, stages.text_to_speech, self._turn, self._keeper, self._group, self._over
+            session, self._asking, stages.text_to_speech, self._turn, self._keeper, self._group, self._over
         )
         self._interrupting = Interrupting(self._settings, self._ear, self._turn, self._answers, self._has_floor)
         self._contributions = Contributions(session, self._answers, self._interrupting.decide, self._understood)
@@ -83,6 +83,7 @@ class Conversation:
                 for task in own:
                     task.cancel()
                 self._calling.stop()
+                self._asking.forget()
                 self._answers.leave()
                 await self._keeper.commit()
         except BaseExceptionGroup as group:
@@ -127,7 +128,8 @@ class Conversation:
             case Played():
                 self._answers.played(message)
             case Text():
-                await self._typed(message)
+                if not context.is_done(self._session.snapshot, message.seq):  # by another backend
+                    await self._typed(message)
             case Dtmf():
                 self._dialling.press(message)
             case ClientEvent(name="commit"):
@@ -146,6 +148,8 @@ class Conversation:
         speech_ms = self._ear.endpointing.speech_ms
         if self._turn.is_held and speech_ms and self._interrupting.verdict(speech_ms) is Verdict.BARGE_IN:
             self._interrupting.barge_in()
+        if self._turn.state is State.ENDPOINTING and self._settings.preemptive:
+            self._ask_ahead()
         if self._ear.now_ms - self._kept_ms >= KEEP_MS and self._ear.utterance is None:
             self._kept_ms = self._ear.now_ms
             self._keeper.commit_soon()
@@ -175,6 +179,7 @@ class Conversation:
         if not self._turn.is_answer_s:
             return
         self._answers.silence()
+        self._asking.forget()
         self._idling.heard_from()
         context.owe_nothing(self._session.snapshot)
         self._contributions.unwant()
@@ -188,6 +193,7 @@ class Conversation:
     async def _edge(self, edge: Edge, next_seq: int) -> None:
         match edge.kind:
             case EdgeKind.STARTED:
+                self._asking.forget()
                 self._session.event("speech_started", media_ms=edge.media_ms)
                 if not self._turn.is_held:
                     self._turn.move(Move.SPEECH)
@@ -202,6 +208,7 @@ class Conversation:
                 if self._ear.utterance is not None:  # what was said over the answer tells whether it is to go on
                     self._ear.utterance.pause()
             case EdgeKind.WENT_ON if self._turn.state is State.ENDPOINTING:
+                self._asking.forget()
                 self._turn.move(Move.SPEECH)
 
     async def _stopped(self, edge: Edge, next_seq: int) -> None:
@@ -274,6 +281,7 @@ class Conversation:
 
     def _over(self) -> None:
         """There is no answer any more."""
+        self._asking.forget()
         self._has_floor()
         self._speak_up()
 
@@ -303,6 +311,13 @@ class Conversation:
         self._answers.give(Answer(context.new_turn(self._session.snapshot), prompt.text, complete=True))
 
     # --- what was said is answered
+
+    def _ask_ahead(self) -> None:
+        """Unless their words say that more is to come, the user may be done: the model may begin to think."""
+        unfinished = self._ear.endpointing.stop_ms > self._settings.stop_ms
+        elsewhere = self._answers or self._contributions or self._dialling.entering
+        if self._ear.utterance is not None and not unfinished and not elsewhere:
+            self._asking.guess(self._ear.utterance.interim)
 
     def _understood(self, contribution: Contribution, known: bool) -> None:
         """It is in the conversation, unless it was nothing, or is not `known`."""

@@ -14,6 +14,9 @@ from workers.cascade.thinking import Thinking
 LOOK_AGAIN_S = 0.2
 """How soon to look again whether text that is on its way has become audio."""
 
+TICK_S = 0.001
+"""Less is not waited for: an event loop may wake somebody a little early, again and again."""
+
 STALLED_S = 0.7
 """A sentence that has begun to come is waited for, unless nothing more of it has come for so long."""
 
@@ -47,7 +50,7 @@ class Fillers:
         """Say them when they are due, until cancelled."""
         while True:
             now_s = self._clock()
-            if (wait_s := self._due_s() - now_s) > 0:
+            if (wait_s := self._due_s() - now_s) > TICK_S:
                 await asyncio.sleep(wait_s)
                 continue
             await self._floor.may_speak()
