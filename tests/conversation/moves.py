@@ -10,7 +10,7 @@ from typing import Any
 from tests.conversation.relay_talk import QUESTION, SECOND, Outcome, script
 from tests.standins import tones
 from tests.standins.model import Model
-from tests.standins.realtime import Options, Reply
+from tests.standins.realtime import Options, Say
 from tests.standins.session import Action, Edge, StandInSession, Voice
 from tests.standins.toned import ToneStt, ToneTts, ToneVad
 from tests.standins.virtual_time import run
@@ -29,7 +29,7 @@ ANSWER = (
 )
 """20 words, 200 ms each: 4 s."""
 SECOND_ANSWER = "Star still stop story summer sun."
-ANSWERS: dict[str, Reply] = {QUESTION: ANSWER, SECOND: SECOND_ANSWER}
+ANSWERS = {QUESTION: ANSWER, SECOND: SECOND_ANSWER}
 TAKEN_MS = 5
 """What a move takes: two round trips to Redis, and one to the gateway."""
 
@@ -45,9 +45,13 @@ class Cast:
 
     tenant: Tenant = field(default_factory=lambda: tenant("cascade"))
     stt: ToneStt = field(default_factory=ToneStt)
-    llm: ScriptedLlm = field(default_factory=lambda: ScriptedLlm({QUESTION: ANSWER, SECOND: SECOND_ANSWER}))
+    llm: ScriptedLlm = field(default_factory=lambda: ScriptedLlm(dict(ANSWERS)))
     tts: ToneTts = field(default_factory=ToneTts)
-    model: Model = field(default_factory=lambda: Model(Options(answer=script(ANSWERS), verify=False)))
+    model: Model = field(
+        default_factory=lambda: Model(
+            Options(answer=script({asked: Say(answer) for asked, answer in ANSWERS.items()}), verify=False)
+        )
+    )
 
     async def serve(self, backend: str, session: Session) -> None:
         if backend == "cascade":
