@@ -10,7 +10,11 @@ import pytest
 
 from tests.contract.cartesia_caller import LONG, failure, heard, provider, said
 from tests.standins.cartesia import Cartesia
+from tests.standins.session import Edge, StandInSession
 from trunkline.errors import ProviderError
+from trunkline.tenants import Tenant
+from workers.backend import Answer, Spoken
+from workers.cascade.speaking import Speaking
 from workers.providers.base import Word
 from workers.providers.cartesia import CartesiaSpeech
 
@@ -165,3 +169,42 @@ async def test_an_answer_that_is_over_makes_nothing_that_was_asked_for(
         async with asyncio.timeout(10):
             await vendor.contexts[0].over.wait()
     assert [context.sent_ms for context in vendor.contexts] == [1000] * connected, "the one that was being made"
+
+
+async def test_an_answer_as_the_cascade_speaks_it(vendor: Cartesia) -> None:
+    """Asked for as it comes, heard at the pace of speech, in one context; with the times of its words."""
+    vendor.behaviour.expire_s = 0.05
+    speech = provider(vendor, rate_hz=8000)
+    session = StandInSession(Edge([], 20), Tenant(id="test"))
+    answer = Answer(2, " ".join(SENTENCES))
+    known = asyncio.get_running_loop().create_future()
+    known.set_result(None)
+    speaking = Speaking(session, speech, answer, 0, 0, 0, lambda: known)
+    sentences: asyncio.Queue[str | None] = asyncio.Queue()
+    for sentence in ["Good day. ", "Here is one. ", "Thank you!", None]:
+        sentences.put_nowait(sentence)
+    voice = speaking.voice()
+    script = speaking.script(voice, sentences, lambda: True)
+    pcm = b""
+    async with asyncio.TaskGroup() as group:
+        group.create_task(script.run())
+        run = group.create_task(speaking.run(script))
+        while not (run.done() and speaking.pieces.empty()):
+            try:
+                async with asyncio.timeout(0.2):
+                    piece = await speaking.pieces.get()
+            except TimeoutError:
+                continue
+            assert piece is not None
+            pcm += piece.pcm
+            if piece.sentence_end:
+                await asyncio.sleep(0.1)  # twice as long as a context lives
+    await voice.close()
+    await speech.close()
+    assert heard(pcm, 8000) == " ".join(HEARD)
+    assert answer.spoken == [
+        Spoken("Good day. ", 0, 200, ((4, 100), (9, 200))),
+        Spoken("Here is one. ", 200, 500, ((4, 100), (7, 200), (12, 300))),
+        Spoken("Thank you!", 500, 700, ((5, 100), (10, 200))),
+    ]
+    assert len(vendor.contexts) == 1

@@ -175,5 +175,6 @@ def test_between_the_first_clause_and_its_audio_is_only_the_voice() -> None:
     outcome = talk([Say(1000, QUESTION)], cast(answer, ScriptedTts(first_s=0.1)))
     [told] = outcome.events("latency")
     parts = dict(told.data["parts"])
+    assert parts["first_token"] == pytest.approx(300, abs=1)
     assert parts["first_sentence"] == pytest.approx(5 * 20, abs=1), "at the sixth word, which ends a clause"
     assert parts["first_audio"] == pytest.approx(100, abs=1)
