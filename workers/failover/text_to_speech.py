@@ -4,6 +4,7 @@ word on, and then the rest of the answer."""
 from __future__ import annotations
 
 import asyncio
+from collections import deque
 from collections.abc import AsyncGenerator, Iterator, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field
@@ -102,11 +103,14 @@ class ChainedVoice:
         self._paces = paces
         self._open: list[_Speaker] = []
         """All whose voices are open."""
+        self._wanted: deque[_Sentence] = deque()
+        """Sentences that were asked for and are not being said yet, in order; few, as `Voice` has it."""
         self._speaker = next(self._speakers(), None)
 
     def speak(self, text: str, *, last: bool) -> Parts:
         """Whose voice the answer has now is asked at once, as `Voice` wants it."""
         sentence = _Sentence(text, last)
+        self._wanted.append(sentence)
         if self._speaker is not None:
             sentence.ahead = self._speaker, self._speaker.voice.speak(text, last=last)
         return self._spoken(sentence)
@@ -116,6 +120,8 @@ class ChainedVoice:
         await self._close_others()
 
     async def _spoken(self, sentence: _Sentence) -> Parts:
+        while sentence in self._wanted:
+            self._wanted.popleft()  # those before it nobody took
         while sentence.text:
             sounding = await self._sound(sentence)
             try:
@@ -150,13 +156,20 @@ class ChainedVoice:
         """Whoever has its first audio first: the answer is theirs from now on. Raises ProvidersExhausted."""
         try:
             _, sounding = await race(self._entries(sentence), self._course)
-            self._speaker = sounding.speaker
+            if sounding.speaker is not self._speaker:
+                self._speaker = sounding.speaker
+                self._ask_ahead(sounding.speaker)
         except ProvidersExhausted:
             self._speaker = None
             raise
         finally:
             await self._close_others()
         return sounding
+
+    def _ask_ahead(self, speaker: _Speaker) -> None:
+        """The answer is `speaker`'s from now on: ask for all that another was asked for."""
+        for sentence in self._wanted:
+            sentence.ahead = speaker, speaker.voice.speak(sentence.text, last=sentence.last)
 
     def _entries(self, sentence: _Sentence) -> Iterator[Entry[_Sounding]]:
         if self._speaker is not None:

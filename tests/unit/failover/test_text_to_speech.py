@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
+from typing import cast
 
 import pytest
 
@@ -193,20 +194,35 @@ def test_a_sentence_without_sound_is_over() -> None:
     assert ear.pcm == b""
 
 
+class Ahead(TroubledTts):
+    """Remembers what its voices were asked for, wanted or not."""
+
+    def __init__(self, *plan: Trouble) -> None:
+        super().__init__(*plan)
+        self.asked: list[str] = []
+
+    def speak(self, text: str) -> AsyncGenerator[bytes | Word, None]:
+        self.asked.append(text)
+        return super().speak(text)
+
+
 def test_sentences_asked_for_ahead_are_said_by_whoever_has_the_answer_then() -> None:
-    first, second = TroubledTts(NONE, Trouble(error=BROKEN)), TroubledTts()
+    first, second = Ahead(NONE, Trouble(error=BROKEN)), Ahead()
 
     async def conversation() -> list[str]:
         voice = TextToSpeechChain(linked(first, second)).voice()
         streams = [voice.speak(text, last=False) for text in (FIRST, SECOND, FIRST)]
-        pcm = b""
-        for stream in streams:
+        assert first.asked == [FIRST, SECOND, FIRST]
+        pcm = b"".join([part async for part in streams[0] if isinstance(part, bytes)])
+        pcm += cast(bytes, await anext(streams[1]))
+        assert second.asked == [SECOND, FIRST], "the third is asked for while the second is said"
+        for stream in streams[1:]:
             pcm += b"".join([part async for part in stream if isinstance(part, bytes)])
         await voice.close()
         return words(pcm)
 
     assert run(conversation()) == [*FIRST.split(), *SECOND.split(), *FIRST.split()]
-    assert second.spoken == [SECOND, FIRST]
+    assert second.asked == second.spoken == [SECOND, FIRST]
     assert nothing_is_open(first, second)
 
 
