@@ -27,13 +27,16 @@ from workers.cascade.turn import Turn
 from workers.keeping import Keeper
 from workers.latency import Latency
 from workers.turns.backchannels import Verdict
-from workers.turns.endpointing import Edge, EdgeKind
+from workers.turns.endpointing import CHUNK_MS, Edge, EdgeKind
 from workers.turns.idling import Idling
 from workers.turns.machine import Move, State
 from workers.turns.patience import Judge
 
 KEEP_MS = 5000
 """Media time between commits that do no more than let go of silence. The edge keeps 15 s."""
+
+JUDGED_MS = 2 * CHUNK_MS
+"""After so much silence it is known whether the words before it say that more is to come."""
 
 
 class Conversation:
@@ -314,10 +317,12 @@ class Conversation:
 
     def _ask_ahead(self) -> None:
         """Unless their words say that more is to come, the user may be done: the model may begin to think."""
-        unfinished = self._ear.endpointing.stop_ms > self._settings.stop_ms
+        endpointing, utterance = self._ear.endpointing, self._ear.utterance
+        judged = self._ear.now_ms - endpointing.speech_end_ms >= JUDGED_MS
+        unfinished = endpointing.stop_ms > self._settings.stop_ms
         elsewhere = self._answers or self._contributions or self._dialling.entering
-        if self._ear.utterance is not None and not unfinished and not elsewhere:
-            self._asking.guess(self._ear.utterance.interim)
+        if utterance is not None and judged and not unfinished and not elsewhere:
+            self._asking.guess(utterance.interim)
 
     def _understood(self, contribution: Contribution, known: bool) -> None:
         """It is in the conversation, unless it was nothing, or is not `known`."""
