@@ -30,6 +30,7 @@ ANSWER = (
 """20 words, 200 ms each: 4 s."""
 SECOND_ANSWER = "Star still stop story summer sun."
 ANSWERS = {QUESTION: ANSWER, SECOND: SECOND_ANSWER}
+REPLIES = {asked: Say(answer) for asked, answer in ANSWERS.items()}
 TAKEN_MS = 5
 """What a move takes: two round trips to Redis, and one to the gateway."""
 
@@ -47,11 +48,7 @@ class Cast:
     stt: ToneStt = field(default_factory=ToneStt)
     llm: ScriptedLlm = field(default_factory=lambda: ScriptedLlm(dict(ANSWERS)))
     tts: ToneTts = field(default_factory=ToneTts)
-    model: Model = field(
-        default_factory=lambda: Model(
-            Options(answer=script({asked: Say(answer) for asked, answer in ANSWERS.items()}), verify=False)
-        )
-    )
+    model: Model = field(default_factory=lambda: Model(Options(answer=script(REPLIES), verify=False)))
 
     async def serve(self, backend: str, session: Session) -> None:
         if backend == "cascade":
