@@ -65,7 +65,7 @@ class LanguageModelChain:
         order = [first, first] if len(self._links) == 1 and first.hedge_s is not None else self._links
         for link, permit in course.left(order):
             parts = link.provider.reply(messages, tools)
-            yield Entry(link, permit, link.patience_s, partial(_open, link, parts), parts.aclose)
+            yield Entry(link, permit, partial(_open, link, parts), parts.aclose)
 
 
 class _Opened:

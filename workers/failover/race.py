@@ -24,14 +24,17 @@ class Entry(Generic[T]):
 
     link: Link[Any]
     permit: Permit
-    patience_s: float
-    """Silence after which the next is asked."""
     first: Callable[[], Coroutine[Any, Any, T]]
     """The first that comes of it. Raises ProviderError; cancelled when another was first."""
     give_up: Callable[[], Awaitable[None]]
     """After `first` was cancelled, failed, or came second."""
     due_s: float = math.inf
     """When it has failed by silence."""
+
+    @property
+    def patience_s(self) -> float:
+        """Silence after which the next is asked: none, if others have found out meanwhile that this one fails."""
+        return 0.0 if self.permit.doubtful else self.link.patience_s
 
 
 async def race(entries: Iterator[Entry[T]], course: Course[Any]) -> tuple[Entry[T], T]:

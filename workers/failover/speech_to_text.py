@@ -149,8 +149,7 @@ class ChainedTranscriber:
     def _entries(self, ear: _Ear | None) -> Iterator[Entry[Transcript]]:
         ear = ear if ear is not None else next(self._ears, None)
         while ear is not None:
-            patience_s = 0.0 if ear.permit.doubtful else ear.link.patience_s
-            yield Entry(ear.link, ear.permit, patience_s, ear.transcriber.finish, ear.give_up)
+            yield Entry(ear.link, ear.permit, ear.transcriber.finish, ear.give_up)
             ear = next(self._ears, None)
 
     def cancel(self) -> None:

@@ -105,6 +105,7 @@ class ChainedVoice:
         """All whose voices are open."""
         self._wanted: deque[_Sentence] = deque()
         """Sentences that were asked for and are not being said yet, in order; few, as `Voice` has it."""
+        self._speaker: _Speaker | None = None
         self._speaker = next(self._speakers(), None)
 
     def speak(self, text: str, *, last: bool) -> Parts:
@@ -142,7 +143,7 @@ class ChainedVoice:
 
     def _speakers(self) -> Iterator[_Speaker]:
         """Whom to ask beside or after the one that has the answer."""
-        speaking = self._speaker.link if self._open and self._speaker is not None else None
+        speaking = self._speaker.link if self._speaker is not None else None
         for link, permit in self._course.left([link for link in self._links if link is not speaking]):
             try:
                 speaker = _Speaker(link, permit, link.provider.voice())
@@ -214,7 +215,7 @@ class ChainedVoice:
 
 
 def _entry(speaker: _Speaker, parts: Parts) -> Entry[_Sounding]:
-    return Entry(speaker.link, speaker.permit, speaker.link.patience_s, partial(_begin, speaker, parts), parts.aclose)
+    return Entry(speaker.link, speaker.permit, partial(_begin, speaker, parts), parts.aclose)
 
 
 async def _begin(speaker: _Speaker, parts: Parts) -> _Sounding:

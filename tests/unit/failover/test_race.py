@@ -37,14 +37,15 @@ class Runner:
         self.given_up += 1
 
 
-def entries(course: Course[Runner], patience_s: float) -> Iterator[Entry[str]]:
+def entries(course: Course[Runner]) -> Iterator[Entry[str]]:
     for link, permit in course.left():
-        yield Entry(link, permit, patience_s, link.provider.first, link.provider.give_up)
+        yield Entry(link, permit, link.provider.first, link.provider.give_up)
 
 
-async def won(*runners: Runner, deadline_s: float = 2.0, patience_s: float = 1.0) -> str:
-    course = Course("race", linked(*runners, deadline_s=deadline_s))
-    _, first = await race(entries(course, patience_s), course)
+async def won(*runners: Runner, deadline_s: float = 2.0) -> str:
+    """Who is first, where the next is asked after 1 s."""
+    course = Course("race", linked(*runners, deadline_s=deadline_s, hedge_s=1.0))
+    _, first = await race(entries(course), course)
     return first
 
 

@@ -284,6 +284,24 @@ def test_a_voice_that_failed_a_few_times_is_left_alone_until_it_is_back() -> Non
     assert links[0].breaker.closed
 
 
+def test_a_voice_that_others_found_mute_is_not_waited_for_within_an_answer() -> None:
+    first, second = TroubledTts(NONE, MUTE), TroubledTts()
+    links = linked(first, second)
+
+    async def conversation() -> float | None:
+        ear, voice = Ear(), TextToSpeechChain(links).voice()
+        await ear.hear(voice, FIRST)
+        for _ in range(3):
+            await spoken(links, FIRST)
+        ear.first_s = None
+        await ear.hear(voice, SECOND)
+        await voice.close()
+        return ear.first_s
+
+    assert run(conversation()) == pytest.approx(0.1)
+    assert nothing_is_open(first, second)
+
+
 def test_it_speaks_without_a_voice_of_an_answer_too() -> None:
     async def conversation() -> list[str]:
         chain = TextToSpeechChain(linked(TroubledTts(MUTE), TroubledTts()))
