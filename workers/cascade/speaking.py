@@ -14,7 +14,7 @@ from workers.backend import Answer, Session, Spoken
 from workers.cascade.pieces import Cutter
 from workers.cascade.script import Line, Script
 from workers.cascade.speakable import Reader, Reading
-from workers.cascade.word_ends import WordEnds
+from workers.cascade.word_ends import WordEnds, by_length
 from workers.context import heard
 from workers.providers.base import TextToSpeech, Voice, Word
 
@@ -120,7 +120,7 @@ class Speaking:
             came = heard([replace(said, end_ms=start_ms)], start_ms + cutter.total_ms)
             spoken[number:] = [replace(said, text=came)]
             raise failure
-        spoken[number] = said
+        spoken[number] = replace(said, words=words.ends or by_length(line.reading, cutter.total_ms))
 
     async def _speak(
         self, line: Line, cutter: Cutter, first: Piece, note: Callable[[Word], None]

@@ -1,4 +1,4 @@
-"""Where in a written sentence the words end that a voice tells the times of."""
+"""Where in a written sentence words end, and when: as a voice tells, or as far as lengths do."""
 
 from __future__ import annotations
 
@@ -9,6 +9,19 @@ from workers.providers.base import Word
 
 LOOK_AHEAD = 40
 """Letters that may be passed over to find a word: vendors leave out some, and write others in their own way."""
+
+
+def by_length(reading: Reading, length_ms: int) -> tuple[tuple[int, int], ...]:
+    """The same of a voice that tells nothing, and took `length_ms` for all of it: where what is said differs from what
+    is written, by how much is said there. Between those places, and without any, what is written tells."""
+    ends: list[tuple[int, int]] = []
+    for written_from, written_to, spoken_from, spoken_to in reading.edits:
+        for written, spoken in ((written_from, spoken_from), (written_to, spoken_to)):
+            at_ms = length_ms * spoken // len(reading.spoken) if reading.spoken else 0
+            before, before_ms = ends[-1] if ends else (0, 0)
+            if written > before and at_ms > before_ms:
+                ends.append((written, at_ms))
+    return tuple(ends)
 
 
 class WordEnds:

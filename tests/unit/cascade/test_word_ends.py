@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from workers.backend import Answer, Snapshot, Spoken
 from workers.cascade.speakable import Reader, Reading
-from workers.cascade.word_ends import WordEnds
+from workers.cascade.word_ends import WordEnds, by_length
 from workers.context import CHARACTER_MS, heard
 from workers.providers.base import Word
 from workers.snapshot import pack, unpack
@@ -80,6 +80,29 @@ def test_heard_of_a_script_without_spaces_is_cut_within_it() -> None:
     sentence = Spoken("今日は晴れです。", 0, 800, ((2, 300), (3, 400)))
     assert heard([sentence], 399) == "今日"
     assert heard([sentence], 400) == "今日は"
+
+
+def test_without_times_what_is_long_to_say_takes_long() -> None:
+    reading = Reader("en").read("It is $5.50 a week at https://www.example.com/9f8e7d6c5b4a39281706152433425160 now.")
+    assert reading.spoken == "It is 5 dollars and 50 cents a week at example dot com now."
+    ends = by_length(reading, 10 * len(reading.spoken))
+    sentence = Spoken(reading.written, 0, 10 * len(reading.spoken), ends)
+    told = {
+        text: heard([sentence], 10 * (reading.spoken.index(text) + len(text)))
+        for text in ("is", "50", "cents", "at", "dot", "com", "now.")
+    }
+    assert told["is"] == told["50"] == "It is"
+    assert told["cents"] == "It is $5.50"
+    assert told["at"] == told["dot"] == "It is $5.50 a week at"
+    assert told["com"] == reading.written.removesuffix(" now.")
+    assert told["now."] == reading.written
+
+
+@given(st.text(st.sampled_from("aB 05.:-*_#$%🙂\n"), max_size=60), st.integers(0, 9000))
+def test_lengths_give_ends_that_grow(text: str, length_ms: int) -> None:
+    ends = by_length(Reader("en").read(text), length_ms)
+    pairs = itertools.pairwise([(0, 0), *ends])
+    assert all(before < after and before_ms < after_ms for (before, before_ms), (after, after_ms) in pairs)
 
 
 WORDS = st.lists(st.sampled_from("the a I and they're 5 10:30 übrigens 今日 -- co-op".split()), max_size=12)
