@@ -69,9 +69,7 @@ class Dialling:
     def press(self, key: Dtmf) -> None:
         """It ends an answer, as typed text does; what the user says is not interrupted."""
         if self._keys.is_new(key) and self._turn.is_answer_s and not self._is_muted():
-            self._answers.silence()
-            self._turn.move(Move.CANCEL)
-            self._has_floor()
+            self._interrupt()
         self._keys.press(key)
         self._keeper.wake()
         self._keeper.commit_soon()
@@ -86,6 +84,11 @@ class Dialling:
         """The conversation has these."""
         self._keys.known(keys)
 
+    def _interrupt(self) -> None:
+        self._answers.silence()
+        self._turn.move(Move.CANCEL)
+        self._has_floor()
+
     def _whole(self, keys: str) -> None:
         if self._is_muted():
             self._early.append(keys)
@@ -94,6 +97,8 @@ class Dialling:
 
     async def _say(self, keys: str) -> None:
         _log.info("session %s: %d telephone keys", self._session.id, len(keys))
+        if self._turn.is_held:  # somebody speaks over an answer: they are answered together
+            self._interrupt()
         if not self._turn.is_user_s:
             self._answers.silence()
             self._turn.move(Move.ASK)
