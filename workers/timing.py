@@ -87,6 +87,8 @@ class Timing:
         who = " (filler)" if wait.filler else ""
         line = (self._about["session"], turn, what, data["total_ms"], who, parts)
         fields = {"event": "latency", **self._about, **data, "parts": dict(data["parts"])}
+        if wait.speech_end_ms is not None:
+            fields["speech_end_ms"] = wait.speech_end_ms
         log.info("session %s: turn %d: %s %d ms%s: %s", *line, extra={"fields": fields})
         self._tell("latency", **data)
 

@@ -87,14 +87,14 @@ _BLOCK_BYTES = 8192
 class Resampler:
     """One stream of s16le mono PCM from `source_hz` to `target_hz`; equal rates pass through untouched.
 
-    After n samples in, ceil(n * target_hz / source_hz) samples are out, at any time. AudioError for a target that no
-    session runs at, a source that is not in SOURCE_RATES_HZ, or a piece that cuts a sample in half (which changes
+    After n samples in, ceil(n * target_hz / source_hz) samples are out, at any time. AudioError for another target that
+    no session runs at, a source that is not in SOURCE_RATES_HZ, or a piece that cuts a sample in half (which changes
     nothing).
     """
 
     def __init__(self, source_hz: int, target_hz: int) -> None:
         self.source_hz = check_rate(source_hz)
-        self.target_hz = check_rate(target_hz, RATES_HZ)
+        self.target_hz = check_rate(target_hz, RATES_HZ | {source_hz})
         common = math.gcd(source_hz, target_hz)
         self._up, self._down = target_hz // common, source_hz // common
         self._filter = _bank(self._up, self._down) if source_hz != target_hz else None

@@ -39,7 +39,10 @@ class Answering:
         self.sent = received_ms > 0
         """Whether the edge has any audio of this turn."""
         self.all_sent = False
-        self.latency = latency
+        self._latency = latency
+        """The wait that it ends, until it has."""
+        self._filled = False
+        """Whether a filler was said in that wait."""
         self.task: asyncio.Task[None] | None = None
         self._session = session
         self._floor = floor
@@ -87,8 +90,8 @@ class Answering:
         return self._stages.create_task(self._floor.commit())
 
     def _mark(self, part: str) -> None:
-        if self.latency is not None:
-            self.latency.mark(part, self._clock())
+        if self._latency is not None:
+            self._latency.mark(part, self._clock())
 
     # --- sentences -> audio
 
@@ -137,6 +140,8 @@ class Answering:
             if not self.sent:
                 self.sent = True
                 self._floor.began()
+            if piece.known is not None:
+                self._time(filler=piece.filler)
             await self._session.speak(turn, piece.pcm, sentence_end=piece.sentence_end)
             self._sent_ms += len(piece.pcm) * 1000 // (2 * self._session.rate_hz)
             self._note_unheard()
@@ -144,6 +149,15 @@ class Answering:
         if self.sent:
             self._session.end_turn(turn)
         self._floor.ended()
+
+    def _time(self, *, filler: bool) -> None:
+        """A sentence is about to be sent. The first filler ends one wait of the caller's, and the answer the other."""
+        if self._latency is None or (filler and self._filled):
+            return
+        self._session.timed(self.answer.turn, self._latency.until("first_audio", self._clock(), filler=filler))
+        self._filled = True
+        if not filler:
+            self._latency = None
 
     def _note_unheard(self) -> None:
         playhead = self._session.playhead

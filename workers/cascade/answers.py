@@ -55,6 +55,8 @@ class Answers:
         """An answer that was cut, of which we do not know yet how much was heard."""
         self._settled = asyncio.Event()
         self._settled.set()
+        self._spoken_over_ms: int | None = None
+        """The media time since which the user spoke over an answer, the last time they did."""
         self._free = asyncio.Event()
         """Set unless an answer may not be heard just now."""
         self._free.set()
@@ -118,8 +120,9 @@ class Answers:
 
     # --- the user takes the floor, or may be about to
 
-    def hold(self) -> None:
-        """The user may be interrupting: no more of the answer until that is clear."""
+    def hold(self, since_ms: int) -> None:
+        """The user may be interrupting, since this media time: no more of the answer until that is clear."""
+        self._spoken_over_ms = since_ms
         if self._turn.is_held:
             self._free.clear()
         if self._turn.state is State.INTERRUPTED and self.current is not None:
@@ -131,15 +134,15 @@ class Answers:
         if self._turn.state is State.SPEAKING and self.current is not None:
             self._session.resume(self.current.answer.turn)
 
-    def silence(self, *, spoken_over_ms: int | None = None) -> None:
+    def silence(self, *, spoken_over: bool = False) -> None:
         """Stop the answer, if there is one, so that nothing of it can be heard any more. The next may be.
-        `spoken_over_ms`: the media time since which the user speaks over it."""
+        `spoken_over`: because the user does, for whom it was held."""
         answering, self.current = self.current, None
         if answering is not None:
-            self._stop(answering, spoken_over_ms)
+            self._stop(answering, spoken_over_ms=self._spoken_over_ms if spoken_over else None)
         self._free.set()
 
-    def _stop(self, answering: Answering, spoken_over_ms: int | None) -> None:
+    def _stop(self, answering: Answering, *, spoken_over_ms: int | None) -> None:
         assert answering.task is not None
         answering.task.cancel()
         if answering.sent:
@@ -237,12 +240,6 @@ class Answers:
 
     def began(self) -> None:
         self._turn.move(Move.AUDIO)
-        answering = self.current
-        assert answering is not None
-        if answering.latency is not None:
-            answer, now_s = answering.answer, asyncio.get_running_loop().time()
-            filler = any(since == 0 for since, _ in answer.fillers)
-            self._session.timed(answer.turn, answering.latency.until("first_audio", now_s, filler=filler))
 
     def ended(self) -> None:
         answering, playhead = self.current, self._session.playhead

@@ -200,7 +200,7 @@ class Conversation:
                 self._session.event("speech_started", media_ms=edge.media_ms)
                 if not self._turn.is_held:
                     self._turn.move(Move.SPEECH)
-                    self._answers.hold()
+                    self._answers.hold(edge.media_ms)
             case EdgeKind.STOPPED:
                 await self._stopped(edge, next_seq)
             case EdgeKind.CUT:

@@ -43,10 +43,9 @@ class Interrupting:
 
     def barge_in(self) -> None:
         """It does."""
-        utterance = self._ear.utterance
         self._alarm.stop()
         self._turn.move(Move.BARGE_IN)
-        self._answers.silence(spoken_over_ms=None if utterance is None else utterance.start_ms)
+        self._answers.silence(spoken_over=True)
         self._has_floor()
 
     def go_on(self) -> None:

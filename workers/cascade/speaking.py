@@ -35,6 +35,8 @@ class Piece:
     """At the start of a sentence (or where it goes on after a takeover): done once the next worker would know of it."""
     text: str = ""
     """The sentence's text, at the very start of it only."""
+    filler: bool = False
+    """Whether the sentence that begins here is no part of the answer proper: a filler, or an apology."""
 
 
 class Speaking:
@@ -107,7 +109,8 @@ class Speaking:
         words = WordEnds(line.reading)
         failure: ProviderError | None = None
         if line.audio is not None:
-            first = Piece(b"", known=self._commit(), text="" if start_ms < self._received_ms else line.text)
+            text = "" if start_ms < self._received_ms else line.text
+            first = Piece(b"", known=self._commit(), text=text, filler=self._is_filler(number))
 
             def note(word: Word) -> None:
                 words.add(word)
@@ -121,6 +124,10 @@ class Speaking:
             spoken[number:] = [replace(said, text=came)]
             raise failure
         spoken[number] = replace(said, words=words.ends or by_length(line.reading, cutter.total_ms))
+
+    def _is_filler(self, number: int) -> bool:
+        begins = sum(len(spoken.text) for spoken in self._answer.spoken[:number])
+        return any(since <= begins < until for since, until in self._answer.fillers)
 
     async def _speak(
         self, line: Line, cutter: Cutter, first: Piece, note: Callable[[Word], None]

@@ -47,8 +47,9 @@ class StreamRecord:
     name: str | None
     parameters: Mapping[str, str]
     began_s: float
-    """When it was asked for; `opened_s` is when `start` had been sent."""
+    """When it was asked for; `opened_s` is when `start` had been sent, `media_began_s` when the first media was."""
     opened_s: float | None = None
+    media_began_s: float | None = None
     ended_s: float | None = None
     ended_by: str = ""
     """`gateway`, `caller`, `api`, `drop`, `error` (of the gateway's protocol), or `refused` (never opened)."""
@@ -91,7 +92,6 @@ class MediaStream:
         self._playout = Playout()
         self._unsent: asyncio.Queue[str | bytes | None] = asyncio.Queue(MAX_UNSENT)
         self._websocket: ClientConnection | None = None
-        self._media_began_s: float | None = None
         self._forcing: asyncio.TimerHandle | None = None
 
     @property
@@ -118,9 +118,9 @@ class MediaStream:
 
     def advance(self, ulaw: bytes, now_s: float) -> tuple[bytes, int]:
         """20 ms pass: the caller's frame goes out; gives the frame that plays from now, and its bytes of audio."""
-        if self._media_began_s is None:
-            self._media_began_s = now_s
-        for message in self._uplink.media(ulaw, round((now_s - self._media_began_s) * 1000)):
+        if self.record.media_began_s is None:
+            self.record.media_began_s = now_s
+        for message in self._uplink.media(ulaw, round((now_s - self.record.media_began_s) * 1000)):
             self._put(message)
         reached, frame, queued = self._playout.advance()
         self._echo(reached, cleared=False)

@@ -178,4 +178,4 @@ async def test_the_log_has_a_line_for_machines_and_for_people(
     assert line["event"] == "latency"
     assert (line["session"], line["tenant"], line["turn"]) == ("s", "acme", 1)
     assert line["parts"] == {"endpoint": 500, "first_audio": 300, "bus": 6, "playout": 4}
-    assert (line["total_ms"], line["voice_to_voice"]) == (810, True)
+    assert (line["total_ms"], line["voice_to_voice"], line["speech_end_ms"]) == (810, True, 5000)
