@@ -420,8 +420,9 @@ class Caller:
                 self._answer(turn).done_s = now_s
             case "latency":
                 answer = self._answer(turn)
-                answer.total_ms = data["total_ms"]
-                answer.parts = [(name, ms) for name, ms in data["parts"]]
+                if answer.total_ms is None:  # what comes after a filler is not what was heard first
+                    answer.total_ms = data["total_ms"]
+                    answer.parts = [(name, ms) for name, ms in data["parts"]]
             case "transcript":
                 words = (data["role"], turn, data["text"], bool(data.get("interrupted")))
                 self.transcripts.append(Transcript(now_s, *words))

@@ -72,7 +72,11 @@ class Screen:
                 how = "took" if data["ok"] else "[red]failed[/] after"
                 self._line(event.at_s, "tool", f"{escape(data['tool'])} {how} {data['ms']} ms", "bold", "")
             case "latency":
-                self._line(event.at_s, "latency", _sum(data["total_ms"], data["parts"]), "magenta", "")
+                what = "filler" if data.get("filler") else "latency"
+                self._line(event.at_s, what, _sum(data["total_ms"], data["parts"]), "magenta", "")
+            case "barge_in":
+                text = f"spoken over: silent after {data['silent_ms']} ms, given up after {data['clear_ms']} ms"
+                self._line(event.at_s, "", text, "", "yellow")
             case _:
                 self._take_trouble(event)
         self._show_status()
