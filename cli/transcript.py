@@ -74,9 +74,6 @@ class Screen:
             case "latency":
                 what = "filler" if data.get("filler") else "latency"
                 self._line(event.at_s, what, _sum(data["total_ms"], data["parts"]), "magenta", "")
-            case "barge_in":
-                text = f"spoken over: silent after {data['silent_ms']} ms, given up after {data['clear_ms']} ms"
-                self._line(event.at_s, "", text, "", "yellow")
             case _:
                 self._take_trouble(event)
         self._show_status()
@@ -95,6 +92,9 @@ class Screen:
                 self._line(event.at_s, "error", escape(f"{data['message']} ({data['hint']})"), "bold red", "")
             case "clear":
                 self._line(event.at_s, "", f"answer cleared (turn {data['turn']})", "", "yellow")
+            case "barge_in":
+                text = f"spoken over: silent after {data['silent_ms']} ms, given up after {data['clear_ms']} ms"
+                self._line(event.at_s, "", text, "", "yellow")
             case "pause" | "resume":
                 self._line(event.at_s, "", f"answer {event.type}d (turn {data['turn']})", "", "yellow")
             case "closing" if data["reason"] != "stop":  # which is our own

@@ -40,22 +40,24 @@ class Wait:
             return None
         return left.media_ms - self.speech_end_ms
 
-    def told(self, left: Left | None, since_ms: int = 0) -> dict[str, Any]:
-        """The event `latency`, but for its turn. The worker has had the call since media time `since_ms`.
+    def told(self, left: Left | None, since_ms: int = 0, held_ms: int = 0) -> dict[str, Any]:
+        """The event `latency`, but for its turn. The worker has had the call since media time `since_ms`, and held the
+        audio back for `held_ms`, because the edge had enough that was not heard yet.
 
         When the edge cannot have seen what it says (it was faster than the worker alone), the worker's part is all
         that is told: `voice_to_voice` is false, as it is when the caller did not speak.
         """
         parts, total_ms = list(self.parts), self.voice_to_voice_ms(left)
-        if left is None or total_ms is None or not self.is_plausible(left):
+        if left is None or total_ms is None or not self.is_plausible(left, held_ms):
             total_ms = None
         else:
-            rest_ms = max(0, total_ms - self.total_ms - left.waited_ms)
+            playout_ms = held_ms + left.waited_ms
+            rest_ms = max(0, total_ms - self.total_ms - playout_ms)
             if self.decided_ms is not None and self.decided_ms < since_ms:
                 parts.insert(1 if parts[:1] and parts[0][0] == "endpoint" else 0, ("takeover", rest_ms))
             else:
                 parts.append(("bus", rest_ms))
-            parts.append(("playout", left.waited_ms))
+            parts.append(("playout", playout_ms))
         told = {
             "total_ms": sum(ms for _, ms in parts),
             "parts": [list(part) for part in parts],
@@ -63,10 +65,10 @@ class Wait:
         }
         return told | ({"filler": True} if self.filler else {})
 
-    def is_plausible(self, left: Left) -> bool:
+    def is_plausible(self, left: Left, held_ms: int = 0) -> bool:
         """Whether the edge saw at least what the worker did."""
         total_ms = self.voice_to_voice_ms(left)
-        return total_ms is None or total_ms - self.total_ms - left.waited_ms >= -TOLERANCE_MS
+        return total_ms is None or total_ms - self.total_ms - held_ms - left.waited_ms >= -TOLERANCE_MS
 
 
 class Latency:

@@ -116,7 +116,7 @@ class LiveSession:
         self._wake = asyncio.Event()
         self._seq = 0
         self._kept: deque[tuple[Downlink, float]] = deque()
-        self._timing = Timing(self.id, tenant.id, self.event)
+        self._timing = Timing(self.id, tenant.id, self.event, lambda: asyncio.get_running_loop().time())
         self._credit = asyncio.Event()
         self._speaking = 0
         self._sent_ms = 0

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 from trunkline.bus.messages import UNKNOWN_MS, Left, Played, Silenced
 from workers.latency import Wait
@@ -15,18 +15,29 @@ Tell = Callable[..., None]
 """`Session.event`."""
 
 
+class _Timed(NamedTuple):
+    """Audio that the edge was asked to time, and the wait that it ends."""
+
+    turn: int
+    offset_ms: int
+    wait: Wait
+    held_ms: int
+    """How long it was there and could not be sent: the edge had enough that was not heard yet."""
+
+
 class Timing:
     """Waits for the edge's word on what was sent. Its events are `latency` and `barge_in` (docs/websocket.md)."""
 
-    def __init__(self, session: str, tenant: str, tell: Tell) -> None:
+    def __init__(self, session: str, tenant: str, tell: Tell, clock: Callable[[], float]) -> None:
+        """`clock` gives the time in s."""
         self._since_ms: int | None = None
         """Media time since which this worker has the call; None until the edge has said so."""
         self._about = {"session": session, "tenant": tenant}
         self._tell = tell
-        self._ready: tuple[int, Wait] | None = None
-        """The wait that the next audio of this turn ends."""
-        self._sent: list[tuple[int, int, Wait]] = []
-        """Turn, place in it, and the wait that is over when that is heard."""
+        self._clock = clock
+        self._ready: tuple[int, Wait, float] | None = None
+        """The wait that the next audio of this turn ends, and since when there is such audio."""
+        self._sent: list[_Timed] = []
         self._spoken_over: tuple[int, int] | None = None
         """The turn that was cleared, and the media time at which the caller began to speak over it."""
 
@@ -46,38 +57,39 @@ class Timing:
 
     def wait(self, turn: int, wait: Wait) -> None:
         """The next audio of `turn` ends this wait."""
-        self._ready = turn, wait
+        self._ready = turn, wait, self._clock()
 
     def sending(self, turn: int, offset_ms: int) -> bool:
         """Audio goes to the edge now. Whether the edge should say when it leaves for the wire."""
         if self._ready is None or self._ready[0] != turn:
             return False
-        self._sent.append((turn, offset_ms, self._ready[1]))
-        self._ready = None
+        (_, wait, ready_s), self._ready = self._ready, None
+        self._sent.append(_Timed(turn, offset_ms, wait, round((self._clock() - ready_s) * 1000)))
         return True
 
     def _left(self, left: Left) -> None:
-        for waiting in self._sent:
-            turn, offset_ms, wait = waiting
-            if (turn, offset_ms) == (left.turn, left.offset_ms):
-                self._sent.remove(waiting)
-                self._told(turn, wait, left)
+        for timed in self._sent:
+            if (timed.turn, timed.offset_ms) == (left.turn, left.offset_ms):
+                self._sent.remove(timed)
+                self._told(timed, left)
                 return
 
     def _played(self, played: Played) -> None:
         """So much was heard: what was to be timed before it never will be, by a gateway that could not, or is gone."""
-        for turn, offset_ms, wait in self._sent:
-            if turn == played.turn and played.ms > offset_ms:
-                self._told(turn, wait, None)
+        for timed in self._sent:
+            if timed.turn == played.turn and played.ms > timed.offset_ms:
+                self._told(timed, None)
         self._sent = [
-            waiting
-            for waiting in self._sent
-            if waiting[0] > played.turn or (waiting[0] == played.turn and waiting[1] >= played.ms and not played.done)
+            timed
+            for timed in self._sent
+            if timed.turn > played.turn
+            or (timed.turn == played.turn and timed.offset_ms >= played.ms and not played.done)
         ]
 
-    def _told(self, turn: int, wait: Wait, left: Left | None) -> None:
-        data = {"turn": turn, **wait.told(left, self._since_ms or 0)}
-        if left is not None and not wait.is_plausible(left):
+    def _told(self, timed: _Timed, left: Left | None) -> None:
+        turn, wait, held_ms = timed.turn, timed.wait, timed.held_ms
+        data = {"turn": turn, **wait.told(left, self._since_ms or 0, held_ms)}
+        if left is not None and not wait.is_plausible(left, held_ms):
             log.warning(
                 "session %s: turn %d: the edge saw %s ms from voice to voice, of which the worker alone took %d",
                 *(self._about["session"], turn, wait.voice_to_voice_ms(left), wait.total_ms),

@@ -30,6 +30,8 @@ class Wire:
         self.audio: dict[int, bytes] = {}
         self.came_ms: dict[int, float] = {}
         """When the first audio of each turn came."""
+        self.played: list[tuple[float, int, int, int]] = []
+        """When (ms) what came: turn, place in it, length (ms)."""
         self.cleared: set[int] = set()
         self.events: list[Told] = []
         self._clock = asyncio.get_running_loop().time
@@ -42,6 +44,7 @@ class Wire:
         assert turn not in self.cleared
         assert offset_ms * MS_BYTES == len(self.audio.get(turn, b"")), "audio is not where it belongs"
         self.came_ms.setdefault(turn, self._now_ms)
+        self.played.append((self._now_ms, turn, offset_ms, len(pcm) // MS_BYTES))
         self.audio[turn] = self.audio.get(turn, b"") + pcm
 
     def event(self, seq: int, name: str, data: dict[str, Any]) -> None:
@@ -58,6 +61,16 @@ class Wire:
 
     def replaced(self) -> None:
         raise AssertionError("there is one wire")
+
+    def heard_ms(self, turn: int, at_ms: int) -> float:
+        """When somebody hears what is at `at_ms` of a turn, who plays all at once as it comes."""
+        until_ms = 0.0
+        for came_ms, number, offset_ms, length_ms in self.played:
+            from_ms = max(came_ms, until_ms)
+            until_ms = from_ms + length_ms
+            if number == turn and offset_ms <= at_ms < offset_ms + length_ms:
+                return from_ms + at_ms - offset_ms
+        raise AssertionError("it was not played")
 
     @property
     def text(self) -> str:

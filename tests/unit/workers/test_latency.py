@@ -46,6 +46,12 @@ def test_the_whole_is_what_the_edge_saw() -> None:
     assert told["parts"][-3:] == [["first_audio", 140], ["bus", 13], ["playout", 80]]
 
 
+def test_audio_that_waits_for_what_is_heard_still_waits_at_both_ends() -> None:
+    told = answered().told(left(SPEECH_END_MS + 1200 + 13 + 80 + 300, waited_ms=80), held_ms=300)
+    assert told["parts"][-2:] == [["bus", 13], ["playout", 380]]
+    assert told["total_ms"] == 1593
+
+
 def test_a_token_before_the_end_of_speech_was_certain_took_no_time() -> None:
     latency = Latency(DECIDED_S, ENDPOINT_MS, SPEECH_END_MS)
     latency.mark("first_token", DECIDED_S - 0.3)
