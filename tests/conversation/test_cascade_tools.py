@@ -268,13 +268,25 @@ def test_a_worker_may_die_while_the_caller_speaks_over_a_tool(clock: Clock, kill
     assert [text for role, text in outcome.items if role == "user"] == [WHEN, OTHER]
 
 
-def test_a_slow_tool_whose_worker_dies_after_the_caller_was_answered_otherwise(clock: Clock) -> None:
-    clock.takes_s = 20.0
-    talking = cast((Use("clock"),))
-    assert isinstance(talking.llm, ToolLlm)
-    talking.llm.scripts[f"clock({{}}) answered: {UNKNOWN}"] = ["That went wrong."]
-    outcome = talk([Say(1000, WHEN), Say(3000, OTHER)], talking, kills_ms=[10_000], end_ms=16_000)
-    assert outcome.edge.heard == f"{ELSEWHERE} That went wrong."
+@pytest.mark.parametrize("kill_ms", [2600, 3300, 4100, 4600, 5200, 7000, 11_300, 11_600, 12_000, 12_600, 14_000])
+def test_a_worker_may_die_while_a_slow_tool_runs_on_and_after(clock: Clock, kill_ms: int) -> None:
+    """The caller is answered meanwhile, and told of the tool once, whatever becomes of it."""
+    clock.takes_s = 9.0
+    call = "clock({}) answered: "
+    facts = {
+        f"{call}{UNKNOWN}": ("Was it monday?",),
+        f'{call}"monday"': (TOLD,),
+        f"{OTHER} {call}{UNKNOWN}": (ELSEWHERE,),
+    }
+    talking = cast(AGAIN, **facts, **{UNKNOWN: ("Did that work?",)})
+    outcome = talk([Say(1000, WHEN), Say(3000, OTHER)], talking, kills_ms=[kill_ms], end_ms=20_000)
+    assert outcome.edge.heard.count(ELSEWHERE) == 1
+    assert clock.calls == ["monday"]
+    told = [outcome.edge.heard.count(text) for text in ("Was it monday?", TOLD, "Did that work?")]
+    assert sum(told) <= 1
+    if kill_ms > 12_000:
+        assert outcome.edge.heard == f"{ELSEWHERE} {TOLD}"
+    assert RUNNING not in [text for _, text in outcome.items], "nobody waits for it for ever"
 
 
 # --- the client's

@@ -71,8 +71,9 @@ def last_words(messages: Sequence[ChatMessage]) -> str:
     if rest and rest[-1].role == "assistant":
         rest.pop()
     role = rest[-1].role if rest else "user"
+    roles = {role} if role == "tool" else {"user", "system"}  # facts are told among what the user says
     said: list[str] = []
-    while rest and rest[-1].role == role:
+    while rest and rest[-1].role in roles:
         said.insert(0, rest.pop().content)
     return " ".join(said)
 

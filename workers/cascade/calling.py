@@ -12,7 +12,7 @@ from trunkline.bus.messages import ClientEvent
 from workers import context
 from workers.backend import Answer, Called, Item, Session
 from workers.backend import ToolCall as Call
-from workers.cascade.prompting import RUNNING, fact
+from workers.cascade.prompting import LATE, RUNNING, fact
 from workers.keeping import Keeper
 from workers.providers.base import ToolCall, ToolSchema
 from workers.tools.toolbox import Ending, Toolbox
@@ -57,7 +57,9 @@ class Calling:
             called.output = context.UNKNOWN if called.output is None else called.output
         for item in [item for item in snapshot.items if item.tool is not None and item.text == RUNNING]:
             since = snapshot.items[snapshot.items.index(item) + 1 :]
-            self._tell(item, context.UNKNOWN, known=any(later.role == "assistant" for later in since))
+            self._tell(
+                item, context.UNKNOWN, known=any(later.turn > item.turn for later in since if later.role == "assistant")
+            )
 
     def stop(self) -> None:
         """The session is over: no tool runs any more."""
@@ -109,10 +111,9 @@ class Calling:
         of its own: it would go unnoticed among what was talked about meanwhile."""
         snapshot = self._session.snapshot
         assert item.tool is not None
+        snapshot.items[snapshot.items.index(item)] = replace(item, text=LATE if known else output)
         if known:
             context.remember(snapshot, Item("tool", fact(item.tool, output), context.new_turn(snapshot)))
-        else:
-            snapshot.items[snapshot.items.index(item)] = replace(item, text=output)
 
     async def rest(self, timeout_s: float) -> None:
         """Wait until no tool runs, but not for longer than that."""
@@ -120,8 +121,14 @@ class Calling:
             await asyncio.wait(self._running, timeout=timeout_s)
 
     def told(self) -> None:
-        """The model is being told which tools still run."""
+        """The model is being told which tools still run, and what others answered late: this answer is about that."""
         self._known = list(self._running.values())
+        snapshot = self._session.snapshot
+        if (answer := snapshot.answer) is not None and any(item.turn > answer.turn for item in snapshot.items):
+            snapshot.items = [
+                replace(item, turn=min(item.turn, answer.turn)) if item.role == "tool" else item
+                for item in snapshot.items
+            ]
 
     def take_filler(self) -> str:
         """What a tool that runs has said to the caller who waits for it, once; empty if there is nothing of that."""

@@ -18,8 +18,8 @@ RUNNING = json.dumps(
 )
 """What is said of a tool that runs on, while the caller is answered otherwise."""
 
-UNKNOWN = json.dumps({"error": "a technical fault interrupted it: whether it was done is not known"})
-"""What is said of a tool whose worker died."""
+LATE = json.dumps({"status": "done", "next": "Its result was told later."})
+"""What stands in its place when it is done."""
 
 ENOUGH = "You have used tools often enough. Answer now with what you know, without calling any."
 
