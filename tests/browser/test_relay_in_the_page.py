@@ -161,8 +161,9 @@ async def test_a_spoken_question_an_answer_and_speaking_over_it(
     assert truncation["audio_end_ms"] == pytest.approx(story_ms, abs=2 * tones.WORD_MS)
     assert heard(recording).startswith("hello welcome once upon a time")
 
-    assert [name for name, _ in latency["parts"]] == ["endpoint", "model"]
-    assert parts == ["Endpoint", "Model"]
+    assert latency["voice_to_voice"]
+    assert [name for name, _ in latency["parts"]] == ["endpoint", "model", "bus", "playout"]
+    assert parts == [name.capitalize() for name, ms in latency["parts"] if ms]
     assert total == f"{latency['total_ms']}ms"
     assert "relay" in answering
     assert "gpt-realtime-2.1" in answering

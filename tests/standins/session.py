@@ -244,6 +244,10 @@ class StandInSession:
         self.events: list[Told] = []
         self.rests: list[bool] = []
         self.commits = 0
+        self.waits: list[Wait] = []
+        """For each `timed` audio, the wait that it ended."""
+        self.spoken_over_ms: list[int | None] = []
+        """For each `clear`, since when the user spoke over it."""
         self.alive = True
         self.lost = False
         self.closed: tuple[str, str] | None = None
@@ -309,11 +313,13 @@ class StandInSession:
             self._edge.paused = False
 
     def clear(self, turn: int, *, spoken_over_ms: int | None = None) -> None:
+        self.spoken_over_ms.append(spoken_over_ms)
         if self.alive:
             self._edge.clear(turn)
 
     def timed(self, turn: int, wait: Wait) -> None:
         """There is no wire here: what the worker knows is all that is told."""
+        self.waits.append(wait)
         self.event("latency", turn=turn, **wait.told(None))
 
     def event(self, name: str, **data: Any) -> None:
