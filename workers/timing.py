@@ -1,4 +1,5 @@
-"""What one session's edge tells of when its answers were heard, and fell silent: told on to the client and the log."""
+"""What one session's edge tells of when its answers were heard, and fell silent: told on to the client and the log.
+Pure but for the log."""
 
 from __future__ import annotations
 
