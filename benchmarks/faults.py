@@ -62,7 +62,8 @@ async def speech(text: str) -> bytes:
     """A sentence by eSpeak, s16le at `RATE_HZ`."""
     voice = espeak.text_to_speech({})
     resampler = Resampler(voice.rate_hz, RATE_HZ)
-    pcm = b"".join([resampler.push(chunk) async for chunk in voice.speak(text)])
+    parts = [part async for part in voice.speak(text) if isinstance(part, bytes)]
+    pcm = b"".join(map(resampler.push, parts))
     return pcm + resampler.flush()
 
 

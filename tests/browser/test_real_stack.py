@@ -29,6 +29,7 @@ from tests.browser.test_console_audio import find
 from trunkline.audio.resample import Resampler
 from workers.cascade.pieces import Cutter
 from workers.cascade.sentences import Sentences
+from workers.cascade.speakable import Reader
 from workers.providers import demo, espeak
 from workers.providers.base import ChatMessage
 from workers.snapshot import unpack
@@ -160,11 +161,12 @@ async def as_spoken(text: str) -> Samples:
     sentences = Sentences(early=True)
     cut = [sentence for word in text.split(" ") for sentence in sentences.push(f"{word} ")]
     voice = espeak.text_to_speech({})
-    pcm = b""
+    reader, pcm = Reader(), b""
     for sentence in [*cut, *sentences.flush()]:
         resampler, cutter = Resampler(voice.rate_hz, RATE_HZ), Cutter(RATE_HZ)
-        async for chunk in voice.speak(sentence.strip()):
-            pcm += b"".join(cutter.push(resampler.push(chunk)))
+        async for chunk in voice.speak(reader.read(sentence).spoken.strip()):
+            if isinstance(chunk, bytes):
+                pcm += b"".join(cutter.push(resampler.push(chunk)))
         pcm += b"".join(cutter.finish(resampler.flush()))
     await voice.close()
     return np.frombuffer(pcm, "<i2")

@@ -9,7 +9,8 @@ async def spoken(text: str, rate_hz: int, voice: str = "en-us") -> bytes:
     """`text` by eSpeak between 300 ms of silence and none."""
     speech = text_to_speech({"voice": voice})
     resampler = Resampler(speech.rate_hz, rate_hz)
-    pcm = b"".join([resampler.push(chunk) async for chunk in speech.speak(text)]) + resampler.flush()
+    parts = [part async for part in speech.speak(text) if isinstance(part, bytes)]
+    pcm = b"".join(map(resampler.push, parts)) + resampler.flush()
     await speech.close()
     return bytes(rate_hz * 3 // 10 * 2) + pcm
 

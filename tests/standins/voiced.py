@@ -44,7 +44,8 @@ class Person:
     async def at(cls, rate_hz: int) -> Person:
         speech = text_to_speech({})
         resampler = Resampler(speech.rate_hz, rate_hz)
-        pcm = b"".join([resampler.push(chunk) async for chunk in speech.speak(_BABBLE)])
+        parts = [part async for part in speech.speak(_BABBLE) if isinstance(part, bytes)]
+        pcm = b"".join(map(resampler.push, parts))
         await speech.close()
         samples = np.frombuffer(pcm + resampler.flush(), "<i2").astype(np.float64)
         length = rate_hz * _EVEN_MS // 1000

@@ -14,6 +14,7 @@ import asyncio
 import contextlib
 import ctypes
 import importlib.util
+import itertools
 import sys
 import threading
 from collections.abc import AsyncGenerator, Callable, Iterator
@@ -23,7 +24,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field
 
 from trunkline.errors import ProviderError, SettingsError
-from workers.providers.base import Separate
+from workers.providers.base import Separate, Word
 from workers.providers.options import read_options
 
 INSTALL = "pip install 'trunkline[local]' (or: pip install espeakng-loader)"
@@ -36,12 +37,29 @@ _CHARS_UTF8 = 1
 _RATE, _PITCH = 1, 3
 _OK = 0
 _GO_ON, _STOP = 0, 1
+_EVENTS_END, _WORD_BEGINS, _CLAUSE_ENDS = 0, 1, 5
 _BUFFER_MS = 60
 
 _LONGEST_PIECE = 400
 """Characters given to the library at once: about 25 s of speech, 1.2 MB, made in 20 ms."""
 
-_Callback = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.POINTER(ctypes.c_short), ctypes.c_int, ctypes.c_void_p)
+
+class _Event(ctypes.Structure):
+    """espeak_EVENT of speak_lib.h."""
+
+    _fields_ = (
+        ("type", ctypes.c_int),
+        ("unique_identifier", ctypes.c_uint),
+        ("text_position", ctypes.c_int),
+        ("length", ctypes.c_int),
+        ("audio_position", ctypes.c_int),
+        ("sample", ctypes.c_int),
+        ("user_data", ctypes.c_void_p),
+        ("id", ctypes.c_char * 8),
+    )
+
+
+_Callback = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.POINTER(ctypes.c_short), ctypes.c_int, ctypes.POINTER(_Event))
 
 
 class _Voice(ctypes.Structure):
@@ -123,21 +141,60 @@ def _start(library: ctypes.CDLL, options: EspeakOptions) -> int:
     return rate_hz
 
 
-def synthesize(text: str, options: EspeakOptions, deliver: Callable[[bytes], bool]) -> None:
-    """Speak `text`, handing s16le audio to `deliver` chunk by chunk until it returns False. Blocks meanwhile.
+class _Timing:
+    """The times of words, from the library's events: when each begins, and when a clause is over. A word ends where its
+    sound does, which before a pause is earlier."""
+
+    def __init__(self, text: str, rate_hz: int, tell: Callable[[Word], None]) -> None:
+        self._text = text
+        self._rate_hz = rate_hz
+        self._tell = tell
+        self._word = ""
+        self._start_ms = 0
+        self._audio = bytearray()
+        """From the word's beginning on."""
+
+    def take(self, pcm: bytes, events: Any) -> None:
+        """The next audio, and the events within it."""
+        self._audio += pcm
+        for event in itertools.takewhile(lambda event: event.type != _EVENTS_END, events or ()):
+            if event.type in (_WORD_BEGINS, _CLAUSE_ENDS):
+                self._end(event.audio_position)
+            if event.type == _WORD_BEGINS:
+                begins = event.text_position - 1
+                self._word = self._text[begins : begins + event.length]
+
+    def _end(self, at_ms: int) -> None:
+        size = (at_ms - self._start_ms) * self._rate_hz // 1000 * 2
+        sound = self._audio[:size].rstrip(b"\0")
+        if self._word:
+            end_ms = self._start_ms + -(-len(sound) * 1000 // (2 * self._rate_hz))
+            self._tell(Word(self._word, self._start_ms, min(end_ms, at_ms)))
+        del self._audio[:size]
+        self._word, self._start_ms = "", at_ms
+
+
+def synthesize(
+    text: str, options: EspeakOptions, deliver: Callable[[bytes], bool], tell: Callable[[Word], None] | None = None
+) -> None:
+    """Speak `text`, handing s16le audio to `deliver` chunk by chunk until it returns False, and to `tell` its words,
+    each when it is over. Blocks meanwhile.
 
     Raises ProviderError when the library fails, SettingsError as `_start` does.
     """
+    timing: _Timing | None = None
 
-    def on_audio(samples: Any, count: int, _events: int | None) -> int:
-        if not samples or count <= 0:
-            return _GO_ON
-        return _GO_ON if deliver(ctypes.string_at(samples, 2 * count)) else _STOP
+    def on_audio(samples: Any, count: int, events: Any) -> int:
+        pcm = ctypes.string_at(samples, 2 * count) if samples and count > 0 else b""
+        if timing is not None:
+            timing.take(pcm, events)
+        return _GO_ON if not pcm or deliver(pcm) else _STOP
 
     callback = _Callback(on_audio)
     data = text.encode("utf-8") + b"\0"
     with _fresh_library() as library:
-        _start(library, options)
+        rate_hz = _start(library, options)
+        timing = None if tell is None else _Timing(text, rate_hz, tell)
         library.espeak_SetSynthCallback(callback)
         result = library.espeak_Synth(data, len(data), 0, _POSITION_CHARACTER, 0, _CHARS_UTF8, None, None)
     if result != _OK:
@@ -171,20 +228,30 @@ class EspeakSpeech:
     def description(self) -> str:
         return f"eSpeak NG: voice {self._options.voice}, on this machine (a plain synthetic voice; GPL-3.0)"
 
-    async def speak(self, text: str) -> AsyncGenerator[bytes, None]:
-        """Stream `text` in chunks of about 60 ms. Closing the iterator stops the synthesis within one chunk.
+    async def speak(self, text: str) -> AsyncGenerator[bytes | Word, None]:
+        """Stream `text` in chunks of about 60 ms, and its words. Closing the iterator stops the synthesis within one
+        chunk.
 
         At most one piece (25 s) of audio waits here unread; the next is made when it has been taken.
         """
+        size = 0
         for piece in pieces(text):
-            async with contextlib.aclosing(self._speak_piece(piece)) as chunks:
-                async for chunk in chunks:
-                    yield chunk
+            before_ms = size * 1000 // (2 * self.rate_hz)
+            async with contextlib.aclosing(self._speak_piece(piece)) as parts:
+                async for part in parts:
+                    if isinstance(part, Word):
+                        yield Word(part.text, before_ms + part.start_ms, before_ms + part.end_ms)
+                    else:
+                        size += len(part)
+                        yield part
 
-    async def _speak_piece(self, piece: str) -> AsyncGenerator[bytes, None]:
+    async def _speak_piece(self, piece: str) -> AsyncGenerator[bytes | Word, None]:
         loop = asyncio.get_running_loop()
-        chunks: asyncio.Queue[bytes | None] = asyncio.Queue()
+        chunks: asyncio.Queue[bytes | Word | None] = asyncio.Queue()
         stopped = threading.Event()
+
+        def tell(word: Word) -> None:
+            loop.call_soon_threadsafe(chunks.put_nowait, word)
 
         def deliver(pcm: bytes) -> bool:
             if stopped.is_set():
@@ -192,7 +259,7 @@ class EspeakSpeech:
             loop.call_soon_threadsafe(chunks.put_nowait, pcm)
             return True
 
-        work = loop.run_in_executor(self._thread, synthesize, piece, self._options, deliver)
+        work = loop.run_in_executor(self._thread, synthesize, piece, self._options, deliver, tell)
         work.add_done_callback(lambda _: chunks.put_nowait(None))
         try:
             while (chunk := await chunks.get()) is not None:

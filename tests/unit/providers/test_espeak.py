@@ -1,7 +1,9 @@
 import asyncio
+import itertools
 from collections.abc import AsyncIterator
 from typing import Any
 
+import numpy as np
 import pytest
 
 from trunkline.errors import SettingsError
@@ -9,6 +11,7 @@ from trunkline.errors import SettingsError
 pytest.importorskip("espeakng_loader")
 
 from workers.providers import espeak
+from workers.providers.base import Word
 from workers.providers.espeak import EspeakSpeech, pieces, text_to_speech
 from workers.providers.espeak import synthesize as espeak_says
 
@@ -21,7 +24,7 @@ async def speech() -> AsyncIterator[EspeakSpeech]:
 
 
 async def spoken(speech: EspeakSpeech, text: str) -> bytes:
-    return b"".join([chunk async for chunk in speech.speak(text)])
+    return b"".join([part async for part in speech.speak(text) if isinstance(part, bytes)])
 
 
 async def test_the_same_text_gives_the_same_bytes(speech: EspeakSpeech) -> None:
@@ -54,10 +57,36 @@ async def test_closing_stops_a_long_text_at_once(speech: EspeakSpeech, monkeypat
     monkeypatch.setattr(espeak, "synthesize", synthesize)
     text = "a long story about nothing in particular. " * 200
     chunks = speech.speak(text)
-    assert len(await anext(chunks)) % 2 == 0
+    begun = await anext(chunks)
+    assert isinstance(begun, bytes)
+    assert len(begun) % 2 == 0
     await chunks.aclose()
     await spoken(speech, "next")
     assert said == [next(pieces(text)), "next"]
+
+
+async def test_says_when_its_words_are(speech: EspeakSpeech) -> None:
+    text = "Good day, my friend. It is 10:30 now, übrigens."
+    parts = [part async for part in speech.speak(text)]
+    words = [part for part in parts if isinstance(part, Word)]
+    assert [word.text for word in words] == ["Good", "day", "my", "friend", "It", "is", "10", "30", "now", "übrigens"]
+    assert all(word.start_ms < word.end_ms for word in words)
+    assert all(before.end_ms <= after.start_ms for before, after in itertools.pairwise(words))
+    audio = np.frombuffer(b"".join(part for part in parts if isinstance(part, bytes)), "<i2")
+    assert words[-1].end_ms <= len(audio) * 1000 / speech.rate_hz
+    pauses = [after.start_ms - before.end_ms for before, after in itertools.pairwise(words)]
+    assert max(pauses) == pauses[3] > 100, "the longest is between the sentences"
+    for word in words:
+        sound = audio[word.start_ms * speech.rate_hz // 1000 : word.end_ms * speech.rate_hz // 1000]
+        assert np.abs(sound).max() > 1000, word
+
+
+async def test_words_of_a_long_text_go_on_counting(speech: EspeakSpeech) -> None:
+    text = "a long story about nothing in particular. " * 12
+    words = [part async for part in speech.speak(text) if isinstance(part, Word)]
+    assert len(list(pieces(text))) == 2
+    assert len(words) == 7 * 12
+    assert all(before.end_ms <= after.start_ms for before, after in itertools.pairwise(words))
 
 
 async def test_nothing_to_say(speech: EspeakSpeech) -> None:

@@ -24,7 +24,8 @@ async def sentence(rate_hz: int) -> bytes:
     from workers.providers.espeak import text_to_speech
 
     speech = text_to_speech({})
-    pcm = b"".join([chunk async for chunk in speech.speak("hello there, what time is it")])
+    parts = [part async for part in speech.speak("hello there, what time is it")]
+    pcm = b"".join(part for part in parts if isinstance(part, bytes))
     await speech.close()
     resampler = Resampler(speech.rate_hz, rate_hz)
     return resampler.push(pcm) + resampler.flush()
