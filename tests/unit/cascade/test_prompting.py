@@ -1,0 +1,98 @@
+"""What the model is shown of tools and fillers, and what is remembered of an answer that used them."""
+
+from __future__ import annotations
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tests.standins.tool_model import check_history
+from workers.backend import Answer, Called, Item, Snapshot, ToolCall
+from workers.cascade import prompting
+from workers.cascade.prompting import RUNNING
+from workers.providers.base import ChatMessage
+
+CALL = ToolCall("c1", "clock", "{}")
+OTHER = ToolCall("c2", "clock", '{"day": "friday"}')
+
+
+def shown(snapshot: Snapshot, *, calls: bool = True) -> list[ChatMessage]:
+    messages = prompting.messages("Be kind.", snapshot, calls=calls)
+    check_history(messages)
+    return messages[1:]
+
+
+def parts(messages: list[ChatMessage]) -> list[tuple[str, str, int]]:
+    return [(message.role, message.content, len(message.tool_calls)) for message in messages]
+
+
+def test_text_calls_and_the_rest_of_an_answer_in_progress() -> None:
+    text = "One moment. It was"
+    answer = Answer(2, text, called=[Called(CALL, 11, 1, "1"), Called(OTHER, 11, 1, "2")])
+    assert parts(shown(Snapshot([Item("user", "hi", 1)], answer))) == [
+        ("user", "hi", 0),
+        ("assistant", "One moment.", 2),
+        ("tool", "1", 0),
+        ("tool", "2", 0),
+        ("assistant", "It was", 0),
+    ]
+
+
+def test_rounds_in_progress_stay_apart() -> None:
+    answer = Answer(2, "", called=[Called(CALL, 0, 1, "1"), Called(OTHER, 0, 2)])
+    assert parts(shown(Snapshot([Item("user", "hi", 1)], answer))) == [
+        ("user", "hi", 0),
+        ("assistant", "", 1),
+        ("tool", "1", 0),
+        ("assistant", "", 1),
+        ("tool", RUNNING, 0),
+    ]
+
+
+def test_fillers_are_not_the_model_s_words() -> None:
+    text = "Wait. The first is here. Still on it. The second"
+    answer = Answer(2, text, fillers=[(0, 6), (25, 38)])
+    assert text[25:38] == "Still on it. "
+    assert parts(shown(Snapshot([Item("user", "hi", 1)], answer))) == [
+        ("user", "hi", 0),
+        ("assistant", "The first is here. The second", 0),
+    ]
+    assert prompting.last_words(Answer(2, "Wait. ", fillers=[(0, 6)])) == ""
+
+
+def test_what_was_said_before_a_call_is_one_message_with_it_later_too() -> None:
+    items = [
+        Item("user", "hi", 1),
+        Item("assistant", "One moment.", 2),
+        Item("tool", "1", 2, CALL),
+        Item("assistant", "It was.", 2),
+        Item("user", "and", 3),
+    ]
+    expected = [("user", "hi", 0), ("assistant", "One moment.", 1), ("tool", "1", 0), ("assistant", "It was.", 0)]
+    assert parts(shown(Snapshot(items))) == [*expected, ("user", "and", 0)]
+
+
+def test_whom_no_tools_are_offered_is_told_of_them_as_facts() -> None:
+    items = [Item("user", "hi", 1), Item("tool", "1", 2, CALL), Item("tool", "later", 4)]
+    told = parts(shown(Snapshot(items), calls=False))
+    assert told == [("user", "hi", 0), ("system", "clock({}) answered: 1", 0), ("system", "later", 0)]
+
+
+def test_a_window_that_begins_after_the_words_before_a_call() -> None:
+    items = [Item("assistant", "One moment.", 2), Item("tool", "1", 2, CALL)]
+    items += [Item("user", str(number), 3 + number) for number in range(prompting.SENT_ITEMS - 1)]
+    assert parts(shown(Snapshot(items)))[:2] == [("assistant", "", 1), ("tool", "1", 0)]
+
+
+@given(st.text("ab. ", max_size=40), st.lists(st.integers(0, 40), max_size=4), st.integers(0, 40))
+def test_what_was_heard_is_remembered_around_the_calls(text: str, places: list[int], length: int) -> None:
+    """Every word of it once, and every call, in order; and the history is one that vendors take."""
+    called = [
+        Called(ToolCall(f"c{number}", "clock", "{}"), min(at, len(text)), number, str(number))
+        for number, at in enumerate(sorted(places))
+    ]
+    heard = text.strip()[:length].strip()
+    items = prompting.remembered(Answer(2, text, called=called), heard)
+    assert "".join(item.text for item in items if item.role == "assistant").replace(" ", "") == heard.replace(" ", "")
+    assert [item.text for item in items if item.role == "tool"] == [each.output for each in called]
+    shown(Snapshot([Item("user", "hi", 1), *items]))
+    shown(Snapshot([Item("user", "hi", 1)], Answer(2, text, called=called)))
