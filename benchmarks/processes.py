@@ -108,8 +108,12 @@ def machine_cpu_s() -> float:
 
 
 def cpu_s(pid: int) -> float:
-    """CPU seconds that a process has used, by all its threads: the clock of clock_getcpuclockid(3)."""
-    return time.clock_gettime(~pid << 3 | 2)
+    """CPU seconds that a process has used, by all its threads: the clock of clock_getcpuclockid(3). Raises
+    ProcessLookupError when it has ended."""
+    try:
+        return time.clock_gettime(~pid << 3 | 2)
+    except OSError as error:
+        raise ProcessLookupError(f"process {pid} has ended") from error
 
 
 def resident_bytes(pid: int) -> int:

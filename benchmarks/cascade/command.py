@@ -8,8 +8,9 @@ Groq's Whisper instead of Nova. Callers and vendors are ours, in processes of th
 vendors' latencies are fixed: Nova 120 ms, Whisper 350 ms, Groq 200 ms and 2 ms a token, Cartesia 90 ms.
 
 A call: a spoken question of 2 to 3 s (eSpeak, on a line that hisses), an answer of 5 s, a pause, and again; every third
-answer is interrupted by the next question. Silero decides who speaks; a question is over after 480 ms of silence. Calls
-dial spread over one such round, then S seconds are measured.
+answer is interrupted by the next question. Silero decides who speaks; a question is over after 480 ms of silence, and
+the language model is not asked before (`preemptive: false`). Calls dial spread over one such round, then S seconds are
+measured.
 
 - CPU-s/call-min: CPU seconds that one call costs in a minute: all processes of the system together, and each.
 - added_ms: what a caller waits for beside the silence that ends his question and the vendors' own latencies. It is the

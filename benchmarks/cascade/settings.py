@@ -6,7 +6,8 @@ from benchmarks.phone.dialling import NUMBER
 from trunkline.tenants import parse
 
 STOP_MS = 480
-"""Silence that ends every question, whatever its words: then it is known what the answer waited for."""
+"""Silence that ends every question, whatever its words, and nothing is asked before: so it is known what an answer
+waited for."""
 
 STREAMING = '{{provider: deepgram, url: "ws://127.0.0.1:{port}", rate_hz: 8000}}'
 BATCH = '{{provider: groq, base_url: "http://127.0.0.1:{port}", requests: 32}}'
@@ -15,7 +16,7 @@ _TENANT = """\
 id: phone
 backend: cascade
 phone_numbers: ["{number}"]
-turn: {{stop_ms: {stop_ms}, finished_ms: {stop_ms}, unfinished_ms: {stop_ms}, smart_turn: false}}
+turn: {{stop_ms: {stop_ms}, finished_ms: {stop_ms}, unfinished_ms: {stop_ms}, smart_turn: false, preemptive: false}}
 providers:
   stt: {stt}
   llm: {{provider: groq, base_url: "http://127.0.0.1:{port}"}}

@@ -18,7 +18,7 @@ class ToneVad:
         assert rate_hz == RATE_HZ
         self._buffer = b""
 
-    async def push(self, pcm: bytes) -> list[float]:
+    async def push(self, pcm: bytes, *, patient: bool = False) -> list[float]:
         self._buffer += pcm
         result = []
         while len(self._buffer) >= CHUNK_BYTES:

@@ -55,7 +55,7 @@ class LoudnessVad:
         self._chunk = rate_hz * 32 // 1000 * 2
         self._buffer = b""
 
-    async def push(self, pcm: bytes) -> list[float]:
+    async def push(self, pcm: bytes, *, patient: bool = False) -> list[float]:
         self._buffer += pcm
         result = []
         while len(self._buffer) >= self._chunk:

@@ -20,8 +20,9 @@ VOICE_RATE_HZ = 16_000
 class VoiceActivity(Protocol):
     """A voice activity detector of one session, such as `workers.turns.company.SharedVoiceActivity`."""
 
-    async def push(self, pcm: bytes) -> Sequence[float]:
-        """Take audio of any length; return a speech probability for every CHUNK_MS that it completes."""
+    async def push(self, pcm: bytes, *, patient: bool = False) -> Sequence[float]:
+        """Take audio of any length; return a speech probability for every CHUNK_MS that it completes. `patient`: they
+        decide nothing, and may take most of a frame's time."""
 
 
 class Utterance:
@@ -119,6 +120,7 @@ class Ear:
         self.now_ms = 0
         """Media time of the end of what was heard."""
         self._speech_to_text = speech_to_text
+        self._settings = settings
         voice_rate_hz = min(rate_hz, VOICE_RATE_HZ)
         self._to_voice_rate = Resampler(rate_hz, voice_rate_hz)
         self._voice_activity = voice_activity(voice_rate_hz)
@@ -141,11 +143,20 @@ class Ear:
         voice = self._to_voice_rate.push(frame.pcm)
         self._patience.hear(voice)
         edges = []
-        for probability in await self._voice_activity.push(voice):
+        for probability in await self._voice_activity.push(voice, patient=not self._decides()):
             edge = self._chunk(0.0 if deaf else probability)
             if edge is not None:
                 edges.append(edge)
         return edges
+
+    def _decides(self) -> bool:
+        """Whether the next chunk may begin an utterance, or end one. Somebody waits for that, and for nothing else: a
+        pause is known long before it is long enough."""
+        endpointing = self.endpointing
+        if not endpointing.speaking:
+            return endpointing.speech_ms + CHUNK_MS >= self._settings.start_ms
+        soonest_ms = min(endpointing.stop_ms, self._settings.finished_ms)
+        return endpointing.quiet and self.now_ms - endpointing.speech_end_ms >= soonest_ms - CHUNK_MS
 
     def _chunk(self, probability: float) -> Edge | None:
         assert self._chunk_end_ms is not None

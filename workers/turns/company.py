@@ -1,7 +1,8 @@
 """Voice activity of many callers, judged together: the model takes eight chunks in the time of three to five.
 
-All streams of one event loop share a `Company`. A chunk waits for others at most WINDOW_S, and only where others are to
-be expected; who is behind its own time (audio heard again after a takeover) never waits.
+All streams of one event loop share a `Company`. A chunk waits for others at most WINDOW_S, or PATIENCE_S when nothing
+depends on it, and only where others are to be expected; who is behind its own time (audio heard again after a takeover)
+never waits.
 """
 
 from __future__ import annotations
@@ -14,7 +15,10 @@ from weakref import WeakKeyDictionary
 from workers.turns.vad import CHUNK_MS, VoiceActivity, judge
 
 WINDOW_S = 0.003
-"""The longest that a chunk waits for company."""
+"""The longest that a chunk waits for company which may begin or end an utterance."""
+
+PATIENCE_S = 0.015
+"""The longest that any other does: less than a frame, so that the next one finds its session free."""
 
 MOST = 16
 """So many are judged without waiting for more: larger batches cost no less a chunk, and hold the loop up for longer."""
@@ -31,7 +35,7 @@ class _Waiting:
 
 
 class Company:
-    """The chunks that wait to be judged on one event loop. At most MOST wait, and none longer than WINDOW_S."""
+    """The chunks that wait to be judged on one event loop. At most MOST wait, and none longer than PATIENCE_S."""
 
     def __init__(self) -> None:
         self.runs = 0
@@ -40,27 +44,30 @@ class Company:
         """How many chunks it was given in all."""
         self.loop = asyncio.get_running_loop()  # asked once: it is a system call (getpid) in Python 3.11
         self._waiting: list[_Waiting] = []
-        self._due: asyncio.Handle | None = None
+        self._due: asyncio.TimerHandle | None = None
+        self._due_s = 0.0
         self._arrived_s = 0.0
         self._gap_s = 1.0
 
-    def add(self, activity: VoiceActivity, now_s: float, *, late: bool) -> asyncio.Future[float]:
-        """Have what was loaded into `activity` judged; `late`: without waiting. It must not be loaded again before."""
+    def add(self, activity: VoiceActivity, now_s: float, wait_s: float) -> asyncio.Future[float]:
+        """Have what was loaded into `activity` judged, in `wait_s` at most. It must not be loaded again before."""
         self._gap_s += (min(now_s - self._arrived_s, 1.0) - self._gap_s) * _WEIGHT
         self._arrived_s = now_s
         probability: asyncio.Future[float] = self.loop.create_future()
         self._waiting.append(_Waiting(activity, probability))
         if len(self._waiting) >= MOST:
             self._judge()
-        elif late or self._due is None:
-            self._schedule(soon=late or self._gap_s >= WINDOW_S)
+        else:
+            self._judge_by(now_s if self._gap_s >= wait_s else now_s + wait_s)
         return probability
 
-    def _schedule(self, *, soon: bool) -> None:
-        """Judge at the end of this turn of the loop, or in WINDOW_S."""
+    def _judge_by(self, due_s: float) -> None:
+        """Judge then, or at the end of this turn of the loop when that is now; or sooner, when that was asked for."""
         if self._due is not None:
+            if self._due_s <= due_s:
+                return
             self._due.cancel()
-        self._due = self.loop.call_soon(self._judge) if soon else self.loop.call_later(WINDOW_S, self._judge)
+        self._due, self._due_s = self.loop.call_at(due_s, self._judge), due_s
 
     def _judge(self) -> None:
         if self._due is not None:
@@ -97,7 +104,7 @@ def company() -> Company:
 
 
 class SharedVoiceActivity:
-    """As VoiceActivity, of one session among many: `push` waits for the model, a few ms. One push at a time."""
+    """As VoiceActivity, of one session among many: `push` waits for the model. One push at a time."""
 
     def __init__(self, rate_hz: int) -> None:
         """Raises AudioError for another rate than 8 or 16 kHz, SettingsError when the model is not installed."""
@@ -105,18 +112,19 @@ class SharedVoiceActivity:
         self._judged_s = float("-inf")
         self._company: Company | None = None
 
-    async def push(self, pcm: bytes) -> Sequence[float]:
-        """Take audio of any length; returns a probability for each 32 ms chunk that it completed, oldest first."""
+    async def push(self, pcm: bytes, *, patient: bool = False) -> Sequence[float]:
+        """Take audio of any length; returns a probability for each 32 ms chunk that it completed, oldest first. Within
+        a few ms; within PATIENCE_S for who is `patient`."""
         chunks = self._activity.cut(pcm)
         if not chunks:
             return ()
-        return [await self._judged() if self._activity.load(chunk) else 0.0 for chunk in chunks]
+        return [await self._judged(patient) if self._activity.load(chunk) else 0.0 for chunk in chunks]
 
-    def _judged(self) -> asyncio.Future[float]:
+    def _judged(self, patient: bool) -> asyncio.Future[float]:
         together = self._company
         if together is None:
             together = self._company = company()
         now_s = together.loop.time()
         late = now_s - self._judged_s < _PACE_S / 2
         self._judged_s = now_s
-        return together.add(self._activity, now_s, late=late)
+        return together.add(self._activity, now_s, 0.0 if late else PATIENCE_S if patient else WINDOW_S)

@@ -52,7 +52,7 @@ async def loaded(seed: int) -> VoiceActivity:
 
 async def test_what_comes_in_one_turn_of_the_loop_is_one_run() -> None:
     few = Company()
-    futures = [few.add(await loaded(seed), few.loop.time(), late=False) for seed in range(5)]
+    futures = [few.add(await loaded(seed), few.loop.time(), together.WINDOW_S) for seed in range(5)]
     assert few.runs == 0
     await asyncio.gather(*futures)
     assert (few.runs, few.judged) == (1, 5)
@@ -61,13 +61,13 @@ async def test_what_comes_in_one_turn_of_the_loop_is_one_run() -> None:
 async def test_the_most_do_not_wait_and_who_is_late_does_not_either(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(together, "WINDOW_S", 3600.0)
     many = Company()
-    futures = [many.add(await loaded(seed), many.loop.time(), late=False) for seed in range(MOST)]
+    futures = [many.add(await loaded(seed), many.loop.time(), together.WINDOW_S) for seed in range(MOST)]
     assert many.runs == 1
     assert all(future.done() for future in futures)
     monkeypatch.setattr(many, "_gap_s", 0.0)
     monkeypatch.setattr(many, "_arrived_s", asyncio.get_running_loop().time())
-    waiting = many.add(await loaded(1), many.loop.time(), late=False)
-    late = [many.add(await loaded(seed), many.loop.time(), late=True) for seed in (2, 3)]
+    waiting = many.add(await loaded(1), many.loop.time(), together.WINDOW_S)
+    late = [many.add(await loaded(seed), many.loop.time(), 0.0) for seed in (2, 3)]
     async with asyncio.timeout(60):
         await asyncio.gather(waiting, *late)
     assert many.runs == 2, "all that were there, at once"
@@ -78,7 +78,7 @@ async def test_a_lonely_caller_does_not_wait_for_company(monkeypatch: pytest.Mon
     alone = Company()
     monkeypatch.setattr(alone, "_gap_s", 3600.0)
     async with asyncio.timeout(5):
-        assert 0 <= await alone.add(await loaded(1), alone.loop.time(), late=False) <= 1
+        assert 0 <= await alone.add(await loaded(1), alone.loop.time(), together.WINDOW_S) <= 1
 
 
 async def test_where_many_come_a_chunk_waits_for_the_next(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -86,11 +86,23 @@ async def test_where_many_come_a_chunk_waits_for_the_next(monkeypatch: pytest.Mo
     crowd = Company()
     monkeypatch.setattr(crowd, "_gap_s", 0.0)
     monkeypatch.setattr(crowd, "_arrived_s", asyncio.get_running_loop().time())
-    first = crowd.add(await loaded(1), crowd.loop.time(), late=False)
+    first = crowd.add(await loaded(1), crowd.loop.time(), together.WINDOW_S)
     await asyncio.sleep(0.01)
     assert not first.done()
-    second = crowd.add(await loaded(2), crowd.loop.time(), late=False)
+    second = crowd.add(await loaded(2), crowd.loop.time(), together.WINDOW_S)
     await asyncio.gather(first, second)
+    assert crowd.runs == 1
+
+
+async def test_who_is_patient_waits_until_somebody_is_not(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(together, "PATIENCE_S", 3600.0)
+    crowd = Company()
+    monkeypatch.setattr(crowd, "_gap_s", 0.0)
+    monkeypatch.setattr(crowd, "_arrived_s", crowd.loop.time())
+    patient = crowd.add(await loaded(1), crowd.loop.time(), together.PATIENCE_S)
+    await asyncio.sleep(0.01)
+    assert not patient.done()
+    await asyncio.gather(patient, crowd.add(await loaded(2), crowd.loop.time(), together.WINDOW_S))
     assert crowd.runs == 1
 
 
@@ -107,8 +119,8 @@ async def test_audio_heard_again_after_a_takeover_is_not_slowed_down(monkeypatch
 async def test_who_gave_up_is_left_out() -> None:
     some = Company()
     gone, here = (
-        some.add(await loaded(1), some.loop.time(), late=False),
-        some.add(await loaded(2), some.loop.time(), late=False),
+        some.add(await loaded(1), some.loop.time(), together.WINDOW_S),
+        some.add(await loaded(2), some.loop.time(), together.WINDOW_S),
     )
     gone.cancel()
     await here
@@ -121,7 +133,7 @@ async def test_a_failing_model_fails_every_session_that_waits(monkeypatch: pytes
 
     monkeypatch.setattr(together, "judge", fails)
     some = Company()
-    futures = [some.add(await loaded(seed), some.loop.time(), late=False) for seed in range(3)]
+    futures = [some.add(await loaded(seed), some.loop.time(), together.WINDOW_S) for seed in range(3)]
     for failed in await asyncio.gather(*futures, return_exceptions=True):
         assert isinstance(failed, ValueError)
 
