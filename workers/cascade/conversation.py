@@ -1,4 +1,4 @@
-"""One conversation of the cascade: what the caller does moves the turns, and what was said is answered.
+"""One conversation of the cascade: what the caller does moves the turns. What they are told is in `replying.py`.
 
 Three tasks, owned by one group: the inbox (this moves the turn machine), what was said on its way to text
 (`contributions.py`), and commits that nobody waits for. An answer is a fourth while there is one (`answers.py`). Only
@@ -12,8 +12,7 @@ from collections.abc import Callable
 
 from trunkline.bus.messages import ClientEvent, Dtmf, Played, Text, UplinkAudio
 from workers import context
-from workers.alarm import Alarm
-from workers.backend import Answer, Inbound, Session
+from workers.backend import Inbound, Session
 from workers.cascade.answers import Answers
 from workers.cascade.asking import Asking
 from workers.cascade.calling import Calling
@@ -21,22 +20,18 @@ from workers.cascade.contributions import Contribution, Contributions
 from workers.cascade.dialling import Dialling
 from workers.cascade.hearing import Ear, Utterance, VoiceActivity
 from workers.cascade.interrupting import Interrupting
+from workers.cascade.replying import Replying
 from workers.cascade.stages import Stages
-from workers.cascade.thinking import Due
 from workers.cascade.turn import Turn
 from workers.keeping import Keeper
 from workers.latency import Latency
 from workers.turns.backchannels import Verdict
-from workers.turns.endpointing import CHUNK_MS, Edge, EdgeKind
-from workers.turns.idling import Idling
+from workers.turns.endpointing import Edge, EdgeKind
 from workers.turns.machine import Move, State
 from workers.turns.patience import Judge
 
 KEEP_MS = 5000
 """Media time between commits that do no more than let go of silence. The edge keeps 15 s."""
-
-JUDGED_MS = 2 * CHUNK_MS
-"""After so much silence it is known whether the words before it say that more is to come."""
 
 
 class Conversation:
@@ -52,13 +47,15 @@ class Conversation:
         self._group = asyncio.TaskGroup()
         self._keeper = Keeper(session, self._needed_seq, self._is_idle)
         self._turn = Turn(session, self._keeper, lambda: self._ear.now_ms)
-        self._calling = Calling(session, self._keeper, self._group, self._speak_up)
+        self._calling = Calling(session, self._keeper, self._group, lambda: self._replying.speak_up())
         self._asking = Asking(session, stages.language_model, self._calling, self._group)
         self._answers = Answers(
             session, self._asking, stages.text_to_speech, self._turn, self._keeper, self._group, self._over
         )
         self._interrupting = Interrupting(self._settings, self._ear, self._turn, self._answers, self._has_floor)
-        self._contributions = Contributions(session, self._answers, self._interrupting.decide, self._understood)
+        self._contributions = Contributions(
+            session, self._answers, self._interrupting.decide, lambda *said: self._replying.understood(*said)
+        )
         self._dialling = Dialling(
             session,
             self._ear,
@@ -70,8 +67,18 @@ class Conversation:
             self._is_muted,
             self._has_floor,
         )
-        self._idling = Idling(session.tenant.idle, session.snapshot.flow)
-        self._words_late = Alarm(self._begin_without)
+        self._replying = Replying(
+            session,
+            self._ear,
+            self._turn,
+            self._asking,
+            self._calling,
+            self._answers,
+            self._contributions,
+            self._dialling,
+            self._keeper,
+            self._is_idle,
+        )
         self._kept_ms = 0
         self._clock = asyncio.get_running_loop().time
 
@@ -80,7 +87,7 @@ class Conversation:
         try:
             async with self._group:
                 own = [self._group.create_task(task) for task in (self._contributions.run(), self._keeper.run())]
-                self._begin()
+                self._replying.begin()
                 async for message in self._session.inbox():
                     await self._receive(message)
                 for task in own:
@@ -93,34 +100,10 @@ class Conversation:
             raise _first(group) from group
         finally:
             self._dialling.stop()
-            self._words_late.stop()
+            self._replying.stop()
             self._interrupting.stop()
             self._ear.drop(0)
             self._contributions.cancel()
-
-    def _begin(self) -> None:
-        """Carry on where the last worker was, or greet."""
-        snapshot, playhead = self._session.snapshot, self._session.playhead
-        snapshot.next_turn = max(snapshot.next_turn, playhead.turn + 1)
-        if playhead.turn:
-            self._session.resume(playhead.turn)  # whoever paused it is gone; if the caller still speaks, it will pause
-        self._calling.take_up()
-        answer = self._answers.unfinished()
-        since_ms = context.waiting_since(snapshot)
-        latency = None if since_ms is None else Latency(self._clock(), None, since_ms)
-        if answer is not None and playhead.turn == answer.turn:
-            self._answers.give(answer, playhead.received_ms)
-        elif answer is not None:
-            self._answers.give(answer, latency=latency)
-        elif context.owes_answer(snapshot) and not self._dialling:
-            self._answers.give(Answer(context.new_turn(snapshot)), latency=latency)
-        elif context.is_new(snapshot) and playhead.turn == 0 and self._session.tenant.greeting:
-            self._answers.give(Answer(context.new_turn(snapshot), self._session.tenant.greeting, complete=True))
-        else:
-            self._turn.show()
-            self._keeper.commit_soon()
-            self._speak_up()
-        self._dialling.begin()
 
     # --- the inbox
 
@@ -152,11 +135,11 @@ class Conversation:
         if self._turn.is_held and speech_ms and self._interrupting.verdict(speech_ms) is Verdict.BARGE_IN:
             self._interrupting.barge_in()
         if self._turn.state is State.ENDPOINTING and self._settings.preemptive:
-            self._ask_ahead()
+            self._replying.ask_ahead()
         if self._ear.now_ms - self._kept_ms >= KEEP_MS and self._ear.utterance is None:
             self._kept_ms = self._ear.now_ms
             self._keeper.commit_soon()
-        self._wait_for_user()
+        self._replying.wait_for_user()
 
     async def _typed(self, message: Text) -> None:
         if self._turn.is_user_s:
@@ -182,10 +165,7 @@ class Conversation:
         if not self._turn.is_answer_s:
             return
         self._answers.silence()
-        self._asking.forget()
-        self._idling.heard_from()
-        context.owe_nothing(self._session.snapshot)
-        self._contributions.unwant()
+        self._replying.cancelled()
         self._turn.move(Move.CANCEL)
         self._ear.forget(seq + 1)
         self._has_floor()
@@ -255,15 +235,7 @@ class Conversation:
             said = ""
         latency = Latency(self._clock(), decided_ms - stopped_ms, stopped_ms)
         await self._contributions.put(Contribution(said, utterance.first_seq, latency, over_ms=over_ms))
-        self._words_late.set(self._session.tenant.fillers.delay_s)
-
-    def _begin_without(self) -> None:
-        """The words of the user take long to be known: what is said to them begins with a filler."""
-        snapshot = self._session.snapshot
-        thinking = self._turn.state is State.THINKING and self._answers.current is None
-        if thinking and self._contributions and self._session.tenant.fillers.phrases:
-            latency = self._contributions.precede_answer()
-            self._answers.give(Answer(context.new_turn(snapshot)), latency=latency, expects=True)
+        self._replying.await_words()
 
     # --- over an answer
 
@@ -286,72 +258,7 @@ class Conversation:
         """There is no answer any more."""
         self._asking.forget()
         self._has_floor()
-        self._speak_up()
-
-    def _speak_up(self) -> None:
-        """If nobody speaks: a tool has answered since, and the caller has not been told; or the call is to end."""
-        snapshot = self._session.snapshot
-        if self._turn.state is not State.LISTENING or self._answers or self._contributions:
-            return
-        ending = self._calling.ending
-        if context.owes_answer(snapshot) and snapshot.items[-1].role == "tool":
-            self._answers.give(Answer(context.new_turn(snapshot)))
-        elif ending is not None and not self._calling:
-            self._session.close(ending.reason, transfer_to=ending.transfer_to)
-
-    # --- the user says nothing
-
-    def _wait_for_user(self) -> None:
-        """Ask whether they are there, when they have said nothing for long, and at last end the call."""
-        if not self._is_idle():
-            self._idling.busy()
-            return
-        prompt = self._idling.quiet(self._ear.now_ms)
-        if prompt is None:
-            return
-        if prompt.last:
-            self._calling.end("idle")
-        self._answers.give(Answer(context.new_turn(self._session.snapshot), prompt.text, complete=True))
-
-    # --- what was said is answered
-
-    def _ask_ahead(self) -> None:
-        """Unless their words say that more is to come, the user may be done: the model may begin to think."""
-        endpointing, utterance = self._ear.endpointing, self._ear.utterance
-        judged = self._ear.now_ms - endpointing.speech_end_ms >= JUDGED_MS
-        unfinished = endpointing.stop_ms > self._settings.stop_ms
-        elsewhere = self._answers or self._contributions or self._dialling.entering
-        if utterance is not None and judged and not unfinished and not elsewhere:
-            self._asking.guess(utterance.interim)
-
-    def _understood(self, contribution: Contribution, known: bool) -> None:
-        """It is in the conversation, unless it was nothing, or is not `known`."""
-        if contribution.keys:
-            self._dialling.known(contribution.keys)
-        if context.owes_answer(self._session.snapshot):
-            self._idling.heard_from()
-            self._calling.go_on()
-        self._reply(contribution, known)
-
-    def _reply(self, contribution: Contribution, known: bool) -> None:
-        """Answer, unless the user is speaking on, or entering a number: then both are answered together."""
-        snapshot = self._session.snapshot
-        waiting = self._turn.state in (State.THINKING, State.TALKED_OVER)
-        begun = self._answers.current
-        if begun is not None and begun.expects and not self._contributions:
-            owed = Due.ANSWER if context.owes_answer(snapshot) else Due.NOTHING
-            begun.go_on(owed if known else Due.APOLOGY)
-            self._keeper.commit_soon()
-        elif not waiting or self._contributions or self._dialling.entering:
-            self._keeper.commit_soon()
-        elif not known:
-            text = self._session.tenant.apology
-            apology = Answer(context.new_turn(snapshot), text, complete=True, fillers=[(0, len(text))])
-            self._answers.give(apology, latency=contribution.latency)
-        elif context.owes_answer(snapshot):
-            self._answers.give(Answer(context.new_turn(snapshot)), latency=contribution.latency)
-        else:
-            self._answers.fall_silent()
+        self._replying.speak_up()
 
     # --- what is kept
 

@@ -1,0 +1,170 @@
+"""What is said to the user, and when: answers to what they said, and what is said to them unasked."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+
+from workers import context
+from workers.alarm import Alarm
+from workers.backend import Answer, Session
+from workers.cascade.answers import Answers
+from workers.cascade.asking import Asking
+from workers.cascade.calling import Calling
+from workers.cascade.contributions import Contribution, Contributions
+from workers.cascade.dialling import Dialling
+from workers.cascade.hearing import Ear
+from workers.cascade.thinking import Due
+from workers.cascade.turn import Turn
+from workers.keeping import Keeper
+from workers.latency import Latency
+from workers.turns.endpointing import CHUNK_MS
+from workers.turns.idling import Idling
+from workers.turns.machine import State
+
+JUDGED_MS = 2 * CHUNK_MS
+"""After so much silence it is known whether the words before it say that more is to come."""
+
+
+class Replying:
+    """One session's. `is_idle` tells whether nobody speaks, and nothing is on its way."""
+
+    def __init__(
+        self,
+        session: Session,
+        ear: Ear,
+        turn: Turn,
+        asking: Asking,
+        calling: Calling,
+        answers: Answers,
+        contributions: Contributions,
+        dialling: Dialling,
+        keeper: Keeper,
+        is_idle: Callable[[], bool],
+    ) -> None:
+        self._session = session
+        self._settings = session.tenant.turn
+        self._ear = ear
+        self._turn = turn
+        self._asking = asking
+        self._calling = calling
+        self._answers = answers
+        self._contributions = contributions
+        self._dialling = dialling
+        self._keeper = keeper
+        self._is_idle = is_idle
+        self._idling = Idling(session.tenant.idle, session.snapshot.flow)
+        self._words_late = Alarm(self._begin_without)
+        self._clock = asyncio.get_running_loop().time
+
+    def stop(self) -> None:
+        """The session is over: nothing is said unasked."""
+        self._words_late.stop()
+
+    def begin(self) -> None:
+        """Carry on where the last worker was, or greet."""
+        snapshot, playhead = self._session.snapshot, self._session.playhead
+        snapshot.next_turn = max(snapshot.next_turn, playhead.turn + 1)
+        if playhead.turn:
+            self._session.resume(playhead.turn)  # whoever paused it is gone; if the caller still speaks, it will pause
+        self._calling.take_up()
+        answer = self._answers.unfinished()
+        since_ms = context.waiting_since(snapshot)
+        latency = None if since_ms is None else Latency(self._clock(), None, since_ms)
+        if answer is not None and playhead.turn == answer.turn:
+            self._answers.give(answer, playhead.received_ms)
+        elif answer is not None:
+            self._answers.give(answer, latency=latency)
+        elif context.owes_answer(snapshot) and not self._dialling:
+            self._answers.give(Answer(context.new_turn(snapshot)), latency=latency)
+        elif context.is_new(snapshot) and playhead.turn == 0 and self._session.tenant.greeting:
+            self._answers.give(Answer(context.new_turn(snapshot), self._session.tenant.greeting, complete=True))
+        else:
+            self._turn.show()
+            self._keeper.commit_soon()
+            self.speak_up()
+        self._dialling.begin()
+
+    # --- what was said is answered
+
+    def ask_ahead(self) -> None:
+        """Unless their words say that more is to come, the user may be done: the model may begin to think."""
+        endpointing, utterance = self._ear.endpointing, self._ear.utterance
+        judged = self._ear.now_ms - endpointing.speech_end_ms >= JUDGED_MS
+        unfinished = endpointing.stop_ms > self._settings.stop_ms
+        elsewhere = self._answers or self._contributions or self._dialling.entering
+        if utterance is not None and judged and not unfinished and not elsewhere:
+            self._asking.guess(utterance.interim)
+
+    def await_words(self) -> None:
+        """What the user said is on its way to text. If that takes long, they are told to wait."""
+        self._words_late.set(self._session.tenant.fillers.delay_s)
+
+    def _begin_without(self) -> None:
+        """The words of the user take long to be known: what is said to them begins with a filler."""
+        snapshot = self._session.snapshot
+        thinking = self._turn.state is State.THINKING and self._answers.current is None
+        if thinking and self._contributions and self._session.tenant.fillers.phrases:
+            latency = self._contributions.precede_answer()
+            self._answers.give(Answer(context.new_turn(snapshot)), latency=latency, expects=True)
+
+    def understood(self, contribution: Contribution, known: bool) -> None:
+        """It is in the conversation, unless it was nothing, or is not `known`."""
+        if contribution.keys:
+            self._dialling.known(contribution.keys)
+        if context.owes_answer(self._session.snapshot):
+            self._idling.heard_from()
+            self._calling.go_on()
+        self._reply(contribution, known)
+
+    def _reply(self, contribution: Contribution, known: bool) -> None:
+        """Answer, unless the user is speaking on, or entering a number: then both are answered together."""
+        snapshot = self._session.snapshot
+        waiting = self._turn.state in (State.THINKING, State.TALKED_OVER)
+        begun = self._answers.current
+        if begun is not None and begun.expects and not self._contributions:
+            owed = Due.ANSWER if context.owes_answer(snapshot) else Due.NOTHING
+            begun.go_on(owed if known else Due.APOLOGY)
+            self._keeper.commit_soon()
+        elif not waiting or self._contributions or self._dialling.entering:
+            self._keeper.commit_soon()
+        elif not known:
+            text = self._session.tenant.apology
+            apology = Answer(context.new_turn(snapshot), text, complete=True, fillers=[(0, len(text))])
+            self._answers.give(apology, latency=contribution.latency)
+        elif context.owes_answer(snapshot):
+            self._answers.give(Answer(context.new_turn(snapshot)), latency=contribution.latency)
+        else:
+            self._answers.fall_silent()
+
+    def cancelled(self) -> None:
+        """The client wants no answer to anything said until now."""
+        self._asking.forget()
+        self._idling.heard_from()
+        context.owe_nothing(self._session.snapshot)
+        self._contributions.unwant()
+
+    # --- what is said unasked
+
+    def speak_up(self) -> None:
+        """If nobody speaks: a tool has answered since, and the caller has not been told; or the call is to end."""
+        snapshot = self._session.snapshot
+        if self._turn.state is not State.LISTENING or self._answers or self._contributions:
+            return
+        ending = self._calling.ending
+        if context.owes_answer(snapshot) and snapshot.items[-1].role == "tool":
+            self._answers.give(Answer(context.new_turn(snapshot)))
+        elif ending is not None and not self._calling:
+            self._session.close(ending.reason, transfer_to=ending.transfer_to)
+
+    def wait_for_user(self) -> None:
+        """Ask whether they are there, when they have said nothing for long, and at last end the call."""
+        if not self._is_idle():
+            self._idling.busy()
+            return
+        prompt = self._idling.quiet(self._ear.now_ms)
+        if prompt is None:
+            return
+        if prompt.last:
+            self._calling.end("idle")
+        self._answers.give(Answer(context.new_turn(self._session.snapshot), prompt.text, complete=True))
