@@ -19,6 +19,11 @@ UNKNOWN = json.dumps({"error": "a technical fault interrupted it: whether it was
 """What a model is told of a tool whose worker died."""
 
 _DONE = "done_seq"
+RUNNING = json.dumps(
+    {"status": "running", "next": "Its result follows when it is done. Do not call it again for that."}
+)
+"""What is said of a tool that runs on, while the caller is answered otherwise."""
+
 _SETTLED = "settled_turn"
 _CUT = "cut_turn"
 _SPOKE = "spoke_until"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from workers import context
 from workers.backend import Item, Playhead, Snapshot, Spoken
 
@@ -12,6 +14,10 @@ def adapt(snapshot: Snapshot, playhead: Playhead, greeting: str | None) -> None:
     How long this one's voice takes for a word is not known to that one: of a sentence that is not wholly at the edge,
     the words that are there stay spoken, and the others are to be said.
     """
+    snapshot.items = [  # a tool that nobody waits for any more
+        replace(item, text=context.UNKNOWN) if item.role == "tool" and item.text == context.RUNNING else item
+        for item in snapshot.items
+    ]
     if snapshot.answer is None or playhead.turn > snapshot.answer.turn or context.was_cut(snapshot, snapshot.answer):
         return
     answer, received_ms = snapshot.answer, playhead.received_ms if playhead.turn == snapshot.answer.turn else 0

@@ -13,8 +13,8 @@ from tests.standins.session import Ask, Say, Type
 from tests.standins.tool_model import Script, ToolLlm, Use
 from trunkline.tenants import Tenant
 from workers.backend import Item
-from workers.cascade.prompting import ENOUGH, RUNNING
-from workers.context import UNKNOWN
+from workers.cascade.prompting import ENOUGH
+from workers.context import RUNNING, UNKNOWN
 from workers.tools import registry
 from workers.tools.base import Caller, ToolError
 

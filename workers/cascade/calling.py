@@ -12,7 +12,7 @@ from trunkline.bus.messages import ClientEvent
 from workers import context
 from workers.backend import Answer, Called, Item, Session
 from workers.backend import ToolCall as Call
-from workers.cascade.prompting import LATE, RUNNING, fact
+from workers.cascade.prompting import LATE, fact
 from workers.keeping import Keeper
 from workers.providers.base import ToolCall, ToolSchema
 from workers.tools.toolbox import Ending, Toolbox
@@ -55,7 +55,7 @@ class Calling:
         snapshot = self._session.snapshot
         for called in snapshot.answer.called if snapshot.answer is not None else ():
             called.output = context.UNKNOWN if called.output is None else called.output
-        for item in [item for item in snapshot.items if item.tool is not None and item.text == RUNNING]:
+        for item in [item for item in snapshot.items if item.tool is not None and item.text == context.RUNNING]:
             since = snapshot.items[snapshot.items.index(item) + 1 :]
             self._tell(
                 item, context.UNKNOWN, known=any(later.turn > item.turn for later in since if later.role == "assistant")

@@ -6,17 +6,13 @@ import json
 from collections.abc import Sequence
 from itertools import groupby
 
+from workers import context
 from workers.backend import Answer, Called, Item, Snapshot
 from workers.backend import ToolCall as Call
 from workers.providers.base import ChatMessage, ToolCall
 
 SENT_ITEMS = 40
 """Items the language model is sent."""
-
-RUNNING = json.dumps(
-    {"status": "running", "next": "Its result follows when it is done. Do not call it again for that."}
-)
-"""What is said of a tool that runs on, while the caller is answered otherwise."""
 
 LATE = json.dumps({"status": "done", "next": "Its result was told later."})
 """What stands in its place when it is done."""
@@ -78,7 +74,7 @@ def _begun(answer: Answer) -> list[ChatMessage]:
 
 
 def _output(called: Called) -> str:
-    return RUNNING if called.output is None else called.output
+    return context.RUNNING if called.output is None else called.output
 
 
 def _words(answer: Answer, start: int, end: int) -> str:

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from tests.standins.tool_model import check_history
 from workers.backend import Answer, Called, Item, Snapshot, ToolCall
 from workers.cascade import prompting
-from workers.cascade.prompting import RUNNING
+from workers.context import RUNNING
 from workers.providers.base import ChatMessage
 
 CALL = ToolCall("c1", "clock", "{}")

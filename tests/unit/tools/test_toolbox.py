@@ -244,3 +244,37 @@ async def test_arguments_that_cannot_reach_the_client_fail_their_call_only(
     box = toolbox(client_tools=[SHOW_PAGE | {"parameters": {"type": "object"}}])
     assert await told(box, f'{{"scroll": {scroll}}}', "show_page") == {"error": "show_page failed"}
     assert [name for name, _ in events] == ["tool_result"]
+
+
+# --- what is said to a caller who waits
+
+
+def filler(box: Toolbox, arguments: str = '{"page": "a"}', name: str = "probe") -> str:
+    return box.filler(ToolCall("c1", name, arguments))
+
+
+def test_a_tool_may_say_nothing_while_it_takes_long(box: Toolbox) -> None:
+    assert filler(box) == filler(box, name="show_page") == filler(box, name="no such tool") == ""
+
+
+def test_a_tool_s_words_may_follow_from_its_arguments(
+    toolbox: Callable[..., Toolbox], probe: Probe, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(probe, "filler", lambda arguments: f"I open {arguments['page']}.", raising=False)
+    box = toolbox(tools=[{"name": "probe"}])
+    assert filler(box) == "I open a."
+    assert filler(box, '{"page": 1}') == "", "it will be told that this is wrong, and not take long"
+    monkeypatch.setattr(probe, "filler", lambda arguments: arguments["nothing"], raising=False)
+    assert filler(toolbox(tools=[{"name": "probe"}])) == ""
+    assert "the filler of tool 'probe' failed" in caplog.text
+
+
+def test_the_tenant_s_words_for_a_tool_come_before_its_own(
+    toolbox: Callable[..., Toolbox], probe: Probe, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(probe, "filler", "I look.", raising=False)
+    page = SHOW_PAGE | {"filler": "Look at your screen."}
+    box = toolbox(tools=[{"name": "probe", "filler": "Asking the kitchen."}], client_tools=[page])
+    assert filler(box) == "Asking the kitchen."
+    assert filler(box, name="show_page") == "Look at your screen."
+    assert filler(toolbox(tools=[{"name": "probe"}])) == "I look."
