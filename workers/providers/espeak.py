@@ -24,8 +24,9 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field
 
 from trunkline.errors import ProviderError, SettingsError
-from workers.providers.base import Separate, Word
+from workers.providers.base import Word
 from workers.providers.options import read_options
+from workers.providers.separate import Separate
 
 INSTALL = "pip install 'trunkline[local]' (or: pip install espeakng-loader)"
 

@@ -20,11 +20,12 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator
 from trunkline.audio.frame import bytes_in
 from trunkline.audio.wav import wav_bytes
 from trunkline.errors import ProviderError, SettingsError
-from workers.providers.base import Separate, Transcript
+from workers.providers.base import Transcript
 from workers.providers.batch import BatchOptions, BatchSpeech
 from workers.providers.openai_client import client
 from workers.providers.options import read_options
 from workers.providers.refusals import refused
+from workers.providers.separate import Separate
 
 HEARING_HZ = 16_000
 SPEAKING_HZ = 24_000

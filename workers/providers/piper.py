@@ -20,8 +20,8 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field
 
 from trunkline.errors import ProviderError, SettingsError
-from workers.providers.base import Separate
 from workers.providers.options import read_options
+from workers.providers.separate import Separate
 
 VOICE_VARIABLE = "TRUNKLINE_PIPER_VOICE"
 INSTALL = "pip install 'trunkline[piper]' (or: pip install piper-tts)"

@@ -13,7 +13,8 @@ from tests.standins.session import Say
 from tests.standins.virtual_time import run
 from tests.standins.voices import Failing, ScriptedLlm, ScriptedTts, words
 from trunkline.errors import ProviderError
-from workers.providers.base import Separate, Voice, Word
+from workers.providers.base import Voice, Word
+from workers.providers.separate import Separate
 
 
 class SeparateTts(ScriptedTts):
