@@ -5,6 +5,8 @@ from __future__ import annotations
 import httpx2
 import openai
 
+from workers.providers.kept import KeptConnections
+
 IDLE_S = 60.0
 """A caller asks the next thing within so long. The SDK drops a connection after 5 s, and a new one takes OpenAI three
 round trips."""
@@ -19,5 +21,5 @@ def client(base_url: str | None, api_key: str | None, connect_s: float) -> opena
         api_key=api_key or "none-needed",
         max_retries=0,
         timeout=timeout,
-        http_client=openai.DefaultAsyncHttpxClient(timeout=timeout, limits=limits),
+        http_client=KeptConnections(timeout=timeout, limits=limits, follow_redirects=True),
     )

@@ -13,6 +13,8 @@ from collections.abc import AsyncIterator, Iterator
 import httpx
 import httpx2
 
+from workers.providers.kept import KeptConnections
+
 
 class Transport(httpx.AsyncBaseTransport):
     """One pool of connections. `idle_s`: how long a connection is kept for the next request."""
@@ -21,7 +23,7 @@ class Transport(httpx.AsyncBaseTransport):
         limits = httpx2.Limits(
             max_connections=connections, max_keepalive_connections=connections, keepalive_expiry=idle_s
         )
-        self._client = httpx2.AsyncClient(limits=limits)
+        self._client = KeptConnections(limits=limits)
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         sent = httpx2.Request(
