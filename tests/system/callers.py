@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import asyncio
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from types import TracebackType
 from typing import Self
 
@@ -106,16 +107,20 @@ class Caller(ABC):
         """The words since the last mark."""
         return tones.hear(self.pcm[self._marked :], self.rate_hz, WORD_MS)
 
-    async def until_heard(self, words: str, within_s: float = PATIENCE_S) -> None:
+    async def until_heard(self, words: str) -> None:
         """Wait until these words were heard in a row since the last mark."""
+        await self.until_answered(words, [])
+
+    async def until_answered(self, answer: str, fillers: Sequence[str], within_s: float = PATIENCE_S) -> None:
+        """Wait until this was heard since the last mark, whatever was said while it was waited for."""
         heard = ""
         try:
             async with asyncio.timeout(within_s):
-                while words not in heard:
+                while answer not in without(fillers, heard):
                     await asyncio.sleep(LISTEN_S)
                     heard = await asyncio.to_thread(lambda: self.heard)
         except TimeoutError:
-            raise TimeoutError(f"{self.tenant}: {words!r} not heard, but {heard!r}") from None
+            raise TimeoutError(f"{self.tenant}: {answer!r} not heard, but {heard!r}") from None
 
     async def until_silent(self) -> None:
         """Wait until nothing is heard any more: a word counts as heard before it has ended."""
@@ -139,6 +144,13 @@ class Caller(ABC):
     def dead_air_s(self) -> float:
         """The longest time without a sound since the end of what was said last, until the last sound."""
         return max(self.silences(self.said_s)[:-1], default=0.0)
+
+
+def without(fillers: Sequence[str], heard: str) -> str:
+    """What was heard, but for what was said to pass the time."""
+    for filler in fillers:
+        heard = heard.replace(filler, "")
+    return " ".join(heard.split())
 
 
 def _whole(seconds: float) -> float:
