@@ -8,7 +8,17 @@ from pathlib import Path
 
 import pytest
 
-from trunkline.tenants import RelaySettings, Speech, Tenant, TurnSettings, parse, read_directory
+from trunkline.tenants import (
+    Fillers,
+    IdleSettings,
+    KeySettings,
+    RelaySettings,
+    Speech,
+    Tenant,
+    TurnSettings,
+    parse,
+    read_directory,
+)
 from workers.tools.registry import offers
 
 ROOT = Path(__file__).parents[2]
@@ -33,7 +43,15 @@ def test_the_examples_can_be_copied_beside_them() -> None:
 
 
 def test_the_page_lists_every_key_and_no_other() -> None:
-    for part, model in (("", Tenant), ("speech", Speech), ("turn", TurnSettings), ("relay", RelaySettings)):
+    parts = {
+        "fillers": Fillers,
+        "speech": Speech,
+        "turn": TurnSettings,
+        "keys": KeySettings,
+        "idle": IdleSettings,
+        "relay": RelaySettings,
+    }
+    for part, model in {"": Tenant, **parts}.items():
         assert [name for name, _ in rows(part)] == list(model.model_fields), part
 
 
