@@ -230,6 +230,40 @@ async def test_a_voice_of_one_s_own_is_named_by_its_id(standin: Speech) -> None:
     assert [asked["voice"] for asked in standin.spoken] == [{"id": "voice_1234"}]
 
 
+async def test_an_answer_is_asked_for_one_sentence_ahead(standin: Speech) -> None:
+    texts = ["good day", "here is one", "thank you"]
+    async with speaking(standin) as tts:
+        voice = tts.voice()
+        asked = [voice.speak(text, last=False) for text in texts]
+        said = [await anext(asked[0])]
+        await until(lambda: len(standin.spoken) == 2)
+        said += [part async for part in asked[0]]
+        assert tones.hear(b"".join(part for part in said if isinstance(part, bytes)), SPEAKS_HZ) == texts[0]
+        for parts, text in zip(asked[1:], texts[1:], strict=True):
+            said = [part async for part in parts]
+            assert tones.hear(b"".join(part for part in said if isinstance(part, bytes)), SPEAKS_HZ) == text
+        await voice.close()
+    assert [asked["input"] for asked in standin.spoken] == texts
+
+
+@pytest.mark.parametrize("fault", [None, "silent", "stalled"])
+async def test_what_was_asked_for_ahead_is_hung_up_with_the_answer(standin: Speech, fault: Fault | None) -> None:
+    async with speaking(standin) as tts:
+        voice = tts.voice()
+        first = voice.speak("good day", last=False)
+        await anext(first)
+        standin.fault = fault
+        voice.speak(TEXT, last=False)
+        await until(lambda: len(standin.spoken) == 2)
+        await asyncio.sleep(0.02)
+        await first.aclose()
+        await voice.close()
+        if fault is not None:
+            await asyncio.wait_for(standin.hung_up.wait(), 10)
+        standin.fault = None
+        assert await spoken(tts) == TEXT
+
+
 async def test_closing_the_generator_hangs_up(standin: Speech) -> None:
     standin.fault = "stalled"
     async with speaking(standin) as tts:
