@@ -18,10 +18,11 @@ from workers.backend import ToolCall
 from workers.tools.toolbox import Toolbox
 
 PAGE = (Path(__file__).parents[3] / "docs" / "extending.md").read_text(encoding="utf-8")
+SECTION = PAGE.split("\n## A tool in one file\n")[1]
 
 
 def block(language: str) -> str:
-    found = re.search(rf"^```{language}\n(.*?)^```$", PAGE, re.DOTALL | re.MULTILINE)
+    found = re.search(rf"^```{language}\n(.*?)^```$", SECTION, re.DOTALL | re.MULTILINE)
     assert found is not None
     return found[1]
 
