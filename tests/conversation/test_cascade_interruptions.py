@@ -9,14 +9,14 @@ import pytest
 from tests.conversation.talk import ANSWER, QUESTION, Cast, Outcome, talk, tenant
 from tests.standins.session import Action, Ask, Dial, Say, Type
 from tests.standins.voices import ScriptedLlm, ScriptedStt, ScriptedTranscriber
-from trunkline.tenants import Fillers, Tenant
+from trunkline.tenants import Fillers, Tenant, TurnSettings
 from workers.cascade.interrupting import DOUBT_S
 from workers.keys import told
 
 STOP = "no stop that"
 HEARD = [("user", QUESTION), ("assistant", ANSWER)]
-SILENT = Tenant(id="test", fillers=Fillers(phrases=()))
-"""Says nothing to who waits for a slow transcriber."""
+SILENT = Tenant(id="test", fillers=Fillers(phrases=()), turn=TurnSettings(preemptive=False))
+"""Says nothing to who waits for a slow transcriber, and thinks when the words are final."""
 STOP_MS = 480
 WORD_MS = 200
 SLACK_MS = 100
