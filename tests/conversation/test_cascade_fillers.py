@@ -55,7 +55,7 @@ def test_a_model_that_takes_long_is_bridged() -> None:
     assert outcome.edge.heard == f"{FIRST} {ANSWER}"
     assert outcome.items == [("user", QUESTION), ("assistant", f"{FIRST} {ANSWER}")]
     assert heard_at(outcome, FIRST) == pytest.approx(DECIDED_MS + 1600, abs=80), "100 ms are the voice's"
-    assert outcome.told("latency", "filler") == [True]
+    assert [told.data.get("filler", False) for told in outcome.events("latency")] == [True, False], "one wait each"
     assert "".join(outcome.told("transcript_delta", "delta")) == f"{FIRST} {ANSWER}"
     assert len(talking.llm.asked) == 1
 
