@@ -58,12 +58,12 @@ class Wait:
             else:
                 parts.append(("bus", rest_ms))
             parts.append(("playout", playout_ms))
-        told = {
+        return {
             "total_ms": sum(ms for _, ms in parts),
             "parts": [list(part) for part in parts],
             "voice_to_voice": total_ms is not None,
+            "filler": self.filler,
         }
-        return told | ({"filler": True} if self.filler else {})
 
     def is_plausible(self, left: Left, held_ms: int = 0) -> bool:
         """Whether the edge saw at least what the worker did."""

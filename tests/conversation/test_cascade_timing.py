@@ -169,6 +169,16 @@ def test_who_stops_an_answer_by_a_button_did_not_speak() -> None:
     assert outcome.wire.told("barge_in") == []
 
 
+def test_a_model_that_was_asked_ahead_takes_less_and_the_parts_still_sum() -> None:
+    cast = Cast(tenant(preemptive=True))
+    outcome = converse([Say(1000, QUESTION)], 8000, cast_=cast, lanes=lambda: DirectLanes(3, 5))
+    [told] = outcome.wire.told("latency")
+    assert_is_what_the_wire_saw(outcome, told)
+    parts = parts_of(told)
+    assert parts["first_token"] < 50, "it was asked in the pause, and had its 300 ms before the text was final"
+    assert parts["bus"] == pytest.approx(8, abs=TOLERANCE_MS)
+
+
 LONG_FILLER = "One moment please, I am looking for that in all of my many books."
 
 
@@ -183,7 +193,7 @@ def test_a_filler_and_the_answer_after_it_have_each_their_own(filler_text: str, 
     assert filler.data["filler"]
     assert_is_what_the_wire_saw(outcome, filler)
     assert filler.data["total_ms"] < 3000
-    assert "filler" not in answer.data
+    assert not answer.data["filler"]
     assert answer.data["voice_to_voice"]
     [stopped] = outcome.wire.told("speech_stopped")
     begins_ms = len(filler_text.split()) * ScriptedTts.WORD_MS
