@@ -22,8 +22,9 @@ from workers.snapshot import unpack
 GREETING = "Hello, welcome."
 STORY = (
     "One two three four five. Six seven eight nine ten. Eleven twelve thirteen fourteen fifteen. "
-    "Sixteen seventeen eighteen."
+    "Sixteen seventeen eighteen nineteen twenty. Twentyone twentytwo twentythree twentyfour twentyfive."
 )
+KEYS = "(The caller pressed these telephone keys: 12#)"
 STORY_WORDS = tones.words_of(STORY)
 """No word of it comes twice: what was heard tells what was lost, and what was said again."""
 SORRY = tones.respelled("Sorry, something went wrong. Could you say that again?")
@@ -39,6 +40,8 @@ def script(body: dict[str, Any]) -> Manner:
     messages = [message for message in body["messages"] if message["role"] != "system"]
     asked = next(message["content"] for message in reversed(messages) if message["role"] == "user")
     answer = STORY if "story" in asked.lower() else f"You said {' '.join(tones.words_of(asked))}."
+    if asked == KEYS:
+        answer = "Thank you."
     if messages[-1]["role"] == "assistant":
         answer = " ".join(answer.split()[len(messages[-1]["content"].split()) :])
     return Manner(answer=answer, latency_s=LLM_S, word_s=0.02)

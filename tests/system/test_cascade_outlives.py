@@ -48,6 +48,9 @@ APART_S = 0.1
 LEASE_MS = 4000
 """The death is announced. Who takes eleven calls at once, beside other tests, is busy and not dead."""
 
+TWO_WORDS = 2
+"""That much the edge may have played since it last told a worker, when that one dies."""
+
 STAGES = """
   stt: {{{stt}}}
   llm: {{provider: groq}}
@@ -172,10 +175,10 @@ async def cut_short(scene: Scene, by: str) -> None:
     story = heard[: heard.index("you")]
     assert heard[len(story) :] == f"you said {by}".split()
     assert story == STORY_WORDS[: len(story)]
-    assert len(story) < len(STORY_WORDS) - 4, "it was told on"
+    assert len(story) < len(STORY_WORDS), "it was told to its end"
     *_, (asked, first), (answered, known), (_, last) = told(scene.used.asked(caller.tenant)[-1])
     assert (asked, first, answered, last) == ("user", "tell me a story", "assistant", by)
-    assert abs(len(known.split()) - len(story)) <= 1, (known, story)
+    assert abs(len(known.split()) - len(story)) <= TWO_WORDS, (known, story)
 
 
 async def tool_running(scene: Scene) -> None:
