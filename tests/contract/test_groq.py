@@ -11,7 +11,8 @@ from typing import Any
 
 import pytest
 
-from tests.contract.groq_caller import HELLO, SLOTS, TEXT, begun, heard, hearing, said, thinking, until
+from tests.contract.groq_caller import HELLO, SLOTS, hearing, said, thinking
+from tests.contract.recorded import TEXT, begun, heard, until
 from tests.standins import tones
 from tests.standins.groq import KEY, Fault, Groq, serve
 from tests.standins.groq.hearing import Ghost

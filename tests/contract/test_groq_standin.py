@@ -10,7 +10,7 @@ import pytest
 from groq.types.audio import Transcription
 from groq.types.chat import ChatCompletionChunk, ChatCompletionToolParam
 
-from tests.contract.groq_caller import TEXT
+from tests.contract.recorded import TEXT
 from tests.standins import tones
 from tests.standins.groq import KEY, Fault, Groq, Manner, serve
 from trunkline.audio.wav import wav_bytes

@@ -12,15 +12,14 @@ import openai as sdk
 import pytest
 from openai.types.audio import Transcription, TranscriptionTextDeltaEvent, TranscriptionTextDoneEvent
 
+from tests.contract.recorded import TEXT, begun, heard, until
 from tests.standins import tones
 from tests.standins.openai import KEY, SPEAKS_HZ, Fault, Speech, serve
 from trunkline.audio.wav import wav_bytes
 from trunkline.errors import ProviderError, SettingsError
-from workers.providers.base import Transcriber
 from workers.providers.batch import BatchSpeech
 from workers.providers.openai import HEARING_HZ, Speaking, speech_to_text, text_to_speech
 
-TEXT = "is tuesday free or wednesday then"
 IMPATIENT = {"first_s": 0.5, "next_s": 0.3}
 """For faults that are nothing but silence. Elsewhere a busy machine must not look like one."""
 
@@ -61,24 +60,8 @@ async def speaking(standin: Speech, **options: Any) -> AsyncIterator[Speaking]:
         await tts.close()
 
 
-def begun(stt: BatchSpeech, text: str = TEXT) -> Transcriber:
-    utterance = stt.utterance()
-    utterance.push(tones.speak(text, HEARING_HZ))
-    return utterance
-
-
-async def heard(stt: BatchSpeech) -> str:
-    return (await begun(stt).finish()).text
-
-
 async def spoken(tts: Speaking, text: str = TEXT) -> str:
     return tones.hear(b"".join([pcm async for pcm in tts.speak(text)]), SPEAKS_HZ)
-
-
-async def until(condition: Callable[[], object]) -> None:
-    async with asyncio.timeout(10):
-        while not condition():  # noqa: ASYNC110 - nothing tells
-            await asyncio.sleep(0.01)
 
 
 # --- the stand-in, held by the SDK

@@ -7,11 +7,8 @@ Trunkline finds it by TRUNKLINE_CARTESIA_WS_URL and CARTESIA_API_KEY.
 from __future__ import annotations
 
 import argparse
-import asyncio
-import json
-import signal
-import sys
 
+from tests.standins.process import serve_until_stopped
 from trunkline import loop
 
 from .behaviour import Behaviour
@@ -32,13 +29,8 @@ def main() -> None:
 
 
 async def _serve(port: int, behaviour: Behaviour) -> None:
-    stop = asyncio.Event()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        asyncio.get_running_loop().add_signal_handler(number, stop.set)
     async with Cartesia(behaviour, port) as vendor:
-        sys.stdout.write(json.dumps({"url": vendor.url, "api_key": behaviour.api_key}) + "\n")
-        sys.stdout.flush()
-        await stop.wait()
+        await serve_until_stopped({"url": vendor.url, "api_key": behaviour.api_key})
 
 
 if __name__ == "__main__":

@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import argparse
-import asyncio
-import json
-import signal
-import sys
 
+from tests.standins.process import serve_until_stopped
 from trunkline import loop
 
 from .server import Deepgram
@@ -22,13 +19,8 @@ def main() -> None:
 
 
 async def _serve(arguments: argparse.Namespace) -> None:
-    stop = asyncio.Event()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        asyncio.get_running_loop().add_signal_handler(number, stop.set)
     async with Deepgram(**vars(arguments)) as standin:
-        sys.stdout.write(json.dumps({"url": standin.url}) + "\n")
-        sys.stdout.flush()
-        await stop.wait()
+        await serve_until_stopped({"url": standin.url})
 
 
 if __name__ == "__main__":

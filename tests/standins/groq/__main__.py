@@ -3,24 +3,16 @@
 from __future__ import annotations
 
 import argparse
-import asyncio
-import json
-import signal
-import sys
 
+from tests.standins.process import serve_until_stopped
 from trunkline import loop
 
 from . import KEY, Groq, serve
 
 
 async def _serve(port: int, latency_s: float) -> None:
-    stop = asyncio.Event()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        asyncio.get_running_loop().add_signal_handler(number, stop.set)
     async with serve(Groq(latency_s=latency_s), port) as standin:
-        sys.stdout.write(json.dumps({"url": standin.url, "key": KEY}) + "\n")
-        sys.stdout.flush()
-        await stop.wait()
+        await serve_until_stopped({"url": standin.url, "key": KEY})
 
 
 def main() -> None:

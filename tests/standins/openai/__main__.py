@@ -3,24 +3,16 @@
 from __future__ import annotations
 
 import argparse
-import asyncio
-import json
-import signal
-import sys
 
+from tests.standins.process import serve_until_stopped
 from trunkline import loop
 
 from . import KEY, Speech, serve
 
 
 async def _serve(port: int, latency_s: float) -> None:
-    stop = asyncio.Event()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        asyncio.get_running_loop().add_signal_handler(number, stop.set)
     async with serve(Speech(latency_s=latency_s), port) as speech:
-        sys.stdout.write(json.dumps({"url": speech.url, "key": KEY}) + "\n")
-        sys.stdout.flush()
-        await stop.wait()
+        await serve_until_stopped({"url": speech.url, "key": KEY})
 
 
 def main() -> None:
