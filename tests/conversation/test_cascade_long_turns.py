@@ -77,3 +77,22 @@ def test_who_never_stops_is_answered_at_last_and_heard_again_after_a_silence() -
     assert user_said(outcome)[-1] == "really"
     times = [at_ms for at_ms, *_ in outcome.edge.heard_at]
     assert max(later - earlier for earlier, later in itertools.pairwise(times[: len(first)])) <= 220
+
+
+@pytest.mark.parametrize("kill_ms", [*range(7300, 23_000, 1900), 22_350])
+def test_no_model_is_asked_about_half_a_story_because_a_worker_died(kill_ms: int) -> None:
+    cast = Cast(tenant=tenant(preemptive=False), llm=ScriptedLlm({STORY: "What a story."}))
+    outcome = talk(SCRIPT, cast, end_ms=28_000, kills_ms=[kill_ms])
+    assert outcome.edge.heard == "What a story."
+    assert [len([each for each in asked if each.role == "user"]) for asked in cast.llm.asked] == [
+        len(user_said(outcome))
+    ]
+
+
+@pytest.mark.parametrize("kill_ms", range(8140, 8480, 60))
+def test_a_death_in_the_silence_after_a_cut_leaves_nobody_without_an_answer(kill_ms: int) -> None:
+    words = " ".join(f"v{number}" for number in range(35))
+    outcome = talk([Say(1000, words)], Cast(llm=ScriptedLlm({words: "Yes."})), kills_ms=[kill_ms])
+    assert user_said(outcome) == [words]
+    assert outcome.edge.heard == "Yes."
+    assert outcome.edge.heard_at[0][0] < 12_000

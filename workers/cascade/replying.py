@@ -25,6 +25,9 @@ from workers.turns.machine import State
 JUDGED_MS = 2 * CHUNK_MS
 """After so much silence it is known whether the words before it say that more is to come."""
 
+_GOES_ON = "user_goes_on"
+"""Of the last thing that the user said: whether there was more to come."""
+
 
 class Replying:
     """One session's. `is_idle` tells whether nobody speaks, and nothing is on its way."""
@@ -55,6 +58,10 @@ class Replying:
         self._is_idle = is_idle
         self._idling = Idling(session.tenant.idle, session.snapshot.flow)
         self._words_late = Alarm(self._begin_without)
+        self._more_to_come = False
+        """The user was speaking when the last worker died: what they said is answered when they are done."""
+        self._silent_ms: int | None = None
+        """Since when they do not go on, so far."""
         self._clock = asyncio.get_running_loop().time
 
     def stop(self) -> None:
@@ -75,11 +82,12 @@ class Replying:
             self._answers.give(answer, playhead.received_ms)
         elif answer is not None:
             self._answers.give(answer, latency=latency)
-        elif context.owes_answer(snapshot) and not self._dialling:
+        elif context.owes_answer(snapshot) and not self._dialling and not snapshot.flow.get(_GOES_ON):
             self._answers.give(Answer(context.new_turn(snapshot)), latency=latency)
         elif context.is_new(snapshot) and playhead.turn == 0 and self._session.tenant.greeting:
             self._answers.give(Answer(context.new_turn(snapshot), self._session.tenant.greeting, complete=True))
         else:
+            self._more_to_come = context.owes_answer(snapshot) and not self._dialling
             self._turn.show()
             self._keeper.commit_soon()
             self.speak_up()
@@ -112,6 +120,7 @@ class Replying:
         """It is in the conversation, unless it was nothing, or is not `known`."""
         if contribution.keys:
             self._dialling.known(contribution.keys)
+        self._session.snapshot.flow[_GOES_ON] = self._turn.is_user_s
         if context.owes_answer(self._session.snapshot):
             self._idling.heard_from()
             self._calling.go_on()
@@ -160,7 +169,11 @@ class Replying:
     def wait_for_user(self) -> None:
         """Ask whether they are there, when they have said nothing for long, and at last end the call."""
         if not self._is_idle():
+            self._more_to_come = False
             self._idling.busy()
+            return
+        if self._more_to_come:
+            self._answer_silence()
             return
         prompt = self._idling.quiet(self._ear.now_ms)
         if prompt is None:
@@ -168,3 +181,10 @@ class Replying:
         if prompt.last:
             self._calling.end("idle")
         self._answers.give(Answer(context.new_turn(self._session.snapshot), prompt.text, complete=True))
+
+    def _answer_silence(self) -> None:
+        """Whoever was speaking when the last worker died may have been done."""
+        now_ms = self._ear.now_ms
+        self._silent_ms = now_ms if self._silent_ms is None else self._silent_ms
+        if now_ms - self._silent_ms >= self._settings.unfinished_ms:
+            self._answers.give(Answer(context.new_turn(self._session.snapshot)))
