@@ -140,12 +140,24 @@ def test_words_that_were_none_are_not_answered() -> None:
 
 
 def test_who_speaks_on_while_their_words_are_not_known_yet_is_answered_once() -> None:
-    talking = cast(stt=ScriptedStt(takes_s=3.0))
+    talking = cast(ScriptedLlm({f"{QUESTION} {OTHER}": ELSEWHERE}), ScriptedStt(takes_s=3.0))
     outcome = talk([Say(1000, QUESTION), Say(4000, OTHER)], talking, end_ms=14_000)
     assert outcome.edge.heard.endswith(ELSEWHERE)
     assert outcome.edge.heard.count(ELSEWHERE) == 1
     assert [text for role, text in outcome.items if role == "user"] == [QUESTION, OTHER]
     assert len(talking.llm.asked) == 1
+
+
+@pytest.mark.parametrize("at_ms", range(13_800, 15_000, 200))
+def test_what_is_said_over_a_filler_is_not_lost_when_its_words_take_long_too(at_ms: int) -> None:
+    """The next filler comes before it is known whether it was an interruption: it is answered, after both."""
+    last = "four five six seven"
+    scripts: dict[str, Script] = {QUESTION: [ANSWER], OTHER: [ANSWER]}
+    scripts |= {last: [ELSEWHERE], f"{OTHER} {last}": [ELSEWHERE]}
+    talking = cast(ToolLlm(scripts, 4.0, 0.3), ScriptedStt(2.5))
+    outcome = talk([Say(1000, QUESTION), Say(9600, OTHER), Say(at_ms, last)], talking, end_ms=34_000)
+    assert outcome.edge.heard.endswith(ELSEWHERE)
+    assert [text for role, text in outcome.items if role == "user"] == [QUESTION, OTHER, last]
 
 
 def test_who_wants_no_answer_any_more_hears_none() -> None:

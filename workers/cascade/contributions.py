@@ -93,7 +93,7 @@ class Contributions:
         while True:
             contribution = await self._heard.get()
             text = await self._understand(contribution)
-            if contribution.over_ms is not None and not self._counts(contribution.over_ms, text or ""):
+            if not self._is_to_be_known(contribution, text or ""):
                 self._pending.remove(contribution)
                 continue
             await self._answers.settled()  # what was heard of the last answer comes before what was said to it
@@ -101,6 +101,14 @@ class Contributions:
             if text:
                 self._remember(text, contribution)
             self._understood(contribution, text is not None)
+
+    def _is_to_be_known(self, contribution: Contribution, text: str) -> bool:
+        if contribution.over_ms is None:
+            return True
+        if contribution.turn:  # an answer to it was begun meanwhile: it is not over that one that it was said
+            self._counts(contribution.over_ms, "")
+            return True
+        return self._counts(contribution.over_ms, text)
 
     async def _understand(self, contribution: Contribution) -> str | None:
         """The text of it; None when that could not be found out."""
@@ -117,7 +125,9 @@ class Contributions:
 
     def _remember(self, text: str, contribution: Contribution) -> None:
         snapshot = self._session.snapshot
-        turn = contribution.turn or context.new_turn(snapshot)
+        begun = self._answers.current
+        before = begun is not None and begun.expects  # if not, that was interrupted, and this is still to be answered
+        turn = contribution.turn if contribution.turn and before else context.new_turn(snapshot)
         self._session.event("transcript", role="user", turn=turn, text=text)
         context.remember(snapshot, Item("user", text, turn))
         context.spoke_until(snapshot, contribution.latency.speech_end_ms)

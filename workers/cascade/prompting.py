@@ -29,7 +29,9 @@ def messages(prompt: str, snapshot: Snapshot, *, calls: bool = False) -> list[Ch
     result = [ChatMessage("system", prompt)]
     turn = -1
     for item in snapshot.items[-SENT_ITEMS:]:
-        if item.role != "tool":
+        if item.role == "assistant" and _is_plain_answer(result[-1]):  # it was interrupted: some models want one
+            result[-1] = ChatMessage("assistant", f"{result[-1].content} {item.text}")
+        elif item.role != "tool":
             result.append(ChatMessage(item.role, item.text))
         elif item.tool is None:
             result.append(ChatMessage("system", item.text))
