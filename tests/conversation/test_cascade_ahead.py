@@ -179,7 +179,7 @@ def test_who_interrupts_is_answered_ahead_as_well() -> None:
 KILLED = [Say(1000, QUESTION), Say(8000, OTHER)]
 
 
-@pytest.mark.parametrize("kill_ms", [*range(1500, 2400, 47), *range(2400, 11_000, 613)])
+@pytest.mark.parametrize("kill_ms", [*range(1500, 2400, 79), *range(2400, 11_000, 997)])
 def test_a_worker_may_die_at_any_time(kill_ms: int) -> None:
     talking = cast(ScriptedLlm(ALL, first_s=0.3))
     outcome = talk(KILLED, talking, kills_ms=[kill_ms])

@@ -250,7 +250,7 @@ def without_fillers(text: str) -> str:
     return " ".join(text.split())
 
 
-@pytest.mark.parametrize("kill_ms", range(2000, 12_000, 307))
+@pytest.mark.parametrize("kill_ms", range(2000, 12_000, 457))
 def test_a_worker_may_die_while_the_caller_waits_for_the_model(kill_ms: int) -> None:
     outcome = talk([Say(1000, QUESTION)], slow(4.0), kills_ms=[kill_ms], end_ms=20_000)
     assert without_fillers(outcome.edge.heard) == ANSWER
@@ -261,7 +261,7 @@ def test_a_worker_may_die_while_the_caller_waits_for_the_model(kill_ms: int) -> 
     assert " ".join(text for role, text in outcome.items if role == "assistant") == outcome.edge.heard
 
 
-@pytest.mark.parametrize("kill_ms", range(2000, 9000, 307))
+@pytest.mark.parametrize("kill_ms", range(2000, 9000, 457))
 def test_a_worker_may_die_while_the_caller_s_words_are_not_known(kill_ms: int) -> None:
     talking = cast(stt=ScriptedStt(takes_s=3.0))
     outcome = talk([Say(1000, QUESTION)], talking, kills_ms=[kill_ms], end_ms=20_000)
