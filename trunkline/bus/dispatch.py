@@ -67,6 +67,7 @@ class Dispatch:
 
     async def pull(self, reader: Line, backend: str, consumer: str) -> Entry | None:
         """The next waiting session, now `consumer`'s; None when none came in a second."""
+        await self._redis.ask("SET", keys.room(backend), consumer, "PX", ASKED_MS)
         try:
             reply = await reader.ask(
                 *("XREADGROUP", "GROUP", keys.GROUP, consumer, "COUNT", 1, "BLOCK", CLAIM_BLOCK_MS),
@@ -147,14 +148,12 @@ class Dispatch:
                 raise
 
     async def is_served(self, backend: str) -> bool:
-        """Whether a worker with room for another session of this backend asked for one lately."""
-        try:
-            consumers = await self._redis.ask("XINFO", "CONSUMERS", keys.dispatch(backend), keys.GROUP)
-        except BusError as error:
-            if isinstance(error, MissingGroup) or "no such key" in str(error).lower():
-                return False
-            raise
-        return any(fields[fields.index(b"idle") + 1] < ASKED_MS for fields in consumers)
+        """Whether a worker with room for another session of this backend asked for one lately.
+
+        Consumers' idle times do not tell: renewing counts for them, which full workers do, too, and before Redis 7.2
+        asking in vain does not.
+        """
+        return bool(await self._redis.ask("EXISTS", keys.room(backend)))
 
     async def waiting(self, backend: str) -> int:
         """How many entries the stream holds: sessions waiting or alive."""

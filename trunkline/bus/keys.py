@@ -29,6 +29,11 @@ def dispatch(backend: str) -> str:
     return f"dispatch:{backend}"
 
 
+def room(backend: str) -> str:
+    """Is there while a worker with room asks for sessions of `backend`."""
+    return f"room:{backend}"
+
+
 def session(session_id: str) -> str:
     """The hash of what must outlive a session's processes."""
     return f"session:{session_id}"

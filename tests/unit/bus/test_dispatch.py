@@ -196,8 +196,10 @@ async def test_a_worker_that_asks_no_more_serves_nobody_new(
     redis: Redis, dispatch: Dispatch, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(module, "ASKED_MS", 30)
-    await dispatch.pull(redis.line(), BACKEND, "worker-1")
+    await dispatch.offer(BACKEND, "one")
+    entry = await pulled(dispatch, redis.line(), "worker-1")
     await asyncio.sleep(0.05)
+    await dispatch.renew(BACKEND, "worker-1", [entry.id])  # it is full, and keeps what it has
     assert not await dispatch.is_served(BACKEND)
 
 
