@@ -275,9 +275,10 @@ def tenants(found: Settings) -> tuple[list[Tenant], list[Finding]]:
 
 
 def _backend(tenant: Tenant, found: Settings) -> Iterator[Finding]:
-    if tenant.backend not in found.backend_names:
-        advice = f"add it to {PREFIX}BACKENDS, or choose one of: {', '.join(found.backend_names)}"
-        yield Finding("problem", "tenants", f"{tenant.id}: no worker serves its backend {tenant.backend!r}", advice)
+    for backend in tenant.backends:
+        if backend not in found.backend_names:
+            advice = f"add it to {PREFIX}BACKENDS, or choose one of: {', '.join(found.backend_names)}"
+            yield Finding("problem", "tenants", f"{tenant.id}: no worker serves its backend {backend!r}", advice)
 
 
 def providers(all_tenants: list[Tenant]) -> Iterator[Finding]:
@@ -292,7 +293,7 @@ def providers(all_tenants: list[Tenant]) -> Iterator[Finding]:
     for stage, kind in stages:
         known = registry.offering(kind)
         for tenant in all_tenants:
-            chain = getattr(tenant.providers, stage).chain if tenant.backend == "cascade" else ()
+            chain = getattr(tenant.providers, stage).chain if "cascade" in tenant.backends else ()
             for name in (link.provider for link in chain if link.provider not in known):
                 here = importlib.util.find_spec(f"workers.providers.{name}") is not None
                 why = "its packages are not installed, or it does not do this" if here else "there is none of this name"

@@ -15,7 +15,7 @@ KEY = "OPENAI_API_KEY"
 
 def relay(all_tenants: list[Tenant], environment: Mapping[str, str]) -> Finding:
     """Whether tenants that name the relay have a model to talk to."""
-    tenants = [tenant.id for tenant in all_tenants if tenant.backend == "relay"]
+    tenants = [tenant.id for tenant in all_tenants if "relay" in tenant.backends]
     used = f"tenants: {', '.join(tenants)}" if tenants else "no tenant's backend is `relay`"
     if not tenants and not environment.get(KEY):
         return Finding("ok", "relay", f"{KEY} is not set; {used}", "docs/relay.md says what a relay needs")
@@ -27,7 +27,7 @@ def relay(all_tenants: list[Tenant], environment: Mapping[str, str]) -> Finding:
         advice = f"set it, or choose another backend; until then callers hear an apology ({used})"
         return Finding("problem" if tenants else "warning", "relay", str(error), advice)
     where = environment.get(URL_VARIABLE) or environment.get("OPENAI_BASE_URL") or OPENAI_URL
-    by_udp = [tenant.id for tenant in all_tenants if tenant.backend == "relay" and tenant.relay.link == "webrtc"]
+    by_udp = [tenant.id for tenant in all_tenants if "relay" in tenant.backends and tenant.relay.link == "webrtc"]
     advice = f"by `link: webrtc`: {', '.join(by_udp)}: let UDP to any port out, and its answers in" if by_udp else ""
     return Finding("ok", "relay", f"{KEY} is set, not tried; models at {where}; {used}", advice)
 

@@ -247,6 +247,9 @@ class Host:
             outcome = await serve(live, backend, self._records)
         except SettingsError as error:  # a key that is missing here may be there elsewhere
             log.error("session %s cannot be served here: %s", live.id, error)
+            outcome = Outcome.MOVED if await self._moves.give_way(live) else Outcome.FAILED
+            if await self._moves.leave(live):
+                outcome = Outcome.MOVED
         except Exception:
             # One session's failure is not its neighbours': it is put up again, and given up after a few.
             log.exception("session %s failed", live.id)
@@ -269,9 +272,16 @@ class Host:
                 await self._records.blame(live.id)
                 await self._dispatch.redispatch(served.entry, live.record.backend)
             case Outcome.MOVED:
-                await self._moves.hand_on(live.record, served.entry)
+                await self._hand_on(served)
             case Outcome.LOST if served.offered or not self._draining.is_set():
                 await self._let_go(served.entry)
+
+    async def _hand_on(self, served: Served) -> None:
+        try:
+            await self._moves.hand_on(served.live.record, served.entry)
+        except SessionLost as lost:
+            log.info("session %s does not move: %s", served.live.id, lost)
+            await self._let_go(served.entry)
 
     async def _let_go(self, entry: Entry) -> None:
         """Another worker has the session. If it has it by another entry, ours would bring it back here."""
@@ -368,9 +378,14 @@ class Host:
     def _rested(self, served: Served) -> None:
         """Nobody would notice another worker now."""
         if served.live.move_to:
-            self._group.create_task(self._moves.move(served.live))
+            self._group.create_task(self._move(served))
         elif self._draining.is_set():
             self._offer(served)
+
+    async def _move(self, served: Served) -> None:
+        await self._moves.move(served.live)
+        if not served.live.moved.is_set():  # then it rests on, and may have to leave all the same
+            served.live.rest(served.live.at_rest)
 
     def _offer(self, served: Served) -> None:
         """Put the session up for another worker; we go on until the gateway says that one has it."""

@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable
 
 from trunkline.bus.dispatch import Dispatch, Entry
-from trunkline.errors import BusError, SessionLost
+from trunkline.errors import BusError
 from trunkline.sessions import Record, Records
 from trunkline.tenants import Tenant
 from workers.session import LiveSession
@@ -34,7 +34,7 @@ def fallback(tenant: Tenant, record: Record, now_s: float) -> str | None:
     return None if now_s - _left(record).get(record.backend, 0) < ONCE_IN_S else other
 
 
-def leave(record: Record, now_s: float) -> str:
+def left_with(record: Record, now_s: float) -> str:
     """`record.left` once the call has left its backend, which failed."""
     left = {**_left(record), record.backend: int(now_s)}
     return " ".join(f"{backend}={left_s}" for backend, left_s in left.items())
@@ -56,17 +56,23 @@ class Moves:
     async def fall_back(self, live: LiveSession) -> None:
         """The session's backend has failed: have the tenant's other one go on. Returns when there is none that can;
         otherwise never, and is cancelled with the backend."""
+        if await self.give_way(live):
+            await asyncio.get_running_loop().create_future()
+
+    async def give_way(self, live: LiveSession) -> bool:
+        """As `fall_back`, for a backend that does not run. Returns whether the session moves."""
         now_s = time.time()
         backend = fallback(live.tenant, live.record, now_s)
-        if backend is not None and await self._is_served(live, backend):
+        if backend is not None and await self._is_served(live, backend) and not live.moved.is_set():
             live.record.left = leave(live.record, now_s)
             self._stop(live, backend)
-            await asyncio.get_running_loop().create_future()
+        return live.moved.is_set()  # it may have been moved meanwhile: two stages may fail at once
 
     async def move(self, live: LiveSession) -> None:
         """Somebody wants the session to be answered by `live.move_to`, and it is at rest."""
         backend, live.move_to = live.move_to, ""
-        if backend not in ("", live.record.backend) and await self._is_served(live, backend):
+        wanted = backend not in ("", live.record.backend) and await self._is_served(live, backend)
+        if wanted and not live.moved.is_set():
             self._stop(live, backend)
 
     async def _is_served(self, live: LiveSession, backend: str) -> bool:
@@ -85,17 +91,15 @@ class Moves:
         live.moved.set()
 
     async def hand_on(self, record: Record, entry: Entry) -> None:
-        """The backend was stopped: let another worker, or this one, take the session. Raises BusError."""
-        try:
-            await self._records.move(record)
-            offered = await self._dispatch.redispatch(entry, record.backend)
-            await asyncio.sleep(TAKEN_IN_S)
-            now = await self._records.read(record.session)
-            if now is None or now.closed or now.epoch > record.epoch:
-                return
-            log.error("session %s: no worker took it for %s: back to %s", record.session, record.backend, entry.backend)
-            record.backend = entry.backend
-            await self._records.move(record)
-            await self._dispatch.redispatch(offered, record.backend)
-        except SessionLost as lost:
-            log.info("session %s is over, or another's by now: %s", record.session, lost)
+        """The backend was stopped: let another worker, or this one, take the session. Raises BusError, and SessionLost
+        when the session is over, or another's by now."""
+        await self._records.move(record)
+        offered = await self._dispatch.redispatch(entry, record.backend)
+        await asyncio.sleep(TAKEN_IN_S)
+        now = await self._records.read(record.session)
+        if now is None or now.closed or now.epoch > record.epoch:
+            return
+        log.error("session %s: no worker took it for %s: back to %s", record.session, record.backend, entry.backend)
+        record.backend = entry.backend
+        await self._records.move(record)
+        await self._dispatch.redispatch(offered, record.backend)

@@ -7,12 +7,9 @@
 from __future__ import annotations
 
 import argparse
-import asyncio
 import importlib
-import json
-import signal
-import sys
 
+from tests.standins.process import serve_until_stopped
 from trunkline import loop
 
 from .options import Options
@@ -26,16 +23,10 @@ def main() -> None:
 
 
 async def _serve(arguments: argparse.Namespace) -> None:
-    stop = asyncio.Event()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        asyncio.get_running_loop().add_signal_handler(number, stop.set)
     arguments.addresses = tuple(arguments.addresses) or Options().addresses
     async with Realtime(**vars(arguments)) as standin:
         control = standin.url.replace("ws://", "http://").removesuffix("/v1") + "/control"
-        said = {"url": standin.url, "control": control, "http_url": standin.http_url}
-        sys.stdout.write(json.dumps(said) + "\n")
-        sys.stdout.flush()
-        await stop.wait()
+        await serve_until_stopped({"url": standin.url, "control": control, "http_url": standin.http_url})
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -161,6 +161,13 @@ def test_each_wrong_tenant_file_is_a_problem_of_its_own(tmp_path: Path) -> None:
         assert wrong in text
 
 
+def test_a_backend_to_fall_back_on_is_looked_at_too(tmp_path: Path) -> None:
+    (tmp_path / "demo.yaml").write_text("id: demo\nfallback_backend: relay")
+    tenants, (finding,) = checks.tenants(Settings(tenants_dir=tmp_path, backends="cascade"))
+    assert "demo: no worker serves its backend 'relay'" in finding.found
+    assert vendors.relay(tenants, {}).level == "problem"
+
+
 def test_no_tenants_and_no_default_tenant(tmp_path: Path) -> None:
     assert levels(checks.tenants(Settings(tenants_dir=tmp_path))[1]) == ["problem"]
     (finding,) = checks.tenants(Settings(default_tenant="nobody"))[1]

@@ -9,9 +9,11 @@ from typing import Any
 
 import pytest
 
-from tests.unit.workers.stage import Stage, equals, staged, until
+from tests.unit.workers.stage import LEASE_MS, Stage, equals, staged, until
 from trunkline.bus import keys
 from trunkline.bus.messages import Close, Control, Text
+from trunkline.errors import SettingsError
+from trunkline.errors import SettingsError
 from trunkline.sessions import Record
 from trunkline.tenants import Tenant
 from workers import host, moving
@@ -90,6 +92,18 @@ async def test_where_nobody_serves_the_other_the_call_stays_and_its_caller_is_to
     assert (await served_by(stage, "probe-fails", "probe")).backend == "probe"
 
 
+async def test_a_backend_that_cannot_even_begin_has_failed(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+    def made(name: str, *_: Any) -> Failing:
+        if name == "probe":
+            raise SettingsError("the probe needs a key")
+        return Failing(stage, name)
+
+    monkeypatch.setattr(host, "make_backend", made)
+    stage.worker("worker-1", backends="probe,other")
+    await stage.call("one")
+    assert (await served_by(stage, "one", "other")).backend == "other"
+
+
 async def test_two_that_fail_do_not_pass_a_call_to_and_fro(stage: Stage) -> None:
     stage.worker("worker-1", backends="probe,other")
     await stage.call("probe-and-other-fail")
@@ -108,6 +122,63 @@ async def test_a_call_that_nobody_takes_comes_back(stage: Stage, monkeypatch: py
     await stage.call("probe-fails")
     await until(lambda: any(isinstance(message, Close) and message.failed for message in stage.told))
     assert (await served_by(stage, "probe-fails", "probe", "probe")).backend == "probe"
+
+
+async def test_a_call_comes_back_from_a_backend_that_its_tenant_cannot_have(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def without_a_key(name: str, *_: object) -> Failing:
+        if name == "other":
+            raise SettingsError("it needs a key")
+        return Failing(stage, name)
+
+    monkeypatch.setattr(host, "make_backend", without_a_key)
+    stage.worker("worker-1", backends="probe,other")
+    await stage.call("probe-fails")
+    await until(lambda: any(isinstance(message, Close) and message.failed for message in stage.told))
+    now = await served_by(stage, "probe-fails", "probe", "probe")
+    assert (now.backend, now.blamed) == ("probe", 0)
+
+
+async def test_a_call_that_another_worker_has_by_now_is_not_moved_nor_taken_back(stage: Stage) -> None:
+    stage.worker("worker-1", backends="probe,other")
+    await stage.call("one")
+    await until(lambda: stage.begun == ["probe"])
+    await stage.records.attach("one", "lane:elsewhere")  # by an entry of its own, and we do not know it yet
+    stage._outbox.send(keys.lane("worker-1"), Control("one", "move", {"backend": "other"}))
+    stage._outbox.send(keys.lane("worker-1"), Text("one", 0, "rest"))
+    await until(lambda: equals(stage.dispatch.waiting("probe"), 0))
+    await asyncio.sleep(2 * LEASE_MS / 1000)
+    assert stage.begun == ["probe"]
+    assert (await stage.record("one")).worker == "lane:elsewhere"
+
+
+async def test_of_two_stages_that_fail_at_once_one_moves_the_call(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def fail_twice(self: Failing, session: Session) -> None:
+        async with asyncio.TaskGroup() as group:
+            group.create_task(session.fall_back())
+            group.create_task(session.fall_back())
+
+    monkeypatch.setattr(Failing, "_fail", fail_twice)
+    stage.worker("worker-1", backends="probe,other")
+    await stage.call("probe-fails")
+    now = await served_by(stage, "probe-fails", "probe", "other")
+    assert (now.backend, now.left.partition("=")[0]) == ("other", "probe")
+    assert "other" not in now.left
+
+
+async def test_a_worker_that_leaves_hands_over_also_who_was_to_move_and_cannot(stage: Stage) -> None:
+    first, _ = stage.worker("worker-1", backends="probe")
+    await stage.call("one")
+    await until(lambda: stage.begun == ["probe"])
+    stage.worker("worker-2", backends="probe")
+    await stage.tell(Control("one", "move", {"backend": "nothing_like_it"}))
+    await until(lambda: first._served["one"].live.move_to != "")
+    first.drain()
+    await stage.tell(Text("one", 0, "rest"))
+    await until(lambda: stage.begun == ["probe", "probe"])
 
 
 async def test_a_move_is_ended_by_others_when_its_worker_dies_over_it(stage: Stage) -> None:
@@ -149,8 +220,8 @@ def test_whom_a_call_falls_back_on() -> None:
 
 def test_a_record_remembers_each_backend_that_was_left() -> None:
     record = Record("s", "acme", "probe", 8000, "lane", "websocket", "c")
-    record.left = moving.leave(record, 10.7)
+    record.left = moving.left_with(record, 10.7)
     assert record.left == "probe=10"
     record.backend = "other"
-    record.left = moving.leave(record, 20)
+    record.left = moving.left_with(record, 20)
     assert record.left == "probe=10 other=20"
