@@ -248,8 +248,6 @@ class Host:
         except SettingsError as error:  # a key that is missing here may be there elsewhere
             log.error("session %s cannot be served here: %s", live.id, error)
             outcome = Outcome.MOVED if await self._moves.give_way(live) else Outcome.FAILED
-            if await self._moves.leave(live):
-                outcome = Outcome.MOVED
         except Exception:
             # One session's failure is not its neighbours': it is put up again, and given up after a few.
             log.exception("session %s failed", live.id)

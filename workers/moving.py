@@ -64,7 +64,7 @@ class Moves:
         now_s = time.time()
         backend = fallback(live.tenant, live.record, now_s)
         if backend is not None and await self._is_served(live, backend) and not live.moved.is_set():
-            live.record.left = leave(live.record, now_s)
+            live.record.left = left_with(live.record, now_s)
             self._stop(live, backend)
         return live.moved.is_set()  # it may have been moved meanwhile: two stages may fail at once
 

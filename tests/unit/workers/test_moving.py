@@ -13,7 +13,6 @@ from tests.unit.workers.stage import LEASE_MS, Stage, equals, staged, until
 from trunkline.bus import keys
 from trunkline.bus.messages import Close, Control, Text
 from trunkline.errors import SettingsError
-from trunkline.errors import SettingsError
 from trunkline.sessions import Record
 from trunkline.tenants import Tenant
 from workers import host, moving
