@@ -170,7 +170,7 @@ class Fillers(_Model):
     """What the cascade says while the caller waits, and has nothing left to hear."""
 
     delay_s: float = Field(default=1.5, ge=0.3, le=30, description="after the end of the caller's turn")
-    interval_s: float = Field(default=4.0, ge=1, le=60, description="from one to the next")
+    interval_s: float = Field(default=3.5, ge=1, le=60, description="from one to the next")
     phrases: tuple[Phrase, ...] = Field(
         default=("One moment, please.", "I am still on it.", "Thank you for waiting.", "Just a little longer."),
         max_length=50,
