@@ -275,11 +275,18 @@ class Host:
                 await self._let_go(served.entry)
 
     async def _hand_on(self, served: Served) -> None:
-        try:
-            await self._moves.hand_on(served.live.record, served.entry)
-        except SessionLost as lost:
-            log.info("session %s does not move: %s", served.live.id, lost)
-            await self._let_go(served.entry)
+        """Until another worker has the session, it is lost if we do not see to it. Raises BusError, if we leave."""
+        while True:
+            try:
+                return await self._moves.hand_on(served.live.record, served.entry)
+            except SessionLost as lost:
+                log.info("session %s does not move: %s", served.live.id, lost)
+                return await self._let_go(served.entry)
+            except BusError as error:
+                if self._draining.is_set():
+                    raise
+                log.warning("session %s: not moved yet: %s", served.live.id, error)
+                await asyncio.sleep(RETRY_S)
 
     async def _let_go(self, entry: Entry) -> None:
         """Another worker has the session. If it has it by another entry, ours would bring it back here."""

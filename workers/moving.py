@@ -31,7 +31,7 @@ def fallback(tenant: Tenant, record: Record, now_s: float) -> str | None:
     if tenant.fallback_backend is None:
         return None
     other = tenant.backend if record.backend == tenant.fallback_backend else tenant.fallback_backend
-    return None if now_s - _left(record).get(record.backend, 0) < ONCE_IN_S else other
+    return None if abs(now_s - _left(record).get(record.backend, 0)) < ONCE_IN_S else other
 
 
 def left_with(record: Record, now_s: float) -> str:
@@ -91,13 +91,18 @@ class Moves:
         live.moved.set()
 
     async def hand_on(self, record: Record, entry: Entry) -> None:
-        """The backend was stopped: let another worker, or this one, take the session. Raises BusError, and SessionLost
-        when the session is over, or another's by now."""
-        await self._records.move(record)
+        """The backend was stopped: let another worker, or this one, take the session. Raises BusError, after which it
+        is to be called again; and SessionLost when the session is over, or another's by now."""
+        if await self._records.read(record.session) is None:
+            await self._records.restore(record)  # Redis came back empty, and nobody else knows of it now
+        else:
+            await self._records.move(record)
         offered = await self._dispatch.redispatch(entry, record.backend)
         await asyncio.sleep(TAKEN_IN_S)
         now = await self._records.read(record.session)
-        if now is None or now.closed or now.epoch > record.epoch:
+        if now is None:
+            raise BusError("Redis came back empty")
+        if now.closed or now.epoch > record.epoch:
             return
         log.error("session %s: no worker took it for %s: back to %s", record.session, record.backend, entry.backend)
         record.backend = entry.backend

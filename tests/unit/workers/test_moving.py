@@ -12,8 +12,8 @@ import pytest
 from tests.unit.workers.stage import LEASE_MS, Stage, equals, staged, until
 from trunkline.bus import keys
 from trunkline.bus.messages import Close, Control, Text
-from trunkline.errors import SettingsError
-from trunkline.sessions import Record
+from trunkline.errors import BusError, SettingsError
+from trunkline.sessions import Record, Records
 from trunkline.tenants import Tenant
 from workers import host, moving
 from workers.backend import Session, Snapshot
@@ -178,6 +178,34 @@ async def test_a_worker_that_leaves_hands_over_also_who_was_to_move_and_cannot(s
     first.drain()
     await stage.tell(Text("one", 0, "rest"))
     await until(lambda: stage.begun == ["probe", "probe"])
+
+
+async def test_a_move_goes_on_when_redis_comes_back(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+    move, refusals = Records.move, [BusError("away"), BusError("still away")]
+
+    async def away(self: Records, record: Record) -> None:
+        if refusals:
+            raise refusals.pop()
+        await move(self, record)
+
+    monkeypatch.setattr(Records, "move", away)
+    monkeypatch.setattr(host, "RETRY_S", 0.01)
+    stage.worker("worker-1", backends="probe,other")
+    await stage.call("probe-fails")
+    await served_by(stage, "probe-fails", "probe", "other")
+
+
+async def test_a_move_survives_a_redis_that_comes_back_empty(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def is_served(*_: object) -> bool:
+        return True  # until a moment ago
+
+    monkeypatch.setattr(moving, "TAKEN_IN_S", 0.3)
+    monkeypatch.setattr("trunkline.bus.dispatch.Dispatch.is_served", is_served)
+    stage.worker("worker-1", backends="probe")
+    await stage.call("probe-fails")
+    await until(lambda: equals(stage.dispatch.waiting("other"), 1))
+    await stage.redis.ask("FLUSHALL")
+    assert (await served_by(stage, "probe-fails", "probe", "probe")).backend == "probe"
 
 
 async def test_a_move_is_ended_by_others_when_its_worker_dies_over_it(stage: Stage) -> None:
