@@ -118,8 +118,7 @@ class _Race(Generic[T]):
             if not task.cancelled():
                 task.exception()  # it came second, if not to a fault; nobody wants to know
         self._running.clear()
-        over = [entry for entry in self._asked if winner or entry is not self._winner]
-        self._asked = [entry for entry in self._asked if entry not in over]
-        for entry in over:
-            await entry.give_up()
+        for entry in [entry for entry in self._asked if winner or entry is not self._winner]:
             entry.permit.dropped()
+            await entry.give_up()
+            self._asked.remove(entry)

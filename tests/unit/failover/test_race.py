@@ -85,6 +85,23 @@ def test_who_is_cancelled_gives_everybody_up() -> None:
     assert [runner.given_up for runner in runners] == [1, 1]
 
 
+def test_who_is_cancelled_while_losers_are_given_up_gives_all_of_them_up_and_the_winner() -> None:
+    class Slow(Runner):
+        async def give_up(self) -> None:
+            await asyncio.sleep(1)
+            await super().give_up()
+
+    runners = [Slow("slow", 9), Slow("slower", 9), Runner("first", 0.1)]
+
+    async def conversation() -> None:
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(2.5):  # the race is over at 2.1
+                await won(*runners)
+
+    run(conversation())
+    assert all(runner.given_up for runner in runners)
+
+
 def test_no_time_is_such_that_a_deadline_is_never_reached() -> None:
     """An event loop's timers ring up to its clock's resolution too soon, and what is left to wait is no time at all."""
 
