@@ -102,6 +102,8 @@ class Bridge:
         self._recent: deque[tuple[int, str, dict[str, Any]]] = deque(maxlen=RECENT_EVENTS)
         self._client_seq = 0
         self._asked_ms = 0.0
+        self._unhurried = False
+        """Whether the worker can wait for audio."""
 
     # --- the link's side
 
@@ -202,7 +204,8 @@ class Bridge:
         self._next_seq += 1
         self._ring.append(message)
         if self.worker:
-            self._lanes.send(self.worker, message)
+            patient = self._unhurried and isinstance(message, UplinkAudio)
+            self._lanes.send(self.worker, message, patient=patient)
 
     # --- the bus's side
 
@@ -237,7 +240,7 @@ class Bridge:
             if self.worker and self.worker != message.lane:
                 self._lanes.send(self.worker, Superseded(self.session, message.epoch))
             self._received = Sequence()
-        self.epoch, self.worker = message.epoch, message.lane
+        self.epoch, self.worker, self._unhurried = message.epoch, message.lane, message.unhurried
         if self._next_seq < message.resume_from_seq:
             self._next_seq, self._media_ms = message.resume_from_seq, message.resume_media_ms
         if self._received is None:

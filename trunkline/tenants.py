@@ -25,6 +25,9 @@ SORRY = "Sorry, something went wrong. Could you say that again?"
 DEFAULT_RATE_HZ = 16_000
 BACKEND_RATES_HZ = {"relay": 24_000}
 """The most that a backend can use."""
+UNHURRIED_BACKENDS = frozenset({"cascade"})
+"""Those that decide by chunks of some 30 ms when somebody speaks: their callers' audio may wait a little for company on
+its way, which spares a third of the entries that cross the bus."""
 
 
 class _Model(BaseModel):

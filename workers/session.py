@@ -44,7 +44,7 @@ from trunkline.bus.messages import (
 from trunkline.bus.sequence import Order, Sequence
 from trunkline.errors import BusError
 from trunkline.sessions import Record, Records
-from trunkline.tenants import Tenant
+from trunkline.tenants import UNHURRIED_BACKENDS, Tenant
 from workers import crumb
 from workers.backend import Inbound, Playhead
 from workers.latency import Wait
@@ -136,6 +136,7 @@ class LiveSession:
             self._uplink.expected,
             resume_media_ms=0 if self._media_ms is None else self._media_ms,
             downlink_from_seq=self._kept[0][0].seq if self._kept else self._seq,
+            unhurried=self.record.backend in UNHURRIED_BACKENDS,
         )
         self._lanes.send(self.record.gateway, message)
 

@@ -36,8 +36,9 @@ GATHER_S = 0.002
 """Writes are at least this far apart; what comes after a longer silence (a single call's every frame) goes at once. An
 entry costs all three processes more than the frames in it. 50 echo calls, CPU-s per call-minute in all, and p50 both
 ways: 1 ms 0.70 and 1.5 ms, 2 ms 0.57 and 2.6 ms, 3 ms 0.55 and 4.9 ms (two runs each, on a busy machine)."""
-PATIENCE_S = 0.015
-"""What nobody hears or sees late waits so long for company: transcripts, what may be forgotten, audio behind audio."""
+PATIENCE_S = 0.008
+"""What nobody hears or sees late waits so long for company: transcripts, what may be forgotten, audio behind audio, a
+caller's audio where chunks of 32 ms are judged."""
 ENTRIES_A_READ = 200
 
 

@@ -179,7 +179,8 @@ class Silenced:
 @_message
 class Attached:
     """A worker serves this session; send its uplink to `lane`, beginning at `resume_from_seq`, which is at
-    `resume_media_ms`. Of its downlink, what is before `downlink_from_seq` will not come again."""
+    `resume_media_ms`. Of its downlink, what is before `downlink_from_seq` will not come again. `unhurried`: audio may
+    come a few ms later, in fewer entries."""
 
     KIND: ClassVar[int] = 32
     session: str
@@ -188,6 +189,7 @@ class Attached:
     resume_from_seq: int
     resume_media_ms: int = 0
     downlink_from_seq: int = 0
+    unhurried: bool = False
 
 
 @_message

@@ -71,19 +71,31 @@ class Edge:
     def __init__(self) -> None:
         self.now_ms = 0.0
         self.sent: list[tuple[str, Message]] = []
+        self.patient: list[Message] = []
+        """Those of `sent` that may wait for others."""
         self.wire = Wire()
         self.bridge = Bridge("s", RATE_HZ, self, lambda: self.now_ms, whole_sentences=False)
         self.bridge.connect(self.wire)
 
     def send(self, lane: str, message: Message, *, patient: bool = False) -> None:
         self.sent.append((lane, message))
+        if patient:
+            self.patient.append(message)
 
     def take(self, *kinds: type[Any]) -> list[Message]:
         sent, self.sent = self.sent, []
         return [message for _, message in sent if not kinds or isinstance(message, kinds)]
 
-    def attach(self, epoch: int = 1, lane: str = "lane:w1", resume_from_seq: int = 0, **more: int) -> None:
-        self.bridge.receive(Attached("s", epoch, lane, resume_from_seq, **more))
+    def attach(
+        self,
+        epoch: int = 1,
+        lane: str = "lane:w1",
+        resume_from_seq: int = 0,
+        *,
+        unhurried: bool = False,
+        **more: int,
+    ) -> None:
+        self.bridge.receive(Attached("s", epoch, lane, resume_from_seq, unhurried=unhurried, **more))
 
     def wait(self, ms: int) -> None:
         for _ in range(0, ms, 20):
@@ -129,6 +141,17 @@ def test_a_new_worker_is_sent_the_ring_from_where_it_asks(edge: Edge) -> None:
     edge.take()
     edge.bridge.audio(FRAME)
     assert edge.sent == [("lane:w2", UplinkAudio("s", 10, 200, FRAME))]
+
+
+def test_an_unhurried_worker_lets_audio_wait_and_nothing_else(edge: Edge) -> None:
+    edge.attach(unhurried=True)
+    edge.bridge.audio(FRAME)
+    edge.bridge.text("hello")
+    edge.bridge.dtmf("5")
+    assert edge.patient == [UplinkAudio("s", 0, 0, FRAME)]
+    edge.attach(epoch=2)
+    edge.bridge.audio(FRAME)
+    assert edge.patient == [UplinkAudio("s", 0, 0, FRAME)], "the next worker is in a hurry"
 
 
 def test_what_a_worker_committed_is_forgotten(edge: Edge) -> None:

@@ -146,6 +146,16 @@ async def test_a_takeover_begins_where_the_last_worker_committed(bus: Bus) -> No
     assert await waiting(live) == [audio(700)]
 
 
+@pytest.mark.parametrize(("backend", "unhurried"), [("cascade", True), ("relay", False), ("echo", False)])
+async def test_the_gateway_is_told_who_can_wait_for_audio(bus: Bus, backend: str, unhurried: bool) -> None:
+    live = made(bus)
+    live.record.backend = backend
+    live.attach()
+    (attached,) = bus.take()
+    assert isinstance(attached, Attached)
+    assert attached.unhurried is unhurried
+
+
 async def test_a_backend_that_falls_behind_loses_the_oldest_audio_only(live: LiveSession) -> None:
     live.receive(Text("s", 0, "kept"))
     for seq in range(1, INBOX_LIMIT + 10):
