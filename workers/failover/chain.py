@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import AsyncGenerator, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Generic, Protocol, TypeVar
 
@@ -17,6 +17,7 @@ class Described(Protocol):
 
 
 P = TypeVar("P", bound=Described, covariant=True)
+Part = TypeVar("Part")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -42,6 +43,14 @@ class Link(Generic[P]):
     def silent(self) -> ProviderError:
         """What its silence is."""
         return ProviderError(self.name, f"nothing came within {self.deadline_s:g} s")
+
+    async def next(self, parts: AsyncGenerator[Part, None]) -> Part | None:
+        """The next of what it streams; None at the end. Raises ProviderError, also for silence."""
+        try:
+            async with asyncio.timeout(self.deadline_s):
+                return await anext(parts, None)
+        except TimeoutError as error:
+            raise self.silent() from error
 
 
 class Course(Generic[P]):

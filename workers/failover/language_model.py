@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncGenerator, Iterator, Sequence
 from contextlib import aclosing
 from functools import partial
@@ -93,14 +92,6 @@ async def _continued(opened: _Opened, said: str) -> Parts:
                 yield text
             if isinstance(part, ToolCall):
                 yield part
-            part = await _next(opened.link, parts)
+            part = await opened.link.next(parts)
     if text := continuation.flush():
         yield text
-
-
-async def _next(link: Link[LanguageModel], parts: Parts) -> Part | None:
-    try:
-        async with asyncio.timeout(link.deadline_s):
-            return await anext(parts, None)
-    except TimeoutError as error:
-        raise link.silent() from error

@@ -3,7 +3,6 @@ word on, and then the rest of the answer."""
 
 from __future__ import annotations
 
-import asyncio
 from collections import deque
 from collections.abc import AsyncGenerator, Iterator, Sequence
 from contextlib import aclosing
@@ -230,19 +229,11 @@ async def _begin(speaker: _Speaker, parts: Parts) -> _Sounding:
 
 async def _parts(sounding: _Sounding) -> Parts:
     """All of a sentence. Raises ProviderError, also for silence."""
-    for part in sounding.before:
-        yield part
     async with aclosing(sounding.parts) as parts:
-        while (more := await _next(sounding.speaker.link, parts)) is not None:
+        for part in sounding.before:
+            yield part
+        while (more := await sounding.speaker.link.next(parts)) is not None:
             yield more
-
-
-async def _next(link: Link[TextToSpeech], parts: Parts) -> Part | None:
-    try:
-        async with asyncio.timeout(link.deadline_s):
-            return await anext(parts, None)
-    except TimeoutError as error:
-        raise link.silent() from error
 
 
 def _later(word: Word, ms: float) -> Word:

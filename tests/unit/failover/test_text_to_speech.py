@@ -243,6 +243,19 @@ def test_a_sentence_closed_early_leaves_those_after_it() -> None:
     assert nothing_is_open(first)
 
 
+def test_a_sentence_closed_at_its_first_audio_is_closed_at_its_vendor() -> None:
+    first = TroubledTts()
+
+    async def conversation() -> None:
+        voice = TextToSpeechChain(linked(first)).voice()
+        async with aclosing(voice.speak(FIRST, last=True)) as parts:
+            await anext(parts)
+        assert first.troubles.open == 0
+        await voice.close()
+
+    run(conversation())
+
+
 def test_an_interruption_leaves_nothing_open_and_blames_nobody() -> None:
     first, second = TroubledTts(MUTE), TroubledTts(MUTE)
     links = linked(first, second)
