@@ -27,7 +27,7 @@ BACKEND_RATES_HZ = {"relay": 24_000}
 """The most that a backend can use."""
 UNHURRIED_BACKENDS = frozenset({"cascade"})
 """Those that decide by chunks of some 30 ms when somebody speaks: their callers' audio may wait a little for company on
-its way, which spares a third of the entries that cross the bus."""
+its way, so that fewer entries cross the bus."""
 
 
 class _Model(BaseModel):
