@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Coroutine
+from typing import Any
 
 from trunkline.errors import ProviderError
 from workers.backend import Answer, Session
@@ -44,6 +46,7 @@ class Answering:
         self._filled = False
         """Whether a filler was said in that wait."""
         self.task: asyncio.Task[None] | None = None
+        self._parts: set[asyncio.Task[None]] = set()
         self._session = session
         self._floor = floor
         number, start_ms = resume_at(answer, received_ms)
@@ -76,18 +79,31 @@ class Answering:
         return self._speaking.position_ms
 
     async def run(self) -> None:
-        """Returns once everything was sent. Cancelling it stops the work at once."""
-        async with self._stages as stages:
+        """Returns once everything was sent. `stop` it, and nothing of it goes on."""
+        async with self._stages:
             _ = self._commit()
-            thinking = stages.create_task(self._thinking.run())
-            fillers = stages.create_task(self._fillers.run())
+            thinking = self._start(self._thinking.run())
+            fillers = self._start(self._fillers.run())
             thinking.add_done_callback(lambda _: fillers.cancel())
-            stages.create_task(self._speak(thinking))
-            stages.create_task(self._send())
+            _ = self._start(self._speak(thinking)), self._start(self._send())
+
+    def stop(self) -> None:
+        """Give the answer up. Each part is told by itself: one that has just been woken would take another step before
+        their group came to tell it, and send what nobody wants, or end what is over."""
+        assert self.task is not None
+        self.task.cancel()
+        for part in self._parts:
+            part.cancel()
+
+    def _start(self, part: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        task = self._stages.create_task(part)
+        self._parts.add(task)
+        task.add_done_callback(self._parts.discard)
+        return task
 
     def _commit(self) -> asyncio.Task[None]:
         """Begin to commit. Nobody waits for it but who sends the audio of what it tells of."""
-        return self._stages.create_task(self._floor.commit())
+        return self._start(self._floor.commit())
 
     def _mark(self, part: str) -> None:
         if self._latency is not None:
@@ -98,7 +114,7 @@ class Answering:
     async def _speak(self, thinking: asyncio.Task[None]) -> None:
         voice = self._speaking.voice()
         script = self._speaking.script(voice, self._thinking.sentences, lambda: self._thinking.done)
-        asking = self._stages.create_task(script.run())
+        asking = self._start(script.run())
         try:
             await self._speaking.run(script)
         except ProviderError as error:

@@ -143,8 +143,7 @@ class Answers:
         self._free.set()
 
     def _stop(self, answering: Answering, *, spoken_over_ms: int | None) -> None:
-        assert answering.task is not None
-        answering.task.cancel()
+        answering.stop()
         if answering.sent:
             self._session.clear(answering.answer.turn, spoken_over_ms=spoken_over_ms)
             context.mark_cut(self._session.snapshot, answering.answer)
@@ -203,8 +202,7 @@ class Answers:
         if answering.all_sent and played_ms + FRAME_MS >= answering.position_ms:
             self._record(answer, answer.text.strip())
         else:
-            assert answering.task is not None
-            answering.task.cancel()
+            answering.stop()
             self._record(answer, context.heard(answer.spoken, played_ms))
         self.fall_silent()
 
