@@ -28,6 +28,10 @@ for it."""
 LONGEST_COOL_DOWN_S = 120.0
 """But not longer; and at once for a vendor that has locked us out."""
 
+LONGEST_WAIT_S = 600.0
+"""A vendor's own wait is kept up to this. Some proxy's `Retry-After` of a day would outlast what it was for by far, and
+one request in ten minutes burdens nobody."""
+
 _log = logging.getLogger(__name__)
 
 
@@ -88,7 +92,7 @@ class Breaker:
             self._circuit.call(_nothing)
 
     def failed(self, permit: Permit, error: ProviderError, now_s: float) -> None:
-        """A wait that the vendor names is kept exactly. What is wrong with one request only is no failure."""
+        """A wait that the vendor names is kept. What is wrong with one request only is no failure."""
         if not (error.retryable or error.locked_out):
             self.dropped(permit)
             return
@@ -100,7 +104,7 @@ class Breaker:
         if error.locked_out:
             self._open(error, now_s + LONGEST_COOL_DOWN_S, again=probed)
         elif error.retry_after_s:
-            self._open(error, now_s + error.retry_after_s, again=probed)
+            self._open(error, now_s + min(error.retry_after_s, LONGEST_WAIT_S), again=probed)
         elif probed:
             self._cool_down_s = min(2 * self._cool_down_s, LONGEST_COOL_DOWN_S)
             self._open(error, now_s + self._cool_down_s, again=True)

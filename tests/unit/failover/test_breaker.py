@@ -7,7 +7,7 @@ import logging
 import pytest
 
 from trunkline.errors import ProviderError
-from workers.breaker import COOL_DOWN_S, FAILURES, LONGEST_COOL_DOWN_S, Breaker
+from workers.breaker import COOL_DOWN_S, FAILURES, LONGEST_COOL_DOWN_S, LONGEST_WAIT_S, Breaker
 
 SILENT = ProviderError("acme", "nothing came")
 
@@ -93,6 +93,14 @@ def test_a_wait_that_the_vendor_names_is_kept_exactly() -> None:
     breaker.permit(10).failed(ProviderError("acme", "HTTP 429", retry_after_s=2.5), 10)
     assert not is_asked(breaker, 12.49)
     assert is_asked(breaker, 12.5)
+
+
+def test_a_wait_of_a_day_is_not_believed() -> None:
+    breaker = Breaker("acme")
+    breaker.permit(0).failed(ProviderError("acme", "HTTP 503", retry_after_s=86_400), 0)
+    assert not is_asked(breaker, LONGEST_WAIT_S - 0.1)
+    breaker.permit(LONGEST_WAIT_S).succeeded()
+    assert breaker.closed
 
 
 def test_a_request_that_began_before_may_make_the_wait_longer_and_never_ends_it() -> None:
