@@ -147,10 +147,11 @@ class Caller(ABC):
 
 
 def without(fillers: Sequence[str], heard: str) -> str:
-    """What was heard, but for what was said to pass the time."""
+    """What was heard, but for what was said to pass the time; a word that stammers on a busy machine is one word."""
     for filler in fillers:
         heard = heard.replace(filler, "")
-    return " ".join(heard.split())
+    words = heard.split()
+    return " ".join(word for word, before in zip(words, ["", *words], strict=False) if word != before)
 
 
 def _whole(seconds: float) -> float:

@@ -4,6 +4,7 @@ hear, think and speak, by telephone and by browser. All calls are made at once."
 from __future__ import annotations
 
 import asyncio
+import random
 from collections.abc import AsyncIterator
 
 import pytest
@@ -11,7 +12,7 @@ import pytest_asyncio
 
 from benchmarks.stack import Stack
 from tests.standins import groq
-from tests.system.callers import Browser, Caller, Phone
+from tests.system.callers import PATIENCE_S, Browser, Caller, Phone
 from tests.system.cascade import (
     KEYS,
     STORY_WORDS,
@@ -31,6 +32,7 @@ CALLS = [("groq", "phone"), ("nova", "phone"), ("flux", "browser"), ("ink", "bro
 PATIENT = "turn: {stop_ms: 640}"
 """Who only agrees is told the rest if their words are known by then, of vendors of whole recordings, too."""
 
+HANG_UPS = 16
 ONE_WORD = 1
 """To it is known what was heard of an answer that was cut: a word may have begun, and not be over."""
 
@@ -73,6 +75,28 @@ async def test_a_conversation(calls: dict[tuple[str, str], BaseException | None]
     """Question, pause in mid-sentence, agreement, interruption, correction, silence, telephone keys, typed text."""
     if (wrong := calls[vendors, kind]) is not None:
         raise wrong
+
+
+async def test_who_hangs_up_at_any_moment_leaves_nothing_behind(stack: Stack, used: Vendors) -> None:
+    """Nothing fails for it, and no vendor goes on with what nobody hears."""
+    dice, began_at = random.Random(5), len(stack.log_text())
+
+    async def call(number: int) -> None:
+        await asyncio.sleep(number * 0.2)
+        async with Browser(stack, "groq") as caller:
+            speaking = asyncio.create_task(caller.say("tell me a story"))
+            await asyncio.sleep(dice.uniform(0.5, 5.5))
+            speaking.cancel()
+            await asyncio.wait([speaking])
+
+    async with asyncio.TaskGroup() as calls:
+        for number in range(HANG_UPS):
+            calls.create_task(call(number))
+    async with asyncio.timeout(PATIENCE_S):
+        while used.cartesia.active:  # noqa: ASYNC110 (a context ends when its socket says so)
+            await asyncio.sleep(0.05)
+    logged = stack.log_text()[began_at:]
+    assert "Traceback" not in logged, logged[-6000:]
 
 
 async def converse(stack: Stack, used: Vendors, tenant: str, kind: str) -> None:

@@ -46,7 +46,7 @@ LATE_S = 0.8
 """How much later anything may be heard beside other tests on two cores."""
 
 RETRY_AFTER_S = 2
-AT_ONCE, APART_S = 8, 0.3
+AT_ONCE, APART_S = 9, 0.3
 """More calls at the same moment are more than two cores can do in real time."""
 
 WAITING = ["please hold", "wait a moment please"]
@@ -134,7 +134,6 @@ REPLACED: dict[str, Callable[[], Trouble]] = {
     "stt-mute": lambda: hearing("silent"),
     "stt-broken": lambda: hearing("broken"),
     "stt-429": lambda: hearing("rate_limited"),
-    "stt-page": lambda: hearing("page"),
     "stt-nobody": lambda: nobody("stt"),
     "nova-mute": lambda: streaming(deepgram.Mute()),
     "nova-dropped": lambda: streaming(deepgram.Drop(600)),
@@ -145,7 +144,6 @@ REPLACED: dict[str, Callable[[], Trouble]] = {
     "llm-stalled": lambda: thinking("stalled", after=8),
     "llm-cut": lambda: thinking("cut", after=8),
     "tts-mute": lambda: speaking("mute"),
-    "tts-failed": lambda: speaking("failed"),
     "tts-stalled": lambda: speaking("stalled"),
     "tts-dropped": lambda: speaking("dropped"),
 }
