@@ -71,8 +71,11 @@ class Moves:
     async def move(self, live: LiveSession) -> None:
         """Somebody wants the session to be answered by `live.move_to`, and it is at rest."""
         backend, live.move_to = live.move_to, ""
-        wanted = backend not in ("", live.record.backend) and await self._is_served(live, backend)
-        if wanted and not live.moved.is_set():
+        if backend in ("", live.record.backend) or not await self._is_served(live, backend):
+            return
+        if not live.at_rest:  # any more: at the next, unless somebody wants it elsewhere by now
+            live.move_to = live.move_to or backend
+        elif not live.moved.is_set():
             self._stop(live, backend)
 
     async def _is_served(self, live: LiveSession, backend: str) -> bool:

@@ -232,6 +232,34 @@ async def test_who_wants_a_session_elsewhere_has_it_there_at_its_next_rest(stage
     assert (now.backend, now.left) == ("other", "")
 
 
+async def test_a_session_that_is_at_rest_no_more_moves_at_its_next_rest(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, _ = stage.worker("worker-1", backends="probe")
+    stage.worker("worker-2", backends="other")
+    await stage.call("one", pack(Snapshot(uplink_seq=7)))
+    await until(lambda: stage.begun == ["probe"])
+    live = first._served["one"].live
+    asked = 0
+
+    async def is_served(*_: object) -> bool:
+        nonlocal asked
+        asked += 1
+        live.rest(False)  # the caller spoke while Redis was asked
+        return True
+
+    with monkeypatch.context() as while_they_speak:
+        while_they_speak.setattr("trunkline.bus.dispatch.Dispatch.is_served", is_served)
+        await stage.tell(Control("one", "move", {"backend": "other"}))
+        await stage.tell(Text("one", 7, "rest"))
+        await until(lambda: asked == 1)
+        await asyncio.sleep(0.05)
+        assert stage.begun == ["probe"]
+    await until(lambda: equals(stage.dispatch.is_served("other"), True))
+    await stage.tell(Text("one", 8, "rest"))
+    await served_by(stage, "one", "probe", "other")
+
+
 def test_whom_a_call_falls_back_on() -> None:
     def other(backend: str, left: str = "", now_s: float = 1000.0, tenant: Tenant = TENANT) -> str | None:
         record = Record("s", "acme", backend, 8000, "lane", "websocket", "c", left=left)
