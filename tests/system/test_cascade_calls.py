@@ -38,13 +38,14 @@ ONE_WORD = 1
 
 
 def providers(used: Vendors, name: str) -> str:
-    deepgram = f"provider: deepgram, url: '{used.deepgram.url}'"
+    deepgram = f"provider: deepgram, url: '{used.deepgram.url}', final_s: 8"
+    cartesia = "provider: cartesia, first_audio_s: 8, next_audio_s: 8"
     compatible = f"provider: openai_compatible, base_url: {used.groq.url}/openai/v1, api_key: {groq.KEY}"
     stt, llm, tts = {
-        "groq": ("provider: groq", "provider: groq", "provider: cartesia, rate_hz: 8000"),
-        "nova": (f"{deepgram}, model: nova-3", "provider: groq", "provider: cartesia, rate_hz: 8000"),
-        "flux": (f"{deepgram}, model: flux-general-en", "provider: groq", "provider: cartesia"),
-        "ink": ("provider: cartesia", "provider: groq", "provider: cartesia"),
+        "groq": ("provider: groq", "provider: groq", f"{cartesia}, rate_hz: 8000"),
+        "nova": (f"{deepgram}, model: nova-3", "provider: groq", f"{cartesia}, rate_hz: 8000"),
+        "flux": (f"{deepgram}, model: flux-general-en", "provider: groq", cartesia),
+        "ink": ("provider: cartesia, final_s: 8", "provider: groq", cartesia),
         "openai": ("provider: openai", f"{compatible}, model: openai/gpt-oss-20b", "provider: openai"),
     }[name]
     return f"  stt: {{{stt}}}\n  llm: {{{llm}}}\n  tts: {{{tts}}}"

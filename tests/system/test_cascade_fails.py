@@ -42,24 +42,26 @@ pytestmark = [pytest.mark.system, pytest.mark.asyncio(loop_scope="module")]
 log = logging.getLogger(__name__)
 
 DEAD_AIR_S = 3.0
-LATE_S = 0.8
+LATE_S = 1.5
 """How much later anything may be heard beside other tests on two cores."""
 
 RETRY_AFTER_S = 2
-AT_ONCE, APART_S = 9, 0.3
+AT_ONCE, APART_S = 7, 0.3
 """More calls at the same moment are more than two cores can do in real time."""
 
 WAITING = ["please hold", "wait a moment please"]
-SORRY = "sorry please say it again"
+SORRY = "sorry say it again"
 MANNERS = f"""
 fillers: {{phrases: [{", ".join(WAITING)}]}}
 apology: {SORRY}
 """
-SPARE_STT = "fallback: {{provider: deepgram, url: '{deepgram}'}}"
+SPARE_STT = "fallback: {{provider: deepgram, url: '{deepgram}', final_s: 8, deadline_s: 8}}"
 SPARE_LLM = (
-    "fallback: {{provider: openai_compatible, base_url: '{groq}/openai/v1', api_key: {key}, model: openai/gpt-oss-20b}}"
+    "fallback: {{provider: openai_compatible, base_url: '{groq}/openai/v1', api_key: {key}, "
+    "model: openai/gpt-oss-20b, deadline_s: 8}}"
 )
-SPARE_TTS = "fallback: {provider: openai}"
+SPARE_TTS = "fallback: {provider: openai, first_s: 8, next_s: 8, deadline_s: 8}"
+"""Nothing is wrong with these, however busy the machine is."""
 
 
 @dataclass
@@ -68,9 +70,9 @@ class Trouble:
 
     begin: Callable[[], None] = lambda: None
     end: Callable[[], None] = lambda: None
-    stt: str = "provider: deepgram, url: '{deepgram}'"
+    stt: str = "provider: deepgram, url: '{deepgram}', final_s: 8, deadline_s: 8"
     llm: str = "provider: groq"
-    tts: str = "provider: cartesia"
+    tts: str = "provider: cartesia, first_audio_s: 8, next_audio_s: 8, deadline_s: 8"
     question: str = "what is the time"
     answer: str = "you said what is the time"
     serving: list[Any] = field(default_factory=list)
