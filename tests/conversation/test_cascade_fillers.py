@@ -97,6 +97,16 @@ def test_a_model_that_stops_in_the_middle_of_a_sentence_is_bridged_before_it() -
     assert longest_silence_ms(outcome, DECIDED_MS) < 3700
 
 
+def test_a_voice_that_fails_in_a_filler_apologises_once_whatever_the_words_are() -> None:
+    """They are known while the apology is on its way: it is theirs, too."""
+    for takes_s in (1.7, 1.8, 2.5):
+        talking = cast(stt=ScriptedStt(takes_s), fillers={"phrases": [FIRST]})
+        talking.tts.failing = Failing(0)
+        outcome = talk([Say(1000, QUESTION)], talking)
+        assert outcome.edge.heard == SORRY
+        assert outcome.items == [("user", QUESTION), ("assistant", SORRY)]
+
+
 def test_without_phrases_callers_wait_in_silence() -> None:
     assert talk([Say(1000, QUESTION)], slow(3.0, fillers={"phrases": []})).edge.heard == ANSWER
 

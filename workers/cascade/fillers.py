@@ -56,6 +56,8 @@ class Fillers:
             await self._floor.may_speak()
             if self._clock() > now_s:  # the user spoke meanwhile, and waits since then
                 self.quiet_from(self._clock())
+            elif self._thinking.done:
+                return
             elif self._is_coming or not (phrase := self._phrase()):
                 await asyncio.sleep(LOOK_AGAIN_S)
             else:

@@ -2,7 +2,7 @@
 
 Pieces joined give the text back exactly. Where the text is cut does not depend on how it was cut into deltas. Every
 cut is after white space (or, in scripts without spaces, after a full-width mark), so a number, address or time is never
-cut.
+cut; unless there is none for UNBROKEN characters.
 """
 
 from __future__ import annotations
@@ -23,6 +23,10 @@ FIRST_LONGEST = 110
 
 LONGEST = 300
 """A piece of this many characters ends at the next white space, whatever it holds."""
+
+UNBROKEN = 600
+"""A piece of this many characters ends, whatever it holds: a model in trouble writes white space, or one sign, without
+end, and how long it takes to read a piece may grow with the square of its length."""
 
 _ENDS = ".!?…"
 _CLOSERS = "\"'”’»)]*_"
@@ -71,7 +75,9 @@ class Sentences:
             if self._doubt is not None and self._settles(character):
                 pieces.append(self._take(self._doubt))
             self._buffer += character
-            if self._doubt is None and (end := self._end(character)):
+            if len(self._buffer) >= UNBROKEN:
+                pieces.append(self._take(UNBROKEN))
+            elif self._doubt is None and (end := self._end(character)):
                 pieces.append(self._take(end))
         return pieces
 

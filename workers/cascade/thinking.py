@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Callable
 from contextlib import aclosing
 from enum import Enum
@@ -18,8 +19,23 @@ from workers.providers.base import ToolCall
 SENTENCES_AHEAD = 64
 """Sentences the language model may be ahead of the voice; then it is read no further."""
 
+LONGEST_ANSWER = 16_000
+"""Characters that a model may say in one answer, 18 minutes of speech. A snapshot holds it, and a call that is to end
+waits for its end."""
+
+LONGEST_BLANK = 400
+"""White space that a model may write at a stretch. One in trouble writes nothing else, at 50 characters a second or
+more, while the caller waits."""
+
+MOST_CALLS = 32
+LONGEST_CALLS = 32 * 1024
+"""Calls at once, and characters of arguments in one answer, for a snapshot holds them, too."""
+
 TOOLS_S = 3.0
 """How long an answer waits for the tools of one before it, which the caller interrupted."""
+
+
+_log = logging.getLogger(__name__)
 
 
 class Due(Enum):
@@ -82,7 +98,7 @@ class Thinking:
         await self._say_again()
         if not self._answer.complete:
             try:
-                await self._give(await self._due)
+                await self._give(await asyncio.shield(self._due))  # a voice that fails cancels this, and no more
             except ProviderError as error:
                 await self._floor.fall_back("llm", error)
                 self._floor.failed("llm", error)
@@ -109,6 +125,9 @@ class Thinking:
         match due:
             case Due.ANSWER:
                 await self._think()
+                if not self._answer.called and not any(map(str.isalnum, last_words(self._answer))):
+                    self._floor.failed("llm", ProviderError("cascade", "the language model said nothing"))
+                    await self._pass_on([*self._cut.flush(), *self._cut.push(self.apology())])
             case Due.APOLOGY:
                 await self._pass_on(self._cut.push(self.apology()))
             case Due.NOTHING:
@@ -136,17 +155,36 @@ class Thinking:
                 self._mark("first_token")
                 if isinstance(part, ToolCall):
                     calls.append(part)
+                    self._check_length(calls)
                     continue
                 await self._add(part, apart=apart)
                 apart = False
+                if self._is_endless:
+                    _log.warning("the language model does not stop, after %d characters", len(answer.text))
+                    break
         return calls
+
+    @property
+    def _is_endless(self) -> bool:
+        """Whether more of what the model says is not worth waiting for."""
+        text = self._answer.text
+        return len(text) >= LONGEST_ANSWER or (len(text) >= LONGEST_BLANK and text[-LONGEST_BLANK:].isspace())
+
+    def _check_length(self, calls: list[ToolCall]) -> None:
+        """Raises ProviderError for calls that nobody could remember."""
+        written = sum(len(called.call.arguments) for called in self._answer.called)
+        written += sum(len(call.arguments) for call in calls)
+        if len(calls) > MOST_CALLS or written > LONGEST_CALLS:
+            raise ProviderError("cascade", f"{len(calls)} calls of tools, with {written} characters of arguments")
 
     async def _add(self, text: str, *, apart: bool) -> None:
         """The answer goes on with `text`. `apart`: what was said before does not know of it."""
         if apart and text[:1].strip() and self._answer.text[-1:].strip():
             text = f" {text}"
+        text = text[: max(0, LONGEST_ANSWER - len(self._answer.text))]
         self._answer.text += text
-        self.came_s = asyncio.get_running_loop().time()
+        if text.strip():
+            self.came_s = asyncio.get_running_loop().time()
         await self._pass_on(self._cut.push(text))
 
     async def _pass_on(self, sentences: list[str]) -> None:

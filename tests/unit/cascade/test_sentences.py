@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from workers.cascade.sentences import FIRST_CLAUSE, FIRST_LONGEST, LONGEST, Sentences
+from workers.cascade.sentences import FIRST_CLAUSE, FIRST_LONGEST, LONGEST, UNBROKEN, Sentences
 
 
 def cut(text: str, *, early: bool = False) -> list[str]:
@@ -201,3 +201,10 @@ def test_what_may_go_on_waits_for_one_more_character() -> None:
     assert sentences.push("o. ") == ["No. "]
     assert sentences.push("It is 42. ") == []
     assert sentences.flush() == ["It is 42. "]
+
+
+@pytest.mark.parametrize("text", ["x", " ", "\n", "1-", "。", '."', "“", "\u3000"])
+def test_nothing_is_longer_than_the_longest(text: str) -> None:
+    pieces = cut(text * 2000)
+    assert "".join(pieces) == text * 2000
+    assert max(map(len, pieces)) <= UNBROKEN
