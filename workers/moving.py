@@ -41,8 +41,8 @@ def left_with(record: Record, now_s: float) -> str:
 
 
 def _left(record: Record) -> dict[str, int]:
-    pairs = [pair.split("=") for pair in record.left.split()]
-    return {backend: int(left_s) for backend, left_s in pairs}
+    pairs = [pair.partition("=") for pair in record.left.split()]
+    return {backend: int(left_s) for backend, _, left_s in pairs if left_s.isdecimal()}  # a damaged record ends no worker
 
 
 class Moves:

@@ -271,6 +271,9 @@ def test_whom_a_call_falls_back_on() -> None:
     assert other("probe", tenant=Tenant(id="acme", backend="probe")) is None
     assert other("probe", left="probe=950 other=100") is None
     assert other("probe", left="probe=930 other=990") == "other"
+    assert other("probe", left="probe=1020") is None, "clocks of machines differ"
+    assert other("probe", left="probe=99999") == "other", "and one may have been set back"
+    assert other("probe", left="nonsense probe=soon") == "other"
 
 
 def test_a_record_remembers_each_backend_that_was_left() -> None:
