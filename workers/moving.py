@@ -41,8 +41,9 @@ def left_with(record: Record, now_s: float) -> str:
 
 
 def _left(record: Record) -> dict[str, int]:
+    """Of a damaged record, what can be read: it must not end the worker that reads it."""
     pairs = [pair.partition("=") for pair in record.left.split()]
-    return {backend: int(left_s) for backend, _, left_s in pairs if left_s.isdecimal()}  # a damaged record ends no worker
+    return {backend: int(left_s) for backend, _, left_s in pairs if left_s.isdecimal()}
 
 
 class Moves:
