@@ -47,10 +47,11 @@ def backend(tenant: Tenant, providers: Providers) -> Cascade:
     from workers.turns.company import SharedVoiceActivity
     from workers.turns.smart_turn import smart_turn
 
+    last = tenant.fallback_backend is None
     stages = Stages(
-        chains.speech_to_text(tenant.providers.stt, providers),
-        chains.language_model(tenant.providers.llm, providers),
-        chains.text_to_speech(tenant.providers.tts, providers),
+        chains.speech_to_text(tenant.providers.stt, providers, last=last),
+        chains.language_model(tenant.providers.llm, providers, last=last),
+        chains.text_to_speech(tenant.providers.tts, providers, last=last),
     )
     SharedVoiceActivity(16_000)  # loads the model now, not with the first call
     return Cascade(stages, SharedVoiceActivity, smart_turn() if tenant.turn.smart_turn else None)

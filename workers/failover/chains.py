@@ -18,7 +18,8 @@ class Deadline(NamedTuple):
 
     usual_s: float
     alone_s: float
-    """Without a fallback: to give up sooner would help nobody, and a model on this machine takes what it takes."""
+    """Where nobody is left to ask: to give up sooner would help nobody, and a model on this machine takes what it
+    takes."""
 
 
 TEXT = Deadline(1.5, 5.0)
@@ -33,27 +34,28 @@ AUDIO = Deadline(1.5, 5.0)
 P = TypeVar("P", bound=Described)
 
 
-def speech_to_text(stage: Stage, providers: Providers) -> SpeechToTextChain:
-    """Raises SettingsError as the registry does, for any provider of the chain."""
-    return SpeechToTextChain(_links(stage, "speech_to_text", providers.speech_to_text, providers, TEXT))
+def speech_to_text(stage: Stage, providers: Providers, *, last: bool = True) -> SpeechToTextChain:
+    """`last`: no other backend goes on when all have failed. Raises SettingsError as the registry does, for any
+    provider of the chain."""
+    return SpeechToTextChain(_links(stage, "speech_to_text", providers.speech_to_text, providers, TEXT, last=last))
 
 
-def language_model(stage: Stage, providers: Providers) -> LanguageModelChain:
-    """Raises SettingsError as `speech_to_text` does."""
-    return LanguageModelChain(_links(stage, "language_model", providers.language_model, providers, TOKEN))
+def language_model(stage: Stage, providers: Providers, *, last: bool = True) -> LanguageModelChain:
+    """`last`, and what it raises, as of `speech_to_text`."""
+    return LanguageModelChain(_links(stage, "language_model", providers.language_model, providers, TOKEN, last=last))
 
 
-def text_to_speech(stage: Stage, providers: Providers) -> TextToSpeechChain:
-    """Raises SettingsError as `speech_to_text` does."""
-    return TextToSpeechChain(_links(stage, "text_to_speech", providers.text_to_speech, providers, AUDIO))
+def text_to_speech(stage: Stage, providers: Providers, *, last: bool = True) -> TextToSpeechChain:
+    """`last`, and what it raises, as of `speech_to_text`."""
+    return TextToSpeechChain(_links(stage, "text_to_speech", providers.text_to_speech, providers, AUDIO, last=last))
 
 
 def _links(
-    first: Stage, kind: Kind, provider: Callable[[Stage], P], providers: Providers, deadline: Deadline
+    first: Stage, kind: Kind, provider: Callable[[Stage], P], providers: Providers, deadline: Deadline, *, last: bool
 ) -> list[Link[P]]:
     links = []
     for stage in first.chain:
-        default_s = deadline.usual_s if stage.fallback is not None else deadline.alone_s
+        default_s = deadline.alone_s if last and stage.fallback is None else deadline.usual_s
         deadline_s = default_s if stage.deadline_s is None else stage.deadline_s
         links.append(Link(provider(stage), providers.breaker(kind, stage), deadline_s, stage.hedge_s))
     return links

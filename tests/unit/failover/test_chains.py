@@ -33,6 +33,7 @@ async def test_who_has_no_fallback_is_waited_for_longer() -> None:
     assert chain._links[0].patience_s == 0.7
     espeak = stage(provider="espeak", fallback={"provider": "espeak", "voice": "de"})
     assert deadlines(chains.text_to_speech(espeak, providers)) == [1.5, 5]
+    assert deadlines(chains.text_to_speech(espeak, providers, last=False)) == [1.5, 1.5], "another backend goes on"
     await providers.close()
 
 
