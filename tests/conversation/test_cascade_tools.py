@@ -224,6 +224,16 @@ def test_who_wants_no_answer_hears_nothing_of_the_tool(clock: Clock) -> None:
     assert outcome.last.rests[-1] is True
 
 
+@pytest.mark.parametrize("cancel_ms", [3100, 4500])
+def test_who_wants_no_answer_after_its_first_words_hears_nothing_of_the_tool(clock: Clock, cancel_ms: int) -> None:
+    clock.takes_s = 3.0
+    outcome = talk([Say(1000, WHEN), Ask(cancel_ms, "cancel")], cast((f"{WAIT} ", *MONDAY)))
+    assert WAIT.startswith(outcome.edge.heard)
+    assert [role for role, _ in outcome.items] == ["user", "assistant", "tool"]
+    assert clock.ended == 1
+    assert outcome.last.rests[-1] is True
+
+
 def test_typed_text_while_a_tool_runs(clock: Clock) -> None:
     clock.takes_s = 2.0
     outcome = talk([Say(1000, WHEN), Type(3000, OTHER)], cast())

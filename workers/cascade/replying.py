@@ -150,7 +150,7 @@ class Replying:
         """The client wants no answer to anything said until now."""
         self._asking.forget()
         self._idling.heard_from()
-        context.owe_nothing(self._session.snapshot)
+        context.settle(self._session.snapshot, self._session.snapshot.next_turn - 1)  # also what a tool still answers
         self._contributions.unwant()
 
     # --- what is said unasked
