@@ -1,7 +1,7 @@
 """What the callers of the cascade say: sentences by eSpeak over a line that hisses, as frames of mu-law.
 
-The line hisses all the time, as most do, and evenly, which is what `workers.turns.company` spares the detector of speech
-best: it judges about 40 % of all chunks here, and would 68 % where the noise wavers.
+The line hisses all the time, as most do, and evenly, of which `workers.turns.vad` spares the detector most: it judges
+about 40 % of all chunks here, and would judge 68 % where the noise wavers.
 """
 
 from __future__ import annotations
