@@ -176,9 +176,9 @@ class ChainedVoice:
             asked, parts = sentence.ahead or (None, None)
             if parts is None or asked is not self._speaker:
                 parts = self._speaker.voice.speak(sentence.text, last=sentence.last)
-            yield _entry(self._speaker, parts)
+            yield _entry(self._speaker, parts, sentence.text)
         for speaker in self._speakers():
-            yield _entry(speaker, speaker.voice.speak(sentence.text, last=sentence.last))
+            yield _entry(speaker, speaker.voice.speak(sentence.text, last=sentence.last), sentence.text)
 
     async def _close_others(self) -> None:
         """Of all who were asked, leave the one that has the answer."""
@@ -213,17 +213,19 @@ class ChainedVoice:
         self._paces[link].learn(sentence.text, round(sentence.came_ms))
 
 
-def _entry(speaker: _Speaker, parts: Parts) -> Entry[_Sounding]:
-    return Entry(speaker.link, speaker.permit, partial(_begin, speaker, parts), parts.aclose)
+def _entry(speaker: _Speaker, parts: Parts, text: str) -> Entry[_Sounding]:
+    return Entry(speaker.link, speaker.permit, partial(_begin, speaker, parts, text), parts.aclose)
 
 
-async def _begin(speaker: _Speaker, parts: Parts) -> _Sounding:
-    """Wait for the first audio; a sentence may have none."""
+async def _begin(speaker: _Speaker, parts: Parts, text: str) -> _Sounding:
+    """Wait for the first audio. A sentence without a word may have none. Raises ProviderError for any other."""
     before: list[Part] = []
     async for part in parts:
         before.append(part)
         if isinstance(part, bytes):
-            break
+            return _Sounding(speaker, parts, before)
+    if any(character.isalnum() for character in text):
+        raise ProviderError(speaker.link.name, "made no sound of a text that has words")
     return _Sounding(speaker, parts, before)
 
 

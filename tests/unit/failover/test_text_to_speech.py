@@ -89,6 +89,21 @@ def test_who_cannot_begin_is_replaced_for_the_whole_answer(trouble: Trouble, fir
     assert nothing_is_open(first, second)
 
 
+class Soundless(TroubledTts):
+    """Ends each sentence in order, without having said anything."""
+
+    async def speak(self, text: str) -> AsyncGenerator[bytes | Word, None]:
+        self.spoken.append(text)
+        for part in tuple[bytes, ...]():
+            yield part
+
+
+def test_who_makes_no_sound_of_words_is_replaced() -> None:
+    first, second = Soundless(), TroubledTts()
+    ear = run(spoken(linked(first, second), FIRST))
+    assert ear.heard == FIRST.split()
+
+
 @pytest.mark.parametrize("wait_s", [0.0, 3600.0])
 @pytest.mark.parametrize("timed", [True, False])
 def test_the_next_voice_goes_on_with_the_next_word(timed: bool, wait_s: float) -> None:
@@ -186,12 +201,11 @@ def test_who_is_late_may_still_win_and_the_next_stays_in_reserve() -> None:
     assert nothing_is_open(first, second)
 
 
-def test_a_sentence_without_sound_is_over() -> None:
-    class Silent(TroubledTts):
-        WORD_MS = 0
-
-    ear = run(spoken(linked(Silent()), "...", FIRST))
+def test_a_sentence_without_words_may_have_no_sound() -> None:
+    second = TroubledTts()
+    ear = run(spoken(linked(Soundless(), second), "..."))
     assert ear.pcm == b""
+    assert second.spoken == []
 
 
 class Ahead(TroubledTts):
