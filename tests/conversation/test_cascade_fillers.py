@@ -107,6 +107,26 @@ def test_a_voice_that_fails_in_a_filler_apologises_once_whatever_the_words_are()
         assert outcome.items == [("user", QUESTION), ("assistant", SORRY)]
 
 
+@pytest.mark.parametrize("at_ms", [4000, 4300])
+def test_a_sound_over_a_filler_that_is_understood_last_keeps_no_answer_back(at_ms: int) -> None:
+    """The question is known, but what was said over the filler is not: only when that turns out to be nothing, all is
+    known."""
+    talking = cast(stt=ScriptedStt(2.5), turn={"preemptive": False, "barge_in_ms": 96})
+    outcome = talk([Say(1000, QUESTION), Say(at_ms, "mhm", word_ms=200)], talking, end_ms=16_000)
+    assert outcome.edge.heard.endswith(f" {ANSWER}")
+    assert [text for role, text in outcome.items if role == "user"] == [QUESTION]
+    assert outcome.told("state", "state")[-1] == "listening"
+
+
+@pytest.mark.parametrize("failures", [(0,), (0, 1)], ids=["apologises", "is mute"])
+def test_words_that_are_known_after_a_voice_failed_in_a_filler_are_answered(failures: tuple[int, ...]) -> None:
+    talking = cast(stt=ScriptedStt(5.0), fillers={"phrases": [FIRST]})
+    talking.tts.failing = Failing(*failures)
+    outcome = talk([Say(1000, QUESTION)], talking, end_ms=14_000)
+    answered = f"{FIRST} {ANSWER}"  # they have waited for long
+    assert outcome.edge.heard == (f"{SORRY} {answered}" if failures == (0,) else answered)
+
+
 def test_without_phrases_callers_wait_in_silence() -> None:
     assert talk([Say(1000, QUESTION)], slow(3.0, fillers={"phrases": []})).edge.heard == ANSWER
 

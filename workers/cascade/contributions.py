@@ -40,7 +40,7 @@ class Contribution:
 class Contributions:
     """Those of one session. `counts(over_ms, text)` decides about one that was said over an answer.
     `understood(contribution, known)` is called when one has come into the conversation; `known` is false for one whose
-    text could not be found out."""
+    text could not be found out. `disregarded` is called when one turns out not to count."""
 
     def __init__(
         self,
@@ -48,11 +48,13 @@ class Contributions:
         answers: Answers,
         counts: Callable[[int, str], bool],
         understood: Callable[[Contribution, bool], None],
+        disregarded: Callable[[], None],
     ) -> None:
         self._session = session
         self._answers = answers
         self._counts = counts
         self._understood = understood
+        self._disregarded = disregarded
         self._heard: asyncio.Queue[Contribution] = asyncio.Queue(CONTRIBUTIONS)
         self._pending: deque[Contribution] = deque()
         """Everything in `_heard`, and what was taken from it but is not in the snapshot yet."""
@@ -95,6 +97,7 @@ class Contributions:
             text = await self._understand(contribution)
             if not self._is_to_be_known(contribution, text or ""):
                 self._pending.remove(contribution)
+                self._disregarded()
                 continue
             await self._answers.settled()  # what was heard of the last answer comes before what was said to it
             self._pending.remove(contribution)

@@ -54,7 +54,11 @@ class Conversation:
         )
         self._interrupting = Interrupting(self._settings, self._ear, self._turn, self._answers, self._has_floor)
         self._contributions = Contributions(
-            session, self._answers, self._interrupting.decide, lambda *said: self._replying.understood(*said)
+            session,
+            self._answers,
+            self._interrupting.decide,
+            lambda *said: self._replying.understood(*said),
+            lambda: self._replying.disregarded(),
         )
         self._dialling = Dialling(
             session,

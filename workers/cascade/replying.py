@@ -58,6 +58,8 @@ class Replying:
         self._is_idle = is_idle
         self._idling = Idling(session.tenant.idle, session.snapshot.flow)
         self._words_late = Alarm(self._begin_without)
+        self._known = True
+        """Whether the last thing that the user said could be understood."""
         self._more_to_come = False
         """The user was speaking when the last worker died: what they said is answered when they are done."""
         self._silent_ms: int | None = None
@@ -124,18 +126,31 @@ class Replying:
         if context.owes_answer(self._session.snapshot):
             self._idling.heard_from()
             self._calling.go_on()
-        self._reply(contribution, known)
+        self._known = known
+        if not self._continue():
+            self._reply(contribution, known)
+
+    def disregarded(self) -> None:
+        """What was said over an answer was nothing. That answer may have waited for it with what was said before."""
+        self._continue()
+
+    def _continue(self) -> bool:
+        """If an answer was begun with a filler, and all that was said is known, have it go on; else return False."""
+        begun = self._answers.current
+        if begun is None or not begun.expects or self._contributions:
+            return False
+        owed = Due.ANSWER if context.owes_answer(self._session.snapshot) else Due.NOTHING
+        begun.go_on(owed if self._known else Due.APOLOGY)
+        self._keeper.commit_soon()
+        return True
 
     def _reply(self, contribution: Contribution, known: bool) -> None:
         """Answer, unless the user is speaking on, or entering a number: then both are answered together."""
         snapshot = self._session.snapshot
         waiting = self._turn.state in (State.THINKING, State.TALKED_OVER)
-        begun = self._answers.current
-        if begun is not None and begun.expects and not self._contributions:
-            owed = Due.ANSWER if context.owes_answer(snapshot) else Due.NOTHING
-            begun.go_on(owed if known else Due.APOLOGY)
-            self._keeper.commit_soon()
-        elif not waiting or self._contributions or self._dialling.entering:
+        if self._turn.state is State.LISTENING:  # the answer that was begun for it failed before it was known
+            waiting = context.owes_answer(snapshot)
+        if not waiting or self._contributions or self._dialling.entering:
             self._keeper.commit_soon()
         elif not known:
             text = self._session.tenant.apology
