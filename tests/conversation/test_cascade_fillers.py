@@ -127,6 +127,16 @@ def test_words_that_are_known_after_a_voice_failed_in_a_filler_are_answered(fail
     assert outcome.edge.heard == (f"{SORRY} {answered}" if failures == (0,) else answered)
 
 
+@pytest.mark.parametrize("at_ms", [2300, 3000, 3450])
+def test_a_cough_while_words_are_awaited_does_not_keep_the_filler_back(at_ms: int) -> None:
+    """It is due at 3.6 s, when somebody may be going on; 0.5 s after the cough, that is known."""
+    talking = cast(stt=ScriptedStt(5.0, shortest_ms=150))
+    outcome = talk([Say(1000, QUESTION), Say(at_ms, "k h", word_ms=100)], talking, end_ms=16_000)
+    assert outcome.edge.heard.startswith(f"{FIRST} ")
+    assert heard_at(outcome, FIRST) < max(DECIDED_MS + 1500, at_ms + 700) + 400
+    assert outcome.edge.heard.endswith(f" {ANSWER}")
+
+
 def test_without_phrases_callers_wait_in_silence() -> None:
     assert talk([Say(1000, QUESTION)], slow(3.0, fillers={"phrases": []})).edge.heard == ANSWER
 

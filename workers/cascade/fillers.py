@@ -12,7 +12,7 @@ from workers.cascade.stages import Floor
 from workers.cascade.thinking import Thinking
 
 LOOK_AGAIN_S = 0.2
-"""How soon to look again whether text that is on its way has become audio."""
+"""How soon to look again whether text that is on its way has become audio, or who made a sound is silent again."""
 
 TICK_S = 0.001
 """Less is not waited for: an event loop may wake somebody a little early, again and again."""

@@ -13,6 +13,7 @@ from workers.cascade.asking import Asking
 from workers.cascade.calling import Calling
 from workers.cascade.contributions import Contribution, Contributions
 from workers.cascade.dialling import Dialling
+from workers.cascade.fillers import LOOK_AGAIN_S
 from workers.cascade.hearing import Ear
 from workers.cascade.thinking import Due
 from workers.cascade.turn import Turn
@@ -113,8 +114,11 @@ class Replying:
     def _begin_without(self) -> None:
         """The words of the user take long to be known: what is said to them begins with a filler."""
         snapshot = self._session.snapshot
-        thinking = self._turn.state is State.THINKING and self._answers.current is None
-        if thinking and self._contributions and self._session.tenant.fillers.phrases:
+        if self._answers.current is not None or not self._contributions or not self._session.tenant.fillers.phrases:
+            return
+        if self._turn.state is State.TALKED_OVER:  # by a cough, perhaps
+            self._words_late.set(LOOK_AGAIN_S)
+        elif self._turn.state is State.THINKING:
             latency = self._contributions.precede_answer()
             self._answers.give(Answer(context.new_turn(snapshot)), latency=latency, expects=True)
 
