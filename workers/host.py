@@ -321,6 +321,8 @@ class Host:
             entry_id = await self._dispatch.offer(live.record.backend, live.id, owner=self.process_id)
             await self._keep_place(served, Entry(live.record.backend, entry_id, live.id))
             live.unjoin()
+            served.handing_over = served.offered = False  # what was offered is gone, and nobody else stands for it
+            live.rest(live.at_rest)
 
     async def _renew(self) -> None:
         while True:

@@ -98,14 +98,15 @@ class Moves:
         """The backend was stopped: let another worker, or this one, take the session. Raises BusError, after which it
         is to be called again; and SessionLost when the session is over, or another's by now."""
         if await self._records.read(record.session) is None:
-            await self._records.restore(record)  # Redis came back empty, and nobody else knows of it now
+            await self._records.restore(record)  # Redis came back empty, and nobody else knows of the session
         else:
             await self._records.move(record)
         offered = await self._dispatch.redispatch(entry, record.backend)
         await asyncio.sleep(TAKEN_IN_S)
         now = await self._records.read(record.session)
-        if now is None:
-            raise BusError("Redis came back empty")
+        if now is None:  # Redis came back empty since
+            await self.hand_on(record, entry)
+            return
         if now.closed or now.epoch > record.epoch:
             return
         log.error("session %s: no worker took it for %s: back to %s", record.session, record.backend, entry.backend)

@@ -106,6 +106,21 @@ async def test_a_worker_that_leaves_hands_over_at_rest(stage: Stage) -> None:
     assert await stage.redis.ask("EXISTS", keys.lane("worker-1")) == 0
 
 
+async def test_a_worker_that_leaves_offers_again_what_an_emptied_redis_has_lost(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("trunkline.bus.lanes.BEAT_S", 0.05)
+    first, _ = stage.worker("worker-1")
+    await stage.call("one")
+    await until(lambda: stage.begun == ["one"])
+    first.drain()
+    await until(lambda: first._served["one"].offered)
+    await stage.redis.ask("FLUSHALL")
+    await until(lambda: equals(stage.redis.ask("EXISTS", keys.session("one")), 1))
+    stage.worker("worker-2")
+    await until(lambda: stage.begun == ["one", "one"])
+
+
 async def test_a_session_whose_gateway_never_answers_is_not_served_for_ever(stage: Stage) -> None:
     host, _ = stage.worker("worker-1")
     await stage.records.write(Record("one", "acme", "probe", 8000, "lane:gone", "websocket", "c"))
