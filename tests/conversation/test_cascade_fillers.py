@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from tests.conversation.talk import ANSWER, QUESTION, Cast, Outcome, talk
-from tests.standins.session import Ask, Say
+from tests.standins.session import Action, Ask, Dial, Say, Type
 from tests.standins.tool_model import Script, ToolLlm, Use
 from tests.standins.voices import Failing, ScriptedLlm, ScriptedStt
 from trunkline.tenants import SORRY, Tenant
@@ -135,6 +135,14 @@ def test_a_cough_while_words_are_awaited_does_not_keep_the_filler_back(at_ms: in
     assert outcome.edge.heard.startswith(f"{FIRST} ")
     assert heard_at(outcome, FIRST) < max(DECIDED_MS + 1500, at_ms + 700) + 400
     assert outcome.edge.heard.endswith(f" {ANSWER}")
+
+
+@pytest.mark.parametrize("more", [Type(4300, OTHER), Dial(4300, "#")], ids=["typed", "keyed"])
+def test_who_types_while_their_words_are_awaited_is_not_left_in_silence(more: Action) -> None:
+    """It ends the filler, and is known at once, but not before what was said before it."""
+    outcome = talk([Say(1000, QUESTION), more], cast(stt=ScriptedStt(7.0)), end_ms=16_000)
+    assert outcome.edge.heard.startswith(f"{FIRST} {SECOND} ")
+    assert heard_at(outcome, SECOND) < 4300 + 1500 + 400
 
 
 def test_without_phrases_callers_wait_in_silence() -> None:

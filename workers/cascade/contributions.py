@@ -40,7 +40,8 @@ class Contribution:
 class Contributions:
     """Those of one session. `counts(over_ms, text)` decides about one that was said over an answer.
     `understood(contribution, known)` is called when one has come into the conversation; `known` is false for one whose
-    text could not be found out. `disregarded` is called when one turns out not to count."""
+    text could not be found out. `disregarded` is called when one turns out not to count, and
+    `awaited` when there is one more to be understood."""
 
     def __init__(
         self,
@@ -49,12 +50,14 @@ class Contributions:
         counts: Callable[[int, str], bool],
         understood: Callable[[Contribution, bool], None],
         disregarded: Callable[[], None],
+        awaited: Callable[[], None],
     ) -> None:
         self._session = session
         self._answers = answers
         self._counts = counts
         self._understood = understood
         self._disregarded = disregarded
+        self._awaited = awaited
         self._heard: asyncio.Queue[Contribution] = asyncio.Queue(CONTRIBUTIONS)
         self._pending: deque[Contribution] = deque()
         """Everything in `_heard`, and what was taken from it but is not in the snapshot yet."""
@@ -71,6 +74,7 @@ class Contributions:
 
     async def put(self, contribution: Contribution) -> None:
         self._pending.append(contribution)
+        self._awaited()
         await self._heard.put(contribution)
 
     def precede_answer(self) -> Latency:

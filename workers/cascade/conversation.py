@@ -59,6 +59,7 @@ class Conversation:
             self._interrupting.decide,
             lambda *said: self._replying.understood(*said),
             lambda: self._replying.disregarded(),
+            lambda: self._replying.await_words(),
         )
         self._dialling = Dialling(
             session,
@@ -239,7 +240,6 @@ class Conversation:
             said = ""
         latency = Latency(self._clock(), decided_ms - stopped_ms, stopped_ms)
         await self._contributions.put(Contribution(said, utterance.first_seq, latency, over_ms=over_ms))
-        self._replying.await_words()
 
     # --- over an answer
 

@@ -108,7 +108,7 @@ class Replying:
             self._asking.guess(utterance.interim)
 
     def await_words(self) -> None:
-        """What the user said is on its way to text. If that takes long, they are told to wait."""
+        """What the user said is on its way, to text or behind what is. If that takes long, they are told to wait."""
         self._words_late.set(self._session.tenant.fillers.delay_s)
 
     def _begin_without(self) -> None:
