@@ -10,7 +10,7 @@ from typing import Any, cast
 from trunkline.bus.connection import Redis
 from trunkline.bus.dispatch import Dispatch
 from trunkline.bus.lanes import Inbox, Outbox
-from trunkline.bus.messages import Attached, Hangup, Joined, Message
+from trunkline.bus.messages import Attached, Hangup, Joined, Message, Superseded
 from trunkline.sessions import Record, Records
 from trunkline.settings import load
 from trunkline.tenants import Directory, Tenant
@@ -54,6 +54,8 @@ class Stage:
         self.records, self.dispatch = Records(redis), Dispatch(redis)
         self.told: list[Message] = []
         self.begun: list[str] = []
+        self.owners: dict[str, tuple[int, str]] = {}
+        """Of each session the epoch and the lane of whom it attached to last."""
         self._group = group
         self._inbox = Inbox(redis, "gateway", "gateway")
         self._outbox = Outbox(redis, lambda lane: None)
@@ -71,6 +73,13 @@ class Stage:
     def _answer(self, message: Message) -> None:
         self.told.append(message)
         if isinstance(message, Attached):
+            epoch, lane = self.owners.get(message.session, (0, message.lane))
+            if message.epoch < epoch:
+                self._outbox.send(message.lane, Superseded(message.session, epoch))
+                return
+            if lane != message.lane:
+                self._outbox.send(lane, Superseded(message.session, message.epoch))
+            self.owners[message.session] = message.epoch, message.lane
             self._outbox.send(message.lane, Joined(message.session, message.epoch, -1, 0, 0, 0))
 
     def worker(self, name: str, **settings: Any) -> tuple[Host, asyncio.Task[None]]:
