@@ -107,7 +107,7 @@ class IdleSettings(_Model):
     """What becomes of a caller who says nothing."""
 
     after_s: float = Field(default=10.0, ge=2, le=600, description="of silence since the last answer was heard")
-    prompts: tuple[Annotated[str, Field(min_length=1, max_length=1000)], ...] = Field(
+    prompts: tuple[Annotated[str, Field(max_length=1000, pattern=r"\S")], ...] = Field(
         default=("Are you still there?",),
         max_length=10,
         description="said one after another, each after such a silence",

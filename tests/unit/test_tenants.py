@@ -40,6 +40,7 @@ def test_a_stage_keeps_its_providers_options() -> None:
         ("id: Not An Id", "id: "),
         ("id: acme\ncolour: red", "colour: Extra inputs"),
         ("id: acme\nturn: {stop_ms: 1}", "turn.stop_ms: "),
+        ("id: acme\nidle: {prompts: ['  ']}", "idle.prompts.0: "),
         ("id: acme\nproviders: {ears: {}}", "providers.ears: Extra inputs"),
         ("id: acme\nproviders: {stt: {provider: '../evil'}}", "providers.stt.provider: "),
         ("id: acme\nbackend: os.path", "backend: "),
