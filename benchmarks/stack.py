@@ -12,7 +12,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -47,14 +47,17 @@ class Stack:
         workers: int = 2,
         supervised: bool = True,
         tenants: dict[str, str] | None = None,
+        vendors: Mapping[str, str] | None = None,
         **settings: object,
     ) -> None:
-        """`tenants` maps file names to YAML; `settings` are TRUNKLINE_ ones, by their lower-case names."""
+        """`tenants` maps file names to YAML; `vendors` are variables as vendors' SDKs name them; `settings` are
+        TRUNKLINE_ ones, by their lower-case names."""
         self._counts = (gateways, workers)
         self._supervised = supervised
         self._folder = tempfile.TemporaryDirectory(prefix="trunkline-stack-")
         self.directory = Path(self._folder.name)
         self._settings = {f"TRUNKLINE_{name.upper()}": str(value) for name, value in settings.items()}
+        self._settings |= vendors or {}
         self._tenants = tenants
         self._processes: list[subprocess.Popen[bytes]] = []
         self._valkey: subprocess.Popen[bytes] | None = None

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-import os
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
-from unittest.mock import patch
 
 import httpx
 
@@ -76,16 +74,16 @@ async def deployed(*, supervised: bool, lifetime_s: float, return_ms: float) -> 
     command = python(
         "tests.standins.realtime", "--forget-audio", "--script=benchmarks.phone_faults.model:answer", *arguments
     )
-    # Vendors' names have no prefix, so they go by the environment that Stack hands on. Without an account, nothing here
-    # can reach Twilio's API.
-    keys = {"OPENAI_API_KEY": "of the stand-in", "TWILIO_AUTH_TOKEN": AUTH_TOKEN, "TWILIO_ACCOUNT_SID": ""}
-    with running(command), patch.dict(os.environ, keys):
+    # Without an account, nothing here can reach Twilio's API.
+    vendors = {"OPENAI_API_KEY": "of the stand-in", "TWILIO_AUTH_TOKEN": AUTH_TOKEN, "TWILIO_ACCOUNT_SID": ""}
+    with running(command):
         await until_it_listens(port)
         async with Stack(
             gateways=GATEWAYS,
             workers=WORKERS,
             supervised=supervised,
             tenants={"phone.yaml": TENANT},
+            vendors=vendors,
             public_url=ORIGIN,
             openai_realtime_url=f"ws://127.0.0.1:{port}/v1",
         ) as stack:

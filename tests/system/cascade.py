@@ -8,8 +8,6 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
-import pytest
-
 from benchmarks.stack import Stack
 from tests.standins import groq, openai, tones
 from tests.standins.cartesia import Behaviour, Cartesia
@@ -75,6 +73,8 @@ class Vendors:
             "DEEPGRAM_API_KEY": "the key of a stand-in",
             "OPENAI_API_KEY": openai.KEY,
             "OPENAI_BASE_URL": self.openai.url,
+            "TWILIO_AUTH_TOKEN": AUTH_TOKEN,
+            "TWILIO_ACCOUNT_SID": "",
         }
 
 
@@ -117,24 +117,18 @@ async def deployed(
     used: Vendors, tenants: Mapping[str, str], workers: int = 2, **settings: str
 ) -> AsyncIterator[Stack]:
     """A gateway and two workers, which are supervised; `tenants` by their names."""
-    with pytest.MonkeyPatch.context() as patch:
-        for name, value in used.environment().items():
-            patch.setenv(name, value)
-        patch.setenv("TWILIO_AUTH_TOKEN", AUTH_TOKEN)
-        patch.delenv("TWILIO_ACCOUNT_SID", raising=False)
-        # A setting of ours, which `Stack` takes for itself: others of the environment it leaves out.
-        settings["cartesia_ws_url"] = used.cartesia.url
-        async with Stack(
-            workers=workers,
-            tenants={f"{name}.yaml": text for name, text in tenants.items()},
-            public_url=PUBLIC,
-            **settings,  # type: ignore[arg-type]  # mypy takes them for Stack's own
-        ) as stack:
-            try:
-                yield stack
-            except BaseException as error:
-                error.add_note(troubles(stack))
-                raise
+    async with Stack(
+        workers=workers,
+        tenants={f"{name}.yaml": text for name, text in tenants.items()},
+        vendors=used.environment(),
+        public_url=PUBLIC,
+        **settings,  # type: ignore[arg-type]  # mypy takes them for Stack's own
+    ) as stack:
+        try:
+            yield stack
+        except BaseException as error:
+            error.add_note(troubles(stack))
+            raise
 
 
 def troubles(stack: Stack) -> str:
