@@ -29,7 +29,7 @@ from tests.system.attacked import MB, Attacked, gateway_of
 log = logging.getLogger(__name__)
 
 RATE_HZ = 16_000
-MOST_GAP_MS = 300.0
+MOST_GAP_MS = 500.0
 SECOND = 2 * RATE_HZ
 GRACE_S = 1
 
