@@ -89,3 +89,11 @@ class ProvidersExhausted(ProviderError):
         reasons = "; ".join(str(failure) for failure in failures)
         super().__init__(stage, f"nobody is left: {reasons}", retryable=any(each.retryable for each in failures))
         self.failures = tuple(failures)
+
+
+def first_error(group: BaseExceptionGroup[BaseException]) -> BaseException:
+    """What a group is about: its first error that is no group itself."""
+    error: BaseException = group
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    return error

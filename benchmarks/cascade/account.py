@@ -5,7 +5,6 @@ from __future__ import annotations
 import bisect
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
 
 from benchmarks.cascade.levels import holds
 from benchmarks.cascade.speeches import RATE_HZ, Frame, Speech
@@ -14,7 +13,7 @@ from benchmarks.phone.account import Window
 from benchmarks.phone.times import Times
 from trunkline.audio.frame import FRAME_MS
 from trunkline.audio.g711 import ulaw_to_pcm
-from workers.turns.endpointing import CHUNK_MS, EdgeKind, Endpointing
+from workers.turns.endpointing import CHUNK_MS, EdgeKind, Endpointing, Thresholds
 from workers.turns.vad import VoiceActivity
 
 LATE_MS = 150.0
@@ -55,22 +54,7 @@ class Wait:
         return self.uplink + self.between + self.downlink
 
 
-class Settings(Protocol):
-    """As `workers.turns.endpointing.Thresholds`."""
-
-    @property
-    def vad_threshold(self) -> float: ...
-    @property
-    def start_ms(self) -> int: ...
-    @property
-    def stop_ms(self) -> int: ...
-    @property
-    def longest_utterance_ms(self) -> int: ...
-    @property
-    def longest_turn_ms(self) -> int: ...
-
-
-def decided(frames: Sequence[Frame], settings: Settings) -> list[int]:
+def decided(frames: Sequence[Frame], settings: Thresholds) -> list[int]:
     """Which frames told that a question was over, found as a worker finds it: by the same model in the same audio."""
     activity, endpointing = VoiceActivity(RATE_HZ), Endpointing(settings)
     ends: list[int] = []
@@ -118,7 +102,7 @@ def _is_his(heard: Sequence[int], call: Call, end: int) -> bool:
     return bool(before) and holds(heard, before[-1].levels)
 
 
-def figures(calls: Sequence[Call], vendors: Mapping[str, Book], settings: Settings, window: Window) -> Result:
+def figures(calls: Sequence[Call], vendors: Mapping[str, Book], settings: Thresholds, window: Window) -> Result:
     """All of one run that is of answers."""
     all_waits, wrong, utterances, ends_found = [], 0, 0, 0
     for call in calls:

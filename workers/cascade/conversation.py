@@ -11,6 +11,7 @@ import asyncio
 from collections.abc import Callable
 
 from trunkline.bus.messages import ClientEvent, Dtmf, Played, Text, UplinkAudio
+from trunkline.errors import first_error
 from workers import context
 from workers.backend import Inbound, Session
 from workers.cascade.answers import Answers
@@ -102,7 +103,7 @@ class Conversation:
                 self._answers.leave()
                 await self._keeper.commit()
         except BaseExceptionGroup as group:
-            raise _first(group) from group
+            raise first_error(group) from group
         finally:
             self._dialling.stop()
             self._replying.stop()
@@ -273,11 +274,3 @@ class Conversation:
     def _is_idle(self) -> bool:
         busy = self._contributions or self._answers or self._calling or self._ear.utterance or self._dialling
         return self._turn.state is State.LISTENING and not busy
-
-
-def _first(group: BaseExceptionGroup[BaseException]) -> BaseException:
-    """What a group is about: its first error that is no group itself."""
-    error: BaseException = group
-    while isinstance(error, BaseExceptionGroup):
-        error = error.exceptions[0]
-    return error

@@ -12,7 +12,7 @@ from typing import Any
 
 from trunkline.audio.resample import Resampler
 from trunkline.bus.messages import ClientEvent, Dtmf, Played, Text, UplinkAudio
-from trunkline.errors import ClientError
+from trunkline.errors import ClientError, first_error
 from workers import context
 from workers.backend import Inbound, Item, Session
 from workers.keys import Keys, told
@@ -61,7 +61,7 @@ class Conversation:
                 finally:  # before the group waits for its tasks: who rings then would find it closed
                     self._stop()
         except BaseExceptionGroup as group:
-            raise _first(group) from group
+            raise first_error(group) from group
         finally:
             self._stop()
 
@@ -89,7 +89,7 @@ class Conversation:
         try:
             await self._line.run()
         except* ModelLost as group:
-            lost = _first(group)
+            lost = first_error(group)
             log.error("session %s: the model cannot be reached: %s", self._session.id, lost)
             hint = "call again later; the operator finds the reason in the log"
             await self._floor.give_up("the model cannot be reached", hint)
@@ -202,11 +202,3 @@ class Conversation:
             return
         self._floor.keeper.commit_soon()
         await self._line.tell(event)
-
-
-def _first(group: BaseExceptionGroup[BaseException]) -> BaseException:
-    """What a group is about: its first error that is no group itself."""
-    error: BaseException = group
-    while isinstance(error, BaseExceptionGroup):
-        error = error.exceptions[0]
-    return error
