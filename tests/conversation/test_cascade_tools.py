@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
-from typing import Any
 
 import pytest
 
 from tests.conversation.talk import Cast, talk
+from tests.standins.clock_tool import Clock
 from tests.standins.session import Ask, Say, Type
 from tests.standins.tool_model import Script, ToolLlm, Use
 from trunkline.tenants import Tenant
 from workers.backend import Item
 from workers.cascade.prompting import ENOUGH
 from workers.context import RUNNING, UNKNOWN
-from workers.tools import registry
-from workers.tools.base import Caller, ToolError
+
+pytestmark = pytest.mark.usefixtures("clock")
 
 WHEN = "what day"
 TOLD = "It was monday."
@@ -32,42 +31,6 @@ ENDS = json.dumps({"ok": True, "next": "Say a short goodbye. The call ends after
 PUT_THROUGH = json.dumps(
     {"ok": True, "next": "Say in a few words that you put the caller through. It happens after that."}
 )
-
-
-class Clock:
-    """A tool that takes a while, and tells how often it was called."""
-
-    name = "clock"
-    description = "The day."
-    parameters: dict[str, Any] = {"type": "object", "properties": {"day": {"type": "string"}}}  # noqa: RUF012
-
-    def __init__(self) -> None:
-        self.takes_s = 1.0
-        self.calls: list[str] = []
-        self.ended = 0
-        self.running = 0
-        self.most_running = 0
-
-    async def call(self, arguments: dict[str, Any], caller: Caller) -> Any:
-        day = arguments.get("day", "monday")
-        self.calls.append(day)
-        self.running += 1
-        self.most_running = max(self.most_running, self.running)
-        try:
-            await asyncio.sleep(self.takes_s)
-        finally:
-            self.running -= 1
-        self.ended += 1
-        if day == "sunday":
-            raise ToolError("there is no sunday")
-        return day
-
-
-@pytest.fixture(autouse=True)
-def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
-    clock, make = Clock(), registry.make
-    monkeypatch.setattr(registry, "make", lambda use: clock if use.name == clock.name else make(use))
-    return clock
 
 
 def cast(first: Script = MONDAY, **scripts: Script) -> Cast:
@@ -192,7 +155,7 @@ def test_a_tool_that_is_soon_done_is_known_when_the_caller_who_spoke_up_is_answe
     clock.takes_s = takes_s
     talking = cast((WAIT, Use("clock")))
     outcome = talk([Say(1000, WHEN), Say(2600, OTHER)], talking)
-    assert clock.ended == 1
+    assert clock.waited_for == 1
     assert outcome.edge.heard.endswith(ELSEWHERE)
     assert TOLD not in outcome.edge.heard
     assert [role for role, _ in outcome.items] == ["user", "assistant", "tool", "user", "assistant"]
@@ -230,7 +193,7 @@ def test_who_wants_no_answer_after_its_first_words_hears_nothing_of_the_tool(clo
     outcome = talk([Say(1000, WHEN), Ask(cancel_ms, "cancel")], cast((f"{WAIT} ", *MONDAY)))
     assert WAIT.startswith(outcome.edge.heard)
     assert [role for role, _ in outcome.items] == ["user", "assistant", "tool"]
-    assert clock.ended == 1
+    assert clock.waited_for == 1
     assert outcome.last.rests[-1] is True
 
 

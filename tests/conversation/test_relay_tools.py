@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 from typing import Any
 
@@ -19,49 +18,18 @@ from tests.conversation.relay_talk import (
     talk,
     tenant,
 )
+from tests.standins.clock_tool import Clock
 from tests.standins.realtime import Call, Drop, Reply
 from tests.standins.realtime import Say as Words
 from tests.standins.session import Ask, Say, Type
 from workers.tools import registry
-from workers.tools.base import Caller, ToolError
 
-pytestmark = both_wires
+pytestmark = [both_wires, pytest.mark.usefixtures("clock")]
 
 WHEN = "what day"
 TOLD = "it was monday"
 GOODBYE = "goodbye and thanks"
 BYE = "bye bye"
-
-
-class Clock:
-    """A tool that takes a while, and tells how often it was called."""
-
-    name = "clock"
-    description = "The day."
-    parameters: dict[str, Any] = {"type": "object", "properties": {"day": {"type": "string"}}}  # noqa: RUF012
-
-    def __init__(self) -> None:
-        self.takes_s = 1.0
-        self.calls: list[str] = []
-        self.ended = 0
-
-    async def call(self, arguments: dict[str, Any], caller: Caller) -> Any:
-        day = arguments.get("day", "monday")
-        self.calls.append(day)
-        try:
-            await asyncio.sleep(self.takes_s)
-        finally:
-            self.ended += 1
-        if day == "sunday":
-            raise ToolError("there is no sunday")
-        return day
-
-
-@pytest.fixture(autouse=True)
-def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
-    clock, make = Clock(), registry.make
-    monkeypatch.setattr(registry, "make", lambda use: clock if use.name == clock.name else make(use))
-    return clock
 
 
 def cast(call: Reply | None = None, **options: Any) -> Cast:
