@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import Sequence
+from contextlib import AbstractAsyncContextManager
 from typing import Any
 
+from tests.contract.recorded import closing
 from tests.standins.groq import KEY, Groq
 from workers.providers.base import ChatMessage, ToolCall, ToolSchema
 from workers.providers.batch import BatchSpeech
@@ -16,22 +17,12 @@ HELLO = (ChatMessage("system", "Be brief."), ChatMessage("user", "hello"))
 SLOTS = ToolSchema("find_slot", "Free times of a day.", {"type": "object", "properties": {"day": {"type": "string"}}})
 
 
-@contextlib.asynccontextmanager
-async def hearing(standin: Groq, **options: Any) -> AsyncIterator[BatchSpeech]:
-    stt = speech_to_text({"base_url": standin.url, "api_key": KEY, **options})
-    try:
-        yield stt
-    finally:
-        await stt.close()
+def hearing(standin: Groq, **options: Any) -> AbstractAsyncContextManager[BatchSpeech]:
+    return closing(speech_to_text({"base_url": standin.url, "api_key": KEY, **options}))
 
 
-@contextlib.asynccontextmanager
-async def thinking(standin: Groq, **options: Any) -> AsyncIterator[Thinking]:
-    model = language_model({"base_url": standin.url, "api_key": KEY, **options})
-    try:
-        yield model
-    finally:
-        await model.close()
+def thinking(standin: Groq, **options: Any) -> AbstractAsyncContextManager[Thinking]:
+    return closing(language_model({"base_url": standin.url, "api_key": KEY, **options}))
 
 
 async def said(

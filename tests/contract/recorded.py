@@ -3,12 +3,30 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from typing import Protocol, TypeVar
 
 from tests.standins import tones
 from workers.providers.batch import BatchSpeech, BatchTranscriber
 
 TEXT = "is tuesday free or wednesday then"
+
+
+class Closes(Protocol):
+    async def close(self) -> None: ...
+
+
+Provider = TypeVar("Provider", bound=Closes)
+
+
+@asynccontextmanager
+async def closing(provider: Provider) -> AsyncIterator[Provider]:
+    """A provider for as long as the block lasts."""
+    try:
+        yield provider
+    finally:
+        await provider.close()
 
 
 def begun(stt: BatchSpeech, text: str = TEXT) -> BatchTranscriber:

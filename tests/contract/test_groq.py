@@ -25,12 +25,6 @@ from workers.providers.groq.hearing import PROMPT_BYTES, RATE_HZ
 from workers.providers.groq.thinking import Thinking
 
 
-@pytest.fixture(autouse=True)
-def _no_settings(monkeypatch: pytest.MonkeyPatch) -> None:
-    for variable in ("GROQ_BASE_URL", "GROQ_API_KEY", "GROQ_CUSTOM_HEADERS"):
-        monkeypatch.delenv(variable, raising=False)
-
-
 @pytest.fixture
 async def standin() -> AsyncIterator[Groq]:
     async with serve() as groq:
@@ -48,26 +42,6 @@ async def test_hears(standin: Groq) -> None:
     assert transcript.confidence == pytest.approx(math.exp(standin.hears.avg_logprob))
     [asked] = standin.transcriptions
     assert (asked.model, asked.prompt, asked.language) == ("whisper-large-v3", "A clinic.", "en")
-
-
-async def test_the_text_is_asked_for_in_the_pause(standin: Groq) -> None:
-    async with hearing(standin, language=None) as stt:
-        utterance = begun(stt)
-        utterance.pause()
-        await until(lambda: utterance.interim)
-        assert (await utterance.finish()).text == TEXT
-    [asked] = standin.transcriptions
-    assert (asked.prompt, asked.language) == (None, None)
-
-
-async def test_a_segment_is_told_what_came_before_it(standin: Groq) -> None:
-    async with hearing(standin, prompt="A clinic.", segment_s=2) as stt:
-        utterance = begun(stt, f"{TEXT} {TEXT}")
-        utterance.pause()
-        await until(lambda: utterance.interim)
-        utterance.push(tones.speak("yes please", RATE_HZ))
-        assert (await utterance.finish()).text == f"{TEXT} {TEXT} yes please"
-    assert [asked.prompt for asked in standin.transcriptions] == ["A clinic.", f"A clinic. {TEXT} {TEXT}"]
 
 
 @pytest.mark.parametrize("word", ["tuesday", "\N{CYRILLIC SMALL LETTER YA}\N{CYRILLIC SMALL LETTER YA}"])
@@ -105,18 +79,6 @@ async def test_a_sound_shorter_than_groq_takes_is_filled_up(standin: Groq) -> No
     async with hearing(standin) as stt, stt.request(0) as vendor:
         await vendor.transcribe(bytes(100), "")
     assert standin.transcriptions[0].duration_ms == 10
-
-
-async def test_giving_up_an_utterance_hangs_up(standin: Groq) -> None:
-    standin.fault = "silent"
-    async with hearing(standin) as stt:
-        utterance = begun(stt)
-        utterance.pause()
-        await until(lambda: standin.transcriptions)
-        utterance.cancel()
-        await asyncio.wait_for(standin.hung_up.wait(), 10)
-        standin.fault = None
-        assert await heard(stt) == TEXT
 
 
 # --- language model
@@ -345,16 +307,13 @@ async def test_thinking_without_end_is_no_beginning(standin: Groq) -> None:
 
 async def test_a_slow_beginning_within_the_deadline_is_no_fault(standin: Groq) -> None:
     standin.latency_s = 0.4
-    async with hearing(standin, first_s=30) as stt, thinking(standin, first_token_s=30, next_token_s=30) as model:
-        assert await heard(stt) == TEXT
+    async with thinking(standin, first_token_s=30, next_token_s=30) as model:
         assert await said(model) == (standin.says.answer, [])
 
 
 async def test_nobody_listens() -> None:
     nowhere = Groq(url="http://127.0.0.1:9")
-    async with hearing(nowhere) as stt, thinking(nowhere) as model:
-        with pytest.raises(ProviderError, match="APIConnectionError"):
-            await heard(stt)
+    async with thinking(nowhere) as model:
         with pytest.raises(ProviderError, match="APIConnectionError"):
             await said(model)
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import os
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from typing import Any
@@ -12,7 +11,8 @@ import openai as sdk
 import pytest
 from openai.types.audio import Transcription, TranscriptionTextDeltaEvent, TranscriptionTextDoneEvent
 
-from tests.contract.recorded import TEXT, begun, heard, until
+from tests.contract.openai_caller import hearing, speaking
+from tests.contract.recorded import TEXT, heard, until
 from tests.standins import tones
 from tests.standins.openai import KEY, SPEAKS_HZ, Fault, Speech, serve
 from trunkline.audio.wav import wav_bytes
@@ -22,12 +22,6 @@ from workers.providers.openai import HEARING_HZ, Speaking, speech_to_text, text_
 
 IMPATIENT = {"first_s": 0.5, "next_s": 0.3}
 """For faults that are nothing but silence. Elsewhere a busy machine must not look like one."""
-
-
-@pytest.fixture(autouse=True)
-def _no_settings(monkeypatch: pytest.MonkeyPatch) -> None:
-    for variable in ("OPENAI_BASE_URL", "OPENAI_API_KEY"):
-        monkeypatch.delenv(variable, raising=False)
 
 
 @pytest.fixture
@@ -40,24 +34,6 @@ async def standin() -> AsyncIterator[Speech]:
 async def official(standin: Speech) -> AsyncIterator[sdk.AsyncOpenAI]:
     async with sdk.AsyncOpenAI(base_url=standin.url, api_key=KEY, max_retries=0) as client:
         yield client
-
-
-@contextlib.asynccontextmanager
-async def hearing(standin: Speech, **options: Any) -> AsyncIterator[BatchSpeech]:
-    stt = speech_to_text({"base_url": standin.url, "api_key": KEY, **options})
-    try:
-        yield stt
-    finally:
-        await stt.close()
-
-
-@contextlib.asynccontextmanager
-async def speaking(standin: Speech, **options: Any) -> AsyncIterator[Speaking]:
-    tts = text_to_speech({"base_url": standin.url, "api_key": KEY, **options})
-    try:
-        yield tts
-    finally:
-        await tts.close()
 
 
 async def spoken(tts: Speaking, text: str = TEXT) -> str:
@@ -142,24 +118,10 @@ async def test_hears(standin: Speech, model: str) -> None:
     assert asked.streamed is (model != "whisper-1")
 
 
-async def test_the_text_is_asked_for_in_the_pause(standin: Speech) -> None:
-    async with hearing(standin, keywords=["acme"], language=None) as stt:
-        utterance = begun(stt)
-        utterance.pause()
-        await until(lambda: utterance.interim)
-        assert (await utterance.finish()).text == TEXT
-    [asked] = standin.transcriptions
-    assert (asked.keywords, asked.language) == (["acme"], None)
-
-
-async def test_a_segment_is_told_what_came_before_it(standin: Speech) -> None:
-    async with hearing(standin, prompt="A clinic.", segment_s=2, pause_ms=0) as stt:
-        utterance = begun(stt, " ".join([TEXT, TEXT]))
-        utterance.pause()
-        await until(lambda: utterance.interim)
-        utterance.push(tones.speak("yes please", HEARING_HZ))
-        assert (await utterance.finish()).text == f"{TEXT} {TEXT} yes please"
-    assert [asked.prompt for asked in standin.transcriptions] == ["A clinic.", f"A clinic. {TEXT} {TEXT}"]
+async def test_keywords_are_told(standin: Speech) -> None:
+    async with hearing(standin, keywords=["acme"]) as stt:
+        assert await heard(stt) == TEXT
+    assert standin.transcriptions[0].keywords == ["acme"]
 
 
 async def test_a_sound_shorter_than_the_vendor_takes_is_filled_up(standin: Speech) -> None:
@@ -168,18 +130,6 @@ async def test_a_sound_shorter_than_the_vendor_takes_is_filled_up(standin: Speec
         utterance.push(tones.speak("yes", HEARING_HZ)[: HEARING_HZ * 2 * 60 // 1000])
         await utterance.finish()
     assert standin.transcriptions[0].duration_ms == 100
-
-
-async def test_giving_up_an_utterance_hangs_up(standin: Speech) -> None:
-    standin.fault = "silent"
-    async with hearing(standin) as stt:
-        utterance = begun(stt)
-        utterance.pause()
-        await until(lambda: standin.transcriptions)
-        utterance.cancel()
-        await asyncio.wait_for(standin.hung_up.wait(), 10)
-        standin.fault = None
-        assert await heard(stt) == TEXT
 
 
 # --- our text-to-speech
@@ -334,20 +284,14 @@ async def test_a_transcription_without_its_end_is_an_error(standin: Speech, faul
 
 async def test_a_slow_beginning_within_the_deadline_is_no_fault(standin: Speech) -> None:
     standin.latency_s = 0.4
-    async with hearing(standin, first_s=10, next_s=5) as stt, speaking(standin, first_s=10, next_s=5) as tts:
-        assert await heard(stt) == TEXT
+    async with speaking(standin, first_s=10, next_s=5) as tts:
         assert await spoken(tts) == TEXT
 
 
 async def test_nobody_listens() -> None:
-    nowhere = {"base_url": "http://127.0.0.1:9/v1", "api_key": KEY}
-    stt, tts = speech_to_text(nowhere), text_to_speech(nowhere)
-    with pytest.raises(ProviderError, match="APIConnectionError"):
-        await heard(stt)
-    with pytest.raises(ProviderError, match="APIConnectionError"):
-        await spoken(tts)
-    await stt.close()
-    await tts.close()
+    async with speaking(Speech(url="http://127.0.0.1:9/v1")) as tts:
+        with pytest.raises(ProviderError, match="APIConnectionError"):
+            await spoken(tts)
 
 
 @pytest.mark.parametrize("make", [speech_to_text, text_to_speech])
