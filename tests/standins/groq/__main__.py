@@ -2,26 +2,9 @@
 
 from __future__ import annotations
 
-import argparse
-
-from tests.standins.process import serve_until_stopped
-from trunkline import loop
+from tests.standins.process import http_vendor
 
 from . import KEY, Groq, serve
 
-
-async def _serve(port: int, latency_s: float) -> None:
-    async with serve(Groq(latency_s=latency_s), port) as standin:
-        await serve_until_stopped({"url": standin.url, "key": KEY})
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m tests.standins.groq", description=__doc__)
-    parser.add_argument("--port", type=int, default=0)
-    parser.add_argument("--latency-s", type=float, default=0.3, help="how long it takes to begin to answer")
-    arguments = parser.parse_args()
-    loop.run(_serve(arguments.port, arguments.latency_s))
-
-
 if __name__ == "__main__":
-    main()
+    http_vendor("tests.standins.groq", __doc__, KEY, lambda latency_s, port: serve(Groq(latency_s=latency_s), port))

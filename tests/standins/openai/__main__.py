@@ -2,26 +2,9 @@
 
 from __future__ import annotations
 
-import argparse
-
-from tests.standins.process import serve_until_stopped
-from trunkline import loop
+from tests.standins.process import http_vendor
 
 from . import KEY, Speech, serve
 
-
-async def _serve(port: int, latency_s: float) -> None:
-    async with serve(Speech(latency_s=latency_s), port) as speech:
-        await serve_until_stopped({"url": speech.url, "key": KEY})
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m tests.standins.openai", description=__doc__)
-    parser.add_argument("--port", type=int, default=0)
-    parser.add_argument("--latency-s", type=float, default=0.3, help="how long it takes to begin to answer")
-    arguments = parser.parse_args()
-    loop.run(_serve(arguments.port, arguments.latency_s))
-
-
 if __name__ == "__main__":
-    main()
+    http_vendor("tests.standins.openai", __doc__, KEY, lambda latency_s, port: serve(Speech(latency_s=latency_s), port))
