@@ -38,15 +38,19 @@ class Contribution:
 
 
 class Contributions:
-    """Those of one session. `counts(over_ms, text)` decides about one that was said over an answer.
-    `understood(contribution, known)` is called when one has come into the conversation; `known` is false for one whose
-    text could not be found out. `disregarded` is called when one turns out not to count, and
-    `awaited` when there is one more to be understood."""
+    """Those of one session. `group` owns the search for their texts, of all of them side by side: where somebody spoke
+    for long, a mute transcriber costs them its deadline once.
+
+    `counts(over_ms, text)` decides about one that was said over an answer. `understood(contribution, known)` is called
+    when one has come into the conversation; `known` is false for one whose text could not be found out. `disregarded`
+    is called when one turns out not to count, and `awaited` when there is one more to be understood.
+    """
 
     def __init__(
         self,
         session: Session,
         answers: Answers,
+        group: asyncio.TaskGroup,
         counts: Callable[[int, str], bool],
         understood: Callable[[Contribution, bool], None],
         disregarded: Callable[[], None],
@@ -54,6 +58,7 @@ class Contributions:
     ) -> None:
         self._session = session
         self._answers = answers
+        self._group = group
         self._counts = counts
         self._understood = understood
         self._disregarded = disregarded
@@ -61,6 +66,8 @@ class Contributions:
         self._heard: asyncio.Queue[Contribution] = asyncio.Queue(CONTRIBUTIONS)
         self._pending: deque[Contribution] = deque()
         """Everything in `_heard`, and what was taken from it but is not in the snapshot yet."""
+        self._texts: dict[Contribution, asyncio.Task[str | ProviderError]] = {}
+        """Of those that are spoken: the search for the text of each."""
         self._clock = asyncio.get_running_loop().time
 
     def __bool__(self) -> bool:
@@ -74,6 +81,8 @@ class Contributions:
 
     async def put(self, contribution: Contribution) -> None:
         self._pending.append(contribution)
+        if isinstance(contribution.said, Utterance):
+            self._texts[contribution] = self._group.create_task(_text_of(contribution.said))
         self._awaited()
         await self._heard.put(contribution)
 
@@ -88,11 +97,22 @@ class Contributions:
         for contribution in self._pending:
             contribution.unwanted = True
 
+    def leave(self) -> None:
+        """The user is gone: what they said belongs to the conversation as far as it is known, and is not waited for."""
+        for contribution in self._pending:
+            if text := self._known_text(contribution):
+                self._remember(text, contribution, contribution.turn or context.new_turn(self._session.snapshot))
+        self.cancel()
+
     def cancel(self) -> None:
-        """Nobody wants to know any more."""
+        """Nobody wants to know any more. Safe to call twice."""
+        for search in self._texts.values():
+            search.cancel()
         for contribution in self._pending:
             if isinstance(contribution.said, Utterance):
                 contribution.said.cancel()
+        self._texts.clear()
+        self._pending.clear()
 
     async def run(self) -> None:
         """Bring what was said into the conversation, in order, until cancelled."""
@@ -100,14 +120,18 @@ class Contributions:
             contribution = await self._heard.get()
             text = await self._understand(contribution)
             if not self._is_to_be_known(contribution, text or ""):
-                self._pending.remove(contribution)
+                self._let_go(contribution)
                 self._disregarded()
                 continue
             await self._answers.settled()  # what was heard of the last answer comes before what was said to it
-            self._pending.remove(contribution)
+            self._let_go(contribution)
             if text:
-                self._remember(text, contribution)
+                self._remember(text, contribution, self._turn_of(contribution))
             self._understood(contribution, text is not None)
+
+    def _let_go(self, contribution: Contribution) -> None:
+        self._pending.remove(contribution)
+        self._texts.pop(contribution, None)
 
     def _is_to_be_known(self, contribution: Contribution, text: str) -> bool:
         if contribution.over_ms is None:
@@ -119,24 +143,43 @@ class Contributions:
 
     async def _understand(self, contribution: Contribution) -> str | None:
         """The text of it; None when that could not be found out."""
+        if (search := self._texts.get(contribution)) is None:
+            return str(contribution.said).strip()
+        await asyncio.wait([search])
+        match search.result():
+            case ProviderError() as error:
+                await self._answers.fall_back("stt", error)
+                self._answers.failed("stt", error)
+                return None
+            case text:
+                contribution.latency.mark("transcript", self._clock())
+                return text
+
+    def _known_text(self, contribution: Contribution) -> str:
+        """The text of it; empty if it is not known yet, or could not be found out."""
         if isinstance(contribution.said, str):
             return contribution.said.strip()
-        try:
-            transcript = await contribution.said.finish()
-        except ProviderError as error:
-            await self._answers.fall_back("stt", error)
-            self._answers.failed("stt", error)
-            return None
-        contribution.latency.mark("transcript", self._clock())
-        return transcript.text.strip()
+        search = self._texts.get(contribution)
+        text = search.result() if search is not None and search.done() and not search.cancelled() else ""
+        return text if isinstance(text, str) else ""
 
-    def _remember(self, text: str, contribution: Contribution) -> None:
-        snapshot = self._session.snapshot
+    def _turn_of(self, contribution: Contribution) -> int:
         begun = self._answers.current
         before = begun is not None and begun.expects  # if not, that was interrupted, and this is still to be answered
-        turn = contribution.turn if contribution.turn and before else context.new_turn(snapshot)
+        return contribution.turn if contribution.turn and before else context.new_turn(self._session.snapshot)
+
+    def _remember(self, text: str, contribution: Contribution, turn: int) -> None:
+        snapshot = self._session.snapshot
         self._session.event("transcript", role="user", turn=turn, text=text)
         context.remember(snapshot, Item("user", text, turn))
         context.spoke_until(snapshot, contribution.latency.speech_end_ms)
         if contribution.unwanted:
             context.owe_nothing(snapshot)
+
+
+async def _text_of(utterance: Utterance) -> str | ProviderError:
+    """What was said. A failure is for whoever asks, in order: the owner of this task must not hear of it first."""
+    try:
+        return (await utterance.finish()).text.strip()
+    except ProviderError as error:
+        return error

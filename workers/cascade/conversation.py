@@ -57,6 +57,7 @@ class Conversation:
         self._contributions = Contributions(
             session,
             self._answers,
+            self._group,
             self._interrupting.decide,
             lambda *said: self._replying.understood(*said),
             lambda: self._replying.disregarded(),
@@ -101,6 +102,7 @@ class Conversation:
                 self._calling.stop()
                 self._asking.forget()
                 self._answers.leave()
+                self._contributions.leave()
                 await self._keeper.commit()
         except BaseExceptionGroup as group:
             raise first_error(group) from group

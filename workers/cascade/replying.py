@@ -59,8 +59,8 @@ class Replying:
         self._is_idle = is_idle
         self._idling = Idling(session.tenant.idle, session.snapshot.flow)
         self._words_late = Alarm(self._begin_without)
-        self._known = True
-        """Whether the last thing that the user said could be understood."""
+        self._lost = False
+        """Whether something that the user said could not be understood, and nothing was since."""
         self._more_to_come = False
         """The user was speaking when the last worker died: what they said is answered when they are done."""
         self._silent_ms: int | None = None
@@ -130,9 +130,9 @@ class Replying:
         if context.owes_answer(self._session.snapshot):
             self._idling.heard_from()
             self._calling.go_on()
-        self._known = known
+        self._lost = not known or (self._lost and not context.owes_answer(self._session.snapshot))
         if not self._continue():
-            self._reply(contribution, known)
+            self._reply(contribution)
 
     def disregarded(self) -> None:
         """What was said over an answer was nothing. That answer may have waited for it with what was said before."""
@@ -144,11 +144,12 @@ class Replying:
         if begun is None or not begun.expects or self._contributions:
             return False
         owed = Due.ANSWER if context.owes_answer(self._session.snapshot) else Due.NOTHING
-        begun.go_on(owed if self._known else Due.APOLOGY)
+        begun.go_on(Due.APOLOGY if self._lost else owed)
+        self._lost = False
         self._keeper.commit_soon()
         return True
 
-    def _reply(self, contribution: Contribution, known: bool) -> None:
+    def _reply(self, contribution: Contribution) -> None:
         """Answer, unless the user is speaking on, or entering a number: then both are answered together."""
         snapshot = self._session.snapshot
         waiting = self._turn.state in (State.THINKING, State.TALKED_OVER)
@@ -156,7 +157,8 @@ class Replying:
             waiting = context.owes_answer(snapshot)
         if not waiting or self._contributions or self._dialling.entering:
             self._keeper.commit_soon()
-        elif not known:
+        elif self._lost:
+            self._lost = False
             text = self._session.tenant.apology
             apology = Answer(context.new_turn(snapshot), text, complete=True, fillers=[(0, len(text))])
             self._answers.give(apology, latency=contribution.latency)
@@ -169,6 +171,7 @@ class Replying:
         """The client wants no answer to anything said until now."""
         self._asking.forget()
         self._idling.heard_from()
+        self._lost = False
         context.settle(self._session.snapshot, self._session.snapshot.next_turn - 1)  # also what a tool still answers
         self._contributions.unwant()
 
