@@ -233,12 +233,13 @@ class Bridge:
         return order is Order.NEXT
 
     def _attached(self, message: Attached) -> None:
-        if message.epoch < self.epoch:
-            self._lanes.send(message.lane, Superseded(self.session, self.epoch))
+        if message.epoch < self.epoch or (message.epoch == self.epoch and self.worker not in ("", message.lane)):
+            lane = "" if self.is_on_its_own else self.worker
+            self._lanes.send(message.lane, Superseded(self.session, self.epoch, lane))
             return
         if message.epoch > self.epoch:
             if self.worker and self.worker != message.lane:
-                self._lanes.send(self.worker, Superseded(self.session, message.epoch))
+                self._lanes.send(self.worker, Superseded(self.session, message.epoch, message.lane))
             self._received = Sequence()
         self.epoch, self.worker, self._unhurried = message.epoch, message.lane, message.unhurried
         if self._next_seq < message.resume_from_seq:
@@ -364,6 +365,11 @@ class Bridge:
         if self.worker:
             played = Played(self.session, self.epoch, heard.turn, heard.played_ms, heard.done)
             self._lanes.send(self.worker, played, patient=not heard.done)
+
+    @property
+    def is_on_its_own(self) -> bool:
+        """Whether the gateway speaks for itself, and no worker's word counts any more."""
+        return self.epoch >= NOBODYS_EPOCH
 
     def say(self, pcm: bytes, then_close: str) -> None:
         """Say something of our own (s16le mono at the session's rate), and end the session after it."""

@@ -13,6 +13,7 @@ from adapters.bridge import Bridge
 from adapters.link import Link
 from adapters.playout import KEEP_MS
 from gateway.apology import apology
+from gateway.orphans import Orphans
 from trunkline import tokens
 from trunkline.bus.codec import encode
 from trunkline.bus.connection import Redis
@@ -84,6 +85,7 @@ class Sessions:
         self._outbox = Outbox(redis, self._worker_gone)
         self._dispatch = Dispatch(redis)
         self._records = Records(redis)
+        self._orphans = Orphans(self._records, self._dispatch)
         self.tenants = Directory(redis)
         self._held: dict[str, Held] = {}
         self._hung_up: dict[str, str] = {}
@@ -336,12 +338,10 @@ class Sessions:
         log.debug("lane %s is gone", lane)
 
     async def _bus_emptied(self) -> None:
-        """Redis came back empty: put back what callers without a worker need. Workers put back the rest."""
+        """Redis came back empty. Workers put back what they have."""
+        for held in self._held.values():
+            self._orphans.doubt(held.bridge, held.record)
         await self.tenants.restore()
-        for held in list(self._held.values()):
-            if not held.bridge.worker:
-                await self._records.write(held.record)
-                await self._dispatch.offer(held.record.backend, held.record.session)
 
     async def _pace(self) -> None:
         while True:
@@ -356,6 +356,7 @@ class Sessions:
         while True:
             await asyncio.sleep(SWEEP_S)
             gone = await self._gone_workers()
+            await self._orphans.look(gone)
             now_s = time.monotonic()
             for held in list(self._held.values()):
                 if held.bridge.worker and held.bridge.worker not in gone:

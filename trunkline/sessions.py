@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,15 +14,38 @@ KEEP_S = 6 * 3600
 """A record lives this long after its last commit; one that is over, `KEEP_CLOSED_S`."""
 KEEP_CLOSED_S = 60
 
-# A commit by anyone but the newest owner is refused, and one to a session that is over. A record that is gone (Redis
-# came back empty) is written anew by its owner from memory, epoch included.
-_COMMIT = """
-local epoch = redis.call('HGET', KEYS[1], 'epoch')
+# An epoch is given once: the next is greater than what Redis has, and than what its taker knew when Redis was emptied
+# meanwhile. A record that is gone is written anew by whoever takes the session, from what was read.
+_ATTACH = """
 local closed = redis.call('HGET', KEYS[1], 'closed')
 if closed and closed ~= '' then return 0 end
-if epoch and tonumber(epoch) > tonumber(ARGV[1]) then return 0 end
-redis.call('HSET', KEYS[1], 'epoch', ARGV[1], unpack(ARGV, 3))
-redis.call('EXPIRE', KEYS[1], ARGV[2])
+local epoch = math.max(tonumber(redis.call('HGET', KEYS[1], 'epoch') or 0), tonumber(ARGV[1])) + 1
+if redis.call('HEXISTS', KEYS[1], 'tenant') == 0 then redis.call('HSET', KEYS[1], unpack(ARGV, 4)) end
+redis.call('HSET', KEYS[1], 'epoch', epoch, 'worker', ARGV[2])
+redis.call('EXPIRE', KEYS[1], ARGV[3], 'NX')
+return epoch
+"""
+
+# A commit by anyone but the newest owner is refused, and one to a session that is over; of two that an emptied Redis
+# gave the same epoch, the one that came second. A record that is gone (Redis came back empty) is written anew by its
+# owner from memory, epoch included: then also what is not the owner's to change.
+_COMMIT = """
+local epoch, worker, closed, tenant = unpack(redis.call('HMGET', KEYS[1], 'epoch', 'worker', 'closed', 'tenant'))
+if closed and closed ~= '' then return 0 end
+epoch = tonumber(epoch or -1)
+if epoch > tonumber(ARGV[1]) then return 0 end
+if epoch == tonumber(ARGV[1]) and worker and worker ~= '' and worker ~= ARGV[2] then return 0 end
+local last = tenant and 4 + ARGV[4] or #ARGV
+redis.call('HSET', KEYS[1], 'epoch', ARGV[1], 'worker', ARGV[2], unpack(ARGV, 5, last))
+redis.call('EXPIRE', KEYS[1], ARGV[3])
+return 1
+"""
+
+_PUT_BACK = """
+local closed = redis.call('HGET', KEYS[1], 'closed')
+if closed and closed ~= '' or redis.call('HEXISTS', KEYS[1], 'tenant') == 1 then return 0 end
+redis.call('HSET', KEYS[1], unpack(ARGV, 2))
+redis.call('EXPIRE', KEYS[1], ARGV[1])
 return 1
 """
 
@@ -56,17 +80,16 @@ class Record:
     """When its session last left a backend that failed: `backend=unix_s`, separated by spaces."""
     snapshot: bytes = b""
 
-    def fields(self) -> list[str | bytes | int]:
+    def fields(self, names: Iterable[str] | None = None) -> list[str | bytes | int]:
         """As HSET takes them."""
-        flat: list[str | bytes | int] = []
-        for name in _STORED:
-            flat += [name, getattr(self, name)]
-        return flat
+        return [part for name in names or _STORED for part in (name, getattr(self, name))]
 
 
 _INTS = ("rate_hz", "epoch", "link", "blamed")
 _TEXTS = ("tenant", "backend", "gateway", "transport", "conversation_id", "worker", "closed", "left")
 _STORED = (*_TEXTS, *_INTS, "snapshot")
+_WORKERS = ("tenant", "backend", "rate_hz", "transport", "conversation_id", "left", "snapshot")
+"""What a worker commits; the rest is changed by others, who do not ask it."""
 
 
 class Records:
@@ -74,7 +97,9 @@ class Records:
 
     def __init__(self, redis: Redis) -> None:
         self._redis = redis
+        self._attach = redis.script(_ATTACH)
         self._commit = redis.script(_COMMIT)
+        self._put_back = redis.script(_PUT_BACK)
         self._relink = redis.script(_RELINK)
 
     async def write(self, record: Record) -> None:
@@ -92,31 +117,31 @@ class Records:
         values |= {name: int(found.get(name.encode(), b"0")) for name in _INTS}
         return Record(session=session, snapshot=found.get(b"snapshot", b""), **values)
 
-    async def attach(self, session: str, worker: str) -> int:
-        """A worker takes the session: the new epoch."""
-        key = keys.session(session)
-        epoch, *_ = await self._redis.ask_all(
-            [("HINCRBY", key, "epoch", 1), ("HSET", key, "worker", worker), ("EXPIRE", key, KEEP_S, "NX")]
-        )
+    async def put_back(self, record: Record) -> bool:
+        """Write a record if there is none: Redis came back empty, and its worker may be gone. Says whether it was."""
+        return bool(await self._put_back(keys.session(record.session), KEEP_S, *record.fields()))
+
+    async def attach(self, record: Record, worker: str) -> int:
+        """A worker takes the session whose record it has read: the new epoch. Raises SessionLost when it is over."""
+        epoch = await self._attach(keys.session(record.session), record.epoch, worker, KEEP_S, *record.fields())
+        if not epoch:
+            raise SessionLost(f"session {record.session} is over")
         return int(epoch)
 
     async def commit(self, record: Record) -> None:
-        """Store what the next worker must know. Raises SessionLost when a newer epoch exists or the session is over."""
-        fields = [name for name in _STORED if name not in ("epoch", "link", "gateway", "blamed")]
-        flat = [value for name in fields for value in (name, getattr(record, name))]
-        if not await self._commit(keys.session(record.session), record.epoch, KEEP_S, *flat):
-            raise SessionLost(f"session {record.session}: epoch {record.epoch} is over")
+        """Store what the next worker must know; all of it when Redis has lost the record. Raises SessionLost when a
+        newer epoch exists, another worker has this one, or the session is over."""
+        await self._change(record, _WORKERS)
 
     async def move(self, record: Record) -> None:
         """`record.backend` is to go on from what was committed last. Raises SessionLost as `commit` does."""
-        moved = ("backend", record.backend, "left", record.left)
-        if not await self._commit(keys.session(record.session), record.epoch, KEEP_S, *moved):
-            raise SessionLost(f"session {record.session}: epoch {record.epoch} is over")
+        await self._change(record, ("backend", "left"))
 
-    async def restore(self, record: Record) -> None:
-        """Write a record that Redis lost. Raises SessionLost when a newer epoch exists or the session is over."""
-        flat = [value for name in _STORED if name != "epoch" for value in (name, getattr(record, name))]
-        if not await self._commit(keys.session(record.session), record.epoch, KEEP_S, *flat):
+    async def _change(self, record: Record, names: Sequence[str]) -> None:
+        owner = (record.epoch, record.worker, KEEP_S)
+        changed = record.fields(names)
+        rest = record.fields(name for name in _STORED if name not in (*names, "epoch", "worker"))
+        if not await self._commit(keys.session(record.session), *owner, len(changed), *changed, *rest):
             raise SessionLost(f"session {record.session}: epoch {record.epoch} is over")
 
     async def relink(self, session: str, link: int, gateway: str) -> bool:

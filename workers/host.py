@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
-import importlib
 import logging
 import time
 import uuid
@@ -16,18 +15,17 @@ from trunkline.bus.connection import Redis
 from trunkline.bus.dispatch import Dispatch, Entry
 from trunkline.bus.lanes import Inbox, Outbox
 from trunkline.bus.messages import Control, Message
-from trunkline.errors import BusError, SessionLost, SettingsError, TrunklineError
+from trunkline.errors import BusError, SessionLost, SettingsError
 from trunkline.loop import settle
 from trunkline.sessions import Record, Records
 from trunkline.settings import Settings
 from trunkline.tenants import Directory, Tenant
-from workers import crumb
-from workers.backend import Backend
+from workers import crumb, serving
 from workers.moving import Moves
 from workers.providers.registry import Providers
-from workers.serving import Outcome, serve
+from workers.serving import Outcome
 from workers.session import LiveSession
-from workers.tools import registry as tools
+from workers.warming import warm_up
 
 log = logging.getLogger(__name__)
 
@@ -55,19 +53,6 @@ class Served:
         """Whether another entry stands for it by now: ours may go once another worker has it."""
 
 
-def make_backend(name: str, tenant: Tenant, providers: Providers) -> Backend:
-    """The backend that lives in `workers/<name>/`, for a tenant. May load models: not for the event loop.
-
-    Raises SettingsError when there is none, or the tenant's settings for it are wrong.
-    """
-    try:
-        module = importlib.import_module(f"workers.{name}.runner")
-    except ModuleNotFoundError as error:
-        raise SettingsError(f"tenant {tenant.id}: no backend {name!r} ({error})") from error
-    backend: Backend = module.backend(tenant, providers)
-    return backend
-
-
 class Host:
     """One worker process."""
 
@@ -82,7 +67,7 @@ class Host:
         self._dispatch = Dispatch(redis)
         self._records = Records(redis)
         self._tenants = Directory(redis)
-        self._moves = Moves(self._records, self._dispatch, self._takes)
+        self._moves = Moves(self.process_id, self._records, self._dispatch, self._takes)
         self._served: dict[str, Served] = {}
         self._room = asyncio.Event()
         self._room.set()
@@ -94,7 +79,7 @@ class Host:
 
     async def run(self) -> None:
         """Serve until `drain` was called and all sessions are gone. Raises BusError when Redis cannot be reached."""
-        await self._warm_up()
+        await warm_up(await self._tenants.all(), self._settings, self._providers)
         settle()
         await self._inbox.open()
         for backend in self._settings.backend_names:
@@ -119,29 +104,6 @@ class Host:
             for task in running:
                 task.cancel()
         await self._providers.close()
-
-    async def _warm_up(self) -> None:
-        """Load what the tenants need before the first caller waits for it.
-
-        Models and libraries are imported for seconds, during which this process could not renew its sessions.
-        """
-        for tenant in await self._tenants.all() or [Tenant(id=self._settings.default_tenant)]:
-            for name in tenant.backends:
-                if name in self._settings.backend_names:
-                    await self._try_out(name, tenant)
-
-    async def _try_out(self, name: str, tenant: Tenant) -> None:
-        try:
-            await asyncio.to_thread(tools.offers, tenant)
-            backend = await asyncio.to_thread(make_backend, name, tenant, self._providers)
-        except TrunklineError as error:
-            log.error("tenant %s cannot be served: %s", tenant.id, error)
-            return
-        if ignored := tools.ignored(tenant):
-            log.warning("tenant %s: %s", tenant.id, ignored)
-        for stage, description in backend.providers.items():
-            log.info("tenant %s: %s: %s", tenant.id, stage, description)
-        await backend.close()
 
     def drain(self) -> None:
         """Take no more; hand over what there is, each session at its next moment of rest."""
@@ -211,7 +173,11 @@ class Host:
             await self._dispatch.redispatch(entry, record.backend)
             return
         tenant = await self._tenants.get(record.tenant) or Tenant(id=record.tenant, backend=record.backend)
-        record.epoch = await self._records.attach(entry.session, self._inbox.lane)
+        try:
+            record.epoch = await self._records.attach(record, self._inbox.lane)
+        except SessionLost:  # it ended just now
+            await self._dispatch.done(entry)
+            return
         record.worker = self._inbox.lane
         live = LiveSession(record, tenant, self._inbox.lane, self._outbox, self._records)
         self._served[entry.session] = served = Served(live, entry)
@@ -243,8 +209,8 @@ class Host:
         live = served.live
         outcome = Outcome.FAILED
         try:
-            backend = await asyncio.to_thread(make_backend, live.record.backend, live.tenant, self._providers)
-            outcome = await serve(live, backend, self._records)
+            backend = await asyncio.to_thread(serving.make_backend, live.record.backend, live.tenant, self._providers)
+            outcome = await serving.serve(live, backend, self._records)
         except SettingsError as error:  # a key that is missing here may be there elsewhere
             log.error("session %s cannot be served here: %s", live.id, error)
             outcome = Outcome.MOVED if await self._moves.give_way(live) else Outcome.FAILED
@@ -272,7 +238,7 @@ class Host:
             case Outcome.MOVED:
                 await self._hand_on(served)
             case Outcome.LOST if served.offered or not self._draining.is_set():
-                await self._let_go(served.entry)
+                await self._moves.let_go(live, served.entry)
 
     async def _hand_on(self, served: Served) -> None:
         """Until another worker has the session, it is lost if we do not see to it. Raises BusError, if we leave."""
@@ -281,17 +247,12 @@ class Host:
                 return await self._moves.hand_on(served.live.record, served.entry)
             except SessionLost as lost:
                 log.info("session %s does not move: %s", served.live.id, lost)
-                return await self._let_go(served.entry)
+                return await self._moves.let_go(served.live, served.entry)
             except BusError as error:
                 if self._draining.is_set():
                     raise
                 log.warning("session %s: not moved yet: %s", served.live.id, error)
                 await asyncio.sleep(RETRY_S)
-
-    async def _let_go(self, entry: Entry) -> None:
-        """Another worker has the session. If it has it by another entry, ours would bring it back here."""
-        if not await self._dispatch.renew(entry.backend, self.process_id, [entry.id]):
-            await self._dispatch.done(entry)
 
     # --- the bus
 
@@ -314,7 +275,7 @@ class Host:
         for served in list(self._served.values()):
             live = served.live
             try:
-                await self._records.restore(live.record)
+                await self._records.commit(live.record)
             except SessionLost:
                 live.lost.set()
                 continue

@@ -12,7 +12,8 @@ import time
 from collections.abc import Callable
 
 from trunkline.bus.dispatch import Dispatch, Entry
-from trunkline.errors import BusError
+from trunkline.bus.lanes import BEAT_S
+from trunkline.errors import BusError, SessionLost
 from trunkline.sessions import Record, Records
 from trunkline.tenants import Tenant
 from workers.session import LiveSession
@@ -23,6 +24,10 @@ ONCE_IN_S = 60
 """A backend that failed a call is left at most this often: two that fail would pass it to and fro."""
 TAKEN_IN_S = 2.0
 """A worker with room takes a session within milliseconds, unless it has just died."""
+KNOWN_IN_S = 2 * BEAT_S
+"""A worker that lives has written back by then what an emptied Redis has lost."""
+LOOK_S = 0.25
+"""So often its gateway's word is looked for in the record: less than a lease, for a lease is kept meanwhile."""
 
 
 def fallback(tenant: Tenant, record: Record, now_s: float) -> str | None:
@@ -49,7 +54,8 @@ def _left(record: Record) -> dict[str, int]:
 class Moves:
     """The moves of one worker's sessions. `serves` says whether this worker takes sessions of a backend."""
 
-    def __init__(self, records: Records, dispatch: Dispatch, serves: Callable[[str], bool]) -> None:
+    def __init__(self, process_id: str, records: Records, dispatch: Dispatch, serves: Callable[[str], bool]) -> None:
+        self._process_id = process_id
         self._records = records
         self._dispatch = dispatch
         self._serves = serves
@@ -97,10 +103,7 @@ class Moves:
     async def hand_on(self, record: Record, entry: Entry) -> None:
         """The backend was stopped: let another worker, or this one, take the session. Raises BusError, after which it
         is to be called again; and SessionLost when the session is over, or another's by now."""
-        if await self._records.read(record.session) is None:
-            await self._records.restore(record)  # Redis came back empty, and nobody else knows of the session
-        else:
-            await self._records.move(record)
+        await self._records.move(record)
         offered = await self._dispatch.redispatch(entry, record.backend)
         await asyncio.sleep(TAKEN_IN_S)
         now = await self._records.read(record.session)
@@ -113,3 +116,34 @@ class Moves:
         record.backend = entry.backend
         await self._records.move(record)
         await self._dispatch.redispatch(offered, record.backend)
+
+    async def let_go(self, live: LiveSession, entry: Entry) -> None:
+        """Another worker has the session. If it has it by another entry, ours would bring it back here.
+
+        That worker may be dead, and a Redis that was emptied know nothing of it: then only we have the session, and it
+        is put up again, with an epoch that counts for its gateway. Raises BusError.
+        """
+        clock = asyncio.get_running_loop().time
+        until_s = clock() + KNOWN_IN_S
+        while not await self._dispatch.renew(entry.backend, self._process_id, [entry.id]):  # else it is not ours
+            if live.rival is None or not await self._is_ours(live.record):
+                await self._dispatch.done(entry)
+                return
+            if live.rival.epoch == live.record.epoch or clock() > until_s:
+                await self._put_up_again(live.record, live.rival.epoch, entry)
+                return
+            await asyncio.sleep(LOOK_S)
+
+    async def _is_ours(self, record: Record) -> bool:
+        now = await self._records.read(record.session)
+        return now is not None and not now.closed and (now.epoch, now.worker) == (record.epoch, record.worker)
+
+    async def _put_up_again(self, record: Record, epoch: int, entry: Entry) -> None:
+        log.warning("session %s: its gateway knows of an epoch %d that Redis has lost", record.session, epoch)
+        record.epoch = epoch
+        try:
+            await self._records.commit(record)
+        except SessionLost:  # whose epoch that is, has come just now
+            await self._dispatch.done(entry)
+        else:
+            await self._dispatch.redispatch(entry, record.backend)

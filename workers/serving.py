@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import importlib
 import logging
 from enum import Enum
 
-from trunkline.errors import BusError, SessionLost
+from trunkline.errors import BusError, SessionLost, SettingsError
 from trunkline.sessions import Records
+from trunkline.tenants import Tenant
 from workers import seam
 from workers.backend import Backend
+from workers.providers.registry import Providers
 from workers.session import LiveSession
 
 log = logging.getLogger(__name__)
@@ -26,6 +29,19 @@ class Outcome(Enum):
     MOVED = "moved"
     """Its record names another backend, and nobody has it yet."""
     FAILED = "failed"
+
+
+def make_backend(name: str, tenant: Tenant, providers: Providers) -> Backend:
+    """The backend that lives in `workers/<name>/`, for a tenant. May load models: not for the event loop.
+
+    Raises SettingsError when there is none, or the tenant's settings for it are wrong.
+    """
+    try:
+        module = importlib.import_module(f"workers.{name}.runner")
+    except ModuleNotFoundError as error:
+        raise SettingsError(f"tenant {tenant.id}: no backend {name!r} ({error})") from error
+    backend: Backend = module.backend(tenant, providers)
+    return backend
 
 
 async def serve(live: LiveSession, backend: Backend, records: Records) -> Outcome:

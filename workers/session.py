@@ -92,6 +92,8 @@ class LiveSession:
         self.given_up = False
         self.lost = asyncio.Event()
         """Set when another worker has the session: let go at once."""
+        self.rival: Superseded | None = None
+        """What its gateway said of that worker. Redis knows it, too, unless it was emptied."""
         self.caller_lost_s: float | None = None
         self.moved = asyncio.Event()
         """Set when another backend is to have the session: stop at once."""
@@ -396,7 +398,9 @@ class LiveSession:
         return message.turn > turn or (message.turn == turn and end_ms > ms)
 
     def _superseded(self, message: Superseded) -> None:
-        if message.epoch > self.record.epoch:
+        newer = message.epoch > self.record.epoch
+        if newer or (message.epoch == self.record.epoch and message.lane not in ("", self._lane)):
+            self.rival = message if message.lane else None
             self.lost.set()
 
     def _link_resumed(self, message: LinkResumed) -> None:

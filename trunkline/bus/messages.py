@@ -139,11 +139,13 @@ class Joined:
 
 @_message
 class Superseded:
-    """A worker with a newer epoch serves this session: let go at once."""
+    """A worker with a newer epoch serves this session, or one with the same that came first: let go at once. `lane` is
+    that worker's; none: the gateway ends the session itself."""
 
     KIND: ClassVar[int] = 10
     session: str
     epoch: int
+    lane: str = ""
 
 
 @_message

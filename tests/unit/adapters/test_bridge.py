@@ -137,7 +137,7 @@ def test_a_new_worker_is_sent_the_ring_from_where_it_asks(edge: Edge) -> None:
     edge.take()
     edge.attach(epoch=2, lane="lane:w2", resume_from_seq=7)
     assert [lane for lane, message in edge.sent if isinstance(message, UplinkAudio)] == ["lane:w2"] * 3
-    assert ("lane:w1", Superseded("s", 2)) in edge.sent
+    assert ("lane:w1", Superseded("s", 2, "lane:w2")) in edge.sent
     edge.take()
     edge.bridge.audio(FRAME)
     assert edge.sent == [("lane:w2", UplinkAudio("s", 10, 200, FRAME))]
@@ -180,12 +180,24 @@ def test_an_older_worker_is_told_to_let_go_and_not_heard(edge: Edge) -> None:
     edge.attach(epoch=2, lane="lane:w2")
     edge.take()
     edge.attach(epoch=1, lane="lane:w1")
-    assert edge.sent == [("lane:w1", Superseded("s", 2))]
+    assert edge.sent == [("lane:w1", Superseded("s", 2, "lane:w2"))]
     edge.bridge.receive(speech(0, 1, 0, epoch=1))
     assert edge.wire.played == []
     assert edge.bridge.stale_dropped == 1
     edge.bridge.receive(speech(0, 1, 0, epoch=2))
     assert edge.wire.played == [(1, 0, 200)]
+
+
+def test_of_two_workers_with_the_same_epoch_the_first_is_served_and_the_other_told(edge: Edge) -> None:
+    edge.attach(epoch=2, lane="lane:w1")
+    edge.take()
+    edge.attach(epoch=2, lane="lane:w2")
+    assert edge.sent == [("lane:w2", Superseded("s", 2, "lane:w1"))]
+    edge.take()
+    edge.attach(epoch=2, lane="lane:w1")
+    assert edge.take(Joined), "the first may say so again"
+    edge.attach(epoch=3, lane="lane:w2")
+    assert edge.bridge.worker == "lane:w2"
 
 
 def test_duplicates_are_dropped_and_a_gap_is_asked_for(edge: Edge) -> None:
@@ -387,7 +399,7 @@ def test_the_gateways_own_words_are_said_and_end_the_session(edge: Edge) -> None
     edge.take()
     edge.bridge.say(bytes(16 * 900), then_close="failed")
     edge.attach(epoch=2, lane="lane:w2")
-    assert edge.take(Superseded), "no worker's word counts any more"
+    assert edge.take(Superseded) == [Superseded("s", edge.bridge.epoch)], "no worker's word counts any more"
     edge.wait(1000)
     assert sum(ms for turn, _, ms in edge.wire.played if turn == 3) == 900
     assert edge.wire.ended == "failed"

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from gateway import orphans
 from gateway import sessions as module
 from gateway.sessions import Held, Sessions
 from trunkline.bus import keys
@@ -66,7 +67,7 @@ class Worker:
             self.outbox.send(message.lane, Attached(message.session, 1, self.inbox.lane, 7, resume_media_ms=140))
 
     async def take(self, held: Held) -> None:
-        await self.records.attach(held.record.session, self.inbox.lane)
+        await self.records.attach(held.record, self.inbox.lane)
         self.outbox.send(held.record.gateway, Attached(held.record.session, 1, self.inbox.lane, 0))
         await until(lambda: held.bridge.worker == self.inbox.lane)
 
@@ -276,6 +277,61 @@ async def test_who_still_waits_for_a_worker_outlives_an_emptied_redis(
             await asyncio.sleep(0.01)
     assert await stored(redis, "waits") == waits.record
     assert await redis.ask("XLEN", keys.dispatch("echo")) == 1, "workers put back what is theirs"
+
+
+async def test_a_session_that_is_taken_while_redis_is_emptied_keeps_its_epoch(
+    gateways: Gateways, redis: Redis, worker: Worker
+) -> None:
+    """The gateway has not heard of its worker yet: an epoch that falls is given twice."""
+    sessions = await gateways()
+    held, _ = await opened(sessions)
+    read = await stored(redis)
+    await redis.ask("FLUSHALL")
+    assert await worker.records.attach(read, worker.inbox.lane) == 1
+    await until(lambda: len(sessions._orphans) > 0)
+    await until(lambda: len(sessions._orphans) == 0)
+    now = await stored(redis)
+    assert (now.epoch, now.worker) == (1, worker.inbox.lane)
+    assert held.record.epoch == 0
+
+
+async def test_who_loses_the_worker_and_redis_at_once_is_put_up_again(
+    gateways: Gateways, redis: Redis, worker: Worker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(orphans, "PUT_BACK_S", 0.1)
+    sessions = await gateways()
+    held, _ = await opened(sessions)
+    await worker.take(held)
+    await redis.ask("FLUSHALL")  # its worker is dead, and makes no lane again
+    async with asyncio.timeout(3):
+        while not await redis.ask("XLEN", keys.dispatch("echo")):  # noqa: ASYNC110
+            await asyncio.sleep(0.01)
+    now = await stored(redis)
+    assert (now.epoch, now.worker, now.gateway) == (1, worker.inbox.lane, keys.lane(sessions.process_id))
+    assert await worker.records.attach(now, "lane:next") == 2, "its gateway listens to nobody with less"
+    assert len(sessions._orphans) == 0
+
+
+@pytest.mark.parametrize("lives", [True, False], ids=["and lives", "and dies"])
+async def test_who_has_a_worker_that_writes_back_is_put_up_again_only_once_that_is_gone(
+    gateways: Gateways, redis: Redis, worker: Worker, monkeypatch: pytest.MonkeyPatch, lives: bool
+) -> None:
+    monkeypatch.setattr(orphans, "PUT_BACK_S", 0.1)
+    monkeypatch.setattr(orphans, "LANE_S", 0.3 if lives else 60)
+    sessions = await gateways()
+    held, _ = await opened(sessions)
+    await worker.take(held)
+    mine = await stored(redis)
+    mine.snapshot = b"what was said"
+    await redis.ask("FLUSHALL")
+    await worker.inbox.open()
+    await worker.records.commit(mine)
+    await until(lambda: len(sessions._orphans) > 0)
+    if not lives:
+        await redis.ask("DEL", worker.inbox.lane)
+    await until(lambda: len(sessions._orphans) == 0)
+    assert await redis.ask("XLEN", keys.dispatch("echo")) == (0 if lives else 1)
+    assert await stored(redis) == mine
 
 
 async def test_a_worker_that_comes_after_the_caller_hung_up_is_told_so(gateways: Gateways, worker: Worker) -> None:

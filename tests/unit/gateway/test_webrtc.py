@@ -42,9 +42,9 @@ class Worker:
         self._seq = 0
 
     async def take(self, told: dict[str, Any]) -> None:
-        session = told["session_id"]
-        await self._gateway.records.attach(session, self.inbox.lane)
-        self.outbox.send((await self._gateway.record(told)).gateway, Attached(session, 1, self.inbox.lane, 0))
+        record = await self._gateway.record(told)
+        await self._gateway.records.attach(record, self.inbox.lane)
+        self.outbox.send(record.gateway, Attached(record.session, 1, self.inbox.lane, 0))
 
     def say(self, gateway: Gateway, *messages: Message) -> None:
         for message in messages:

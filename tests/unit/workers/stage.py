@@ -74,11 +74,11 @@ class Stage:
         self.told.append(message)
         if isinstance(message, Attached):
             epoch, lane = self.owners.get(message.session, (0, message.lane))
-            if message.epoch < epoch:
-                self._outbox.send(message.lane, Superseded(message.session, epoch))
+            if message.epoch < epoch or (message.epoch == epoch and lane != message.lane):
+                self._outbox.send(message.lane, Superseded(message.session, epoch, lane))
                 return
             if lane != message.lane:
-                self._outbox.send(lane, Superseded(message.session, message.epoch))
+                self._outbox.send(lane, Superseded(message.session, message.epoch, message.lane))
             self.owners[message.session] = message.epoch, message.lane
             self._outbox.send(message.lane, Joined(message.session, message.epoch, -1, 0, 0, 0))
 

@@ -12,6 +12,7 @@ from trunkline.errors import SettingsError
 from trunkline.sessions import Record
 from trunkline.tenants import Directory, Tenant
 from workers import host as module
+from workers import serving
 from workers.providers.registry import Providers
 from workers.tools import registry as tools
 
@@ -181,7 +182,7 @@ async def test_a_worker_leaves_also_while_redis_is_away(stage: Stage, monkeypatc
 
 def test_an_unknown_backend_is_a_setting_that_is_wrong() -> None:
     with pytest.raises(SettingsError, match="tenant acme: no backend 'nothing_like_it'"):
-        module.make_backend("nothing_like_it", Tenant(id="acme"), cast(Providers, NoProviders()))
+        serving.make_backend("nothing_like_it", Tenant(id="acme"), cast(Providers, NoProviders()))
 
 
 async def test_a_session_that_settings_keep_from_being_served_is_given_up_without_a_traceback(
@@ -190,7 +191,7 @@ async def test_a_session_that_settings_keep_from_being_served_is_given_up_withou
     def lacks_a_key(*_: object) -> None:
         raise SettingsError("the relay needs a key")
 
-    monkeypatch.setattr(module, "make_backend", lacks_a_key)
+    monkeypatch.setattr(serving, "make_backend", lacks_a_key)
     stage.worker("worker-1")
     await stage.call("one")
     await until(lambda: Control("one", "give_up") in stage.told)

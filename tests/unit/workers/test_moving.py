@@ -15,7 +15,7 @@ from trunkline.bus.messages import Close, Control, Text
 from trunkline.errors import BusError, SettingsError
 from trunkline.sessions import Record, Records
 from trunkline.tenants import Tenant
-from workers import host, moving
+from workers import host, moving, serving
 from workers.backend import Session, Snapshot
 from workers.snapshot import pack, unpack
 
@@ -54,7 +54,7 @@ class Failing:
 async def stage(redis_url: str, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Stage]:
     monkeypatch.setattr("trunkline.bus.lanes.BEAT_S", 0.05)
     async with staged(redis_url, TENANT) as made:
-        monkeypatch.setattr(host, "make_backend", partial(Failing, made))
+        monkeypatch.setattr(serving, "make_backend", partial(Failing, made))
         yield made
 
 
@@ -97,7 +97,7 @@ async def test_a_backend_that_cannot_even_begin_has_failed(stage: Stage, monkeyp
             raise SettingsError("the probe needs a key")
         return Failing(stage, name)
 
-    monkeypatch.setattr(host, "make_backend", made)
+    monkeypatch.setattr(serving, "make_backend", made)
     stage.worker("worker-1", backends="probe,other")
     await stage.call("one")
     assert (await served_by(stage, "one", "other")).backend == "other"
@@ -131,7 +131,7 @@ async def test_a_call_comes_back_from_a_backend_that_its_tenant_cannot_have(
             raise SettingsError("it needs a key")
         return Failing(stage, name)
 
-    monkeypatch.setattr(host, "make_backend", without_a_key)
+    monkeypatch.setattr(serving, "make_backend", without_a_key)
     stage.worker("worker-1", backends="probe,other")
     await stage.call("probe-fails")
     await until(lambda: any(isinstance(message, Close) and message.failed for message in stage.told))
@@ -143,7 +143,8 @@ async def test_a_call_that_another_worker_has_by_now_is_not_moved_nor_taken_back
     stage.worker("worker-1", backends="probe,other")
     await stage.call("one")
     await until(lambda: stage.begun == ["probe"])
-    await stage.records.attach("one", "lane:elsewhere")  # by an entry of its own, and we do not know it yet
+    read = await stage.record("one")
+    await stage.records.attach(read, "lane:elsewhere")  # by an entry of its own, and we do not know it yet
     stage._outbox.send(keys.lane("worker-1"), Control("one", "move", {"backend": "other"}))
     stage._outbox.send(keys.lane("worker-1"), Text("one", 0, "rest"))
     await until(lambda: equals(stage.dispatch.waiting("probe"), 0))

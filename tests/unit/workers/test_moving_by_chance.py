@@ -13,7 +13,7 @@ import pytest
 from tests.unit.workers.stage import Stage, staged, until
 from trunkline.bus.messages import ClientEvent, Control
 from trunkline.tenants import Tenant
-from workers import host, moving
+from workers import moving, serving
 from workers.backend import Session
 from workers.host import Host
 from workers.snapshot import unpack
@@ -46,7 +46,7 @@ class Fragile:
 async def stage(redis_url: str, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Stage]:
     monkeypatch.setattr(moving, "TAKEN_IN_S", 0.2)
     monkeypatch.setattr(moving, "ONCE_IN_S", 0)
-    monkeypatch.setattr(host, "make_backend", lambda *_: Fragile())
+    monkeypatch.setattr(serving, "make_backend", lambda *_: Fragile())
     async with staged(redis_url, TENANT) as made:
         yield made
 
