@@ -261,3 +261,39 @@ def test_the_caller_of_dead_transcription_hears_an_apology_at_once_after_a_few_t
     waits = [at_ms - said.end_ms for at_ms, said in zip(sorry, asked, strict=True)]
     assert all(wait_ms > 1500 for wait_ms in waits[:3])
     assert waits[3] < 1000
+
+
+REFUSALS = {"too many": Trouble(error=too_many(14)), "refused": Trouble(error=REFUSED)}
+ASKED = (Say(1000, QUESTION), Say(8000, QUESTION), Say(18_000, QUESTION))
+
+
+@pytest.mark.parametrize("refusal", REFUSALS)
+def test_a_model_that_refuses_alone_is_apologised_for_and_asked_when_it_may_be(refusal: str) -> None:
+    """429 with a wait of 14 s: nobody asks in between. 400: the next may be better."""
+    cast = Chained(llms=[llm(REFUSALS[refusal], NONE, for_ever=False)])
+    outcome = converse(cast, ASKED, end_ms=26_000)
+    sorry = 2 if refusal == "too many" else 1
+    assert outcome.edge.heard == " ".join([*[SORRY] * sorry, *[ANSWER] * (3 - sorry)])
+    assert outcome.told("error", "code") == ["provider"] * sorry
+    assert cast.llms[0].troubles.requests == 4 - sorry
+    assert outcome.edge.heard_at[0][0] - END_MS < 1300, "the apology does not wait"
+
+
+def test_a_voice_that_refuses_one_text_alone_apologises() -> None:
+    cast = Chained(ttss=[TroubledTts(REFUSALS["refused"], NONE, for_ever=False)])
+    outcome = converse(cast, ASKED, end_ms=26_000)
+    assert outcome.edge.heard == f"{SORRY} {ANSWER} {ANSWER}"
+    assert outcome.told("error", "message") == ["tts: text-to-speech failed"]
+
+
+def test_a_voice_that_is_asked_too_much_is_silent_alone_until_it_may_be_asked() -> None:
+    """Whoever has no voice cannot say so: the client is told. What was not heard was not said: the model answers all
+    that was asked since."""
+    answers = {QUESTION: ANSWER, f"{QUESTION} {QUESTION}": ANSWER, " ".join([QUESTION] * 3): "Here I am again."}
+    cast = Chained(llms=[TroubledLlm(answers)], ttss=[TroubledTts(REFUSALS["too many"], NONE, for_ever=False)])
+    outcome = converse(cast, ASKED, end_ms=26_000)
+    assert outcome.edge.heard == "Here I am again."
+    assert outcome.items == [*[("user", QUESTION)] * 3, ("assistant", "Here I am again.")]
+    assert cast.ttss[0].troubles.requests == 2, "nothing is asked of it meanwhile"
+    assert set(outcome.told("error", "message")) == {"tts: text-to-speech failed"}
+    assert outcome.told("state", "state")[-1] == "listening"

@@ -29,10 +29,8 @@ DEADLINE_S = 1.5
 class Hearing(Cast):
     """As `Cast`, whose transcriber has a deadline; long speech is cut after a second."""
 
-    def __init__(self, stt: TroubledStt, deadline_s: float = DEADLINE_S, **answers: str) -> None:
-        super().__init__(
-            tenant=tenant(longest_utterance_ms=1000), stt=stt, llm=ScriptedLlm({STORY: "I see.", **answers})
-        )
+    def __init__(self, stt: TroubledStt, deadline_s: float = DEADLINE_S) -> None:
+        super().__init__(tenant=tenant(longest_utterance_ms=1000), stt=stt, llm=ScriptedLlm({}))
         stt.shortest_ms = 40  # so that each half of a word that was cut is one
         self.links = linked(stt, deadline_s=deadline_s)
 
@@ -90,8 +88,7 @@ def test_a_client_that_cancels_while_parts_are_waited_for_is_not_answered_and_al
 
 
 def test_what_is_typed_behind_them_is_answered_with_them() -> None:
-    cast = Hearing(TroubledStt(Trouble(1.2)), **{f"{STORY} never mind": "As you like."})
-    outcome = talk([*SPOKEN, Type(7600, "never mind")], cast, end_ms=16_000)
+    outcome = talk([*SPOKEN, Type(7600, "never mind")], Hearing(TroubledStt(Trouble(1.2))), end_ms=16_000)
     assert words_of(outcome) == [*WORDS, "never", "mind"]
     assert len(outcome.edge.turns) == 1
 

@@ -33,7 +33,7 @@ class Trouble:
     """Of one request: after `after` parts of an answer it waits for `wait_s`, and then raises `error`, if it is one."""
 
     wait_s: float = 0.0
-    error: ProviderError | None = None
+    error: Exception | None = None
     after: int = 0
 
 

@@ -7,5 +7,6 @@ process, and the next is asked at once.
 
 When none is left, the chain raises `trunkline.errors.ProvidersExhausted`, a `ProviderError` whose `failures` and text
 name each provider and why: from `Transcriber.finish`, and from iterating over what `reply` and `speak` return. What was
-yielded until then stands. A chain of one raises it, too. No other ProviderError leaves a chain.
+yielded until then stands. A chain of one raises it, too. No other ProviderError leaves a chain. A provider's code is
+called in `foreign.py` only, where faults in it become ProviderErrors.
 """

@@ -7,6 +7,7 @@ from contextlib import aclosing
 from functools import partial
 
 from trunkline.errors import ProviderError
+from workers.failover import foreign
 from workers.failover.chain import Course, Link, described
 from workers.failover.continuing import Continuation, cut_off, messages_after
 from workers.failover.race import Entry, race
@@ -63,7 +64,7 @@ class LanguageModelChain:
         # Without a fallback, a hedge is the same model asked once more.
         order = [first, first] if len(self._links) == 1 and first.hedge_s is not None else self._links
         for link, permit in course.left(order):
-            parts = link.provider.reply(messages, tools)
+            parts = foreign.reply(link, messages, tools)
             yield Entry(link, permit, partial(_open, link, parts), parts.aclose)
 
 

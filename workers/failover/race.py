@@ -99,7 +99,7 @@ class _Race(Generic[T]):
                 continue
             del self._running[task]
             try:
-                first = task.result()
+                first = _result(task, entry)
             except ProviderError as error:
                 self._course.failed(entry.link, entry.permit, error)
                 self._ask_s = -math.inf
@@ -122,3 +122,9 @@ class _Race(Generic[T]):
             entry.permit.dropped()
             await entry.give_up()
             self._asked.remove(entry)
+
+
+def _result(task: asyncio.Task[T], entry: Entry[T]) -> T:
+    if task.cancelled():  # nobody here did that: only `give_up` does, and looks at none of them any more
+        raise ProviderError(entry.link.name, "something of its own was cancelled")
+    return task.result()

@@ -10,6 +10,7 @@ from trunkline.audio.frame import bytes_in
 from trunkline.audio.resample import Resampler
 from trunkline.errors import ProviderError
 from workers.breaker import Permit
+from workers.failover import foreign
 from workers.failover.chain import Course, Link, described
 from workers.failover.race import Entry, race
 from workers.providers.base import SpeechToText, Transcriber, Transcript
@@ -117,7 +118,7 @@ class ChainedTranscriber:
         for link, permit in self._course.left():
             ear: _Ear | None = None
             try:
-                ear = _Ear(link, permit, link.provider.utterance(), Resampler(self._rate_hz, link.provider.rate_hz))
+                ear = _Ear(link, permit, foreign.utterance(link), Resampler(self._rate_hz, link.provider.rate_hz))
                 self._repeat(ear)
             except ProviderError as error:
                 if ear is not None:

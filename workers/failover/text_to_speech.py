@@ -13,6 +13,7 @@ from trunkline.audio.frame import RATES_HZ, duration_ms
 from trunkline.audio.resample import Resampler
 from trunkline.errors import ProviderError, ProvidersExhausted
 from workers.breaker import Permit
+from workers.failover import foreign
 from workers.failover.chain import Course, Link, described
 from workers.failover.race import Entry, race
 from workers.failover.remaining import Pace, remaining
@@ -145,7 +146,7 @@ class ChainedVoice:
         speaking = self._speaker.link if self._speaker is not None else None
         for link, permit in self._course.left([link for link in self._links if link is not speaking]):
             try:
-                speaker = _Speaker(link, permit, link.provider.voice())
+                speaker = _Speaker(link, permit, foreign.voice(link))
             except ProviderError as error:
                 self._course.failed(link, permit, error)
             else:

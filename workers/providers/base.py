@@ -6,7 +6,8 @@ that stage. Tenants name it (`stt: {provider: groq, ...}`) and `workers.provider
 providers exists anywhere. Vendors do not know each other.
 
 Everything here is cancellable: cancelling the awaiting task (or closing the generator, `contextlib.aclosing`) must
-stop the work, or stop caring for it, at once. Errors of a vendor are raised as `trunkline.errors.ProviderError`.
+stop the work, or stop caring for it, at once. Errors of a vendor are raised as `trunkline.errors.ProviderError`;
+anything else counts as one, and is logged as a fault of the provider's code (`workers.failover.foreign`).
 
 A vendor of speech-to-text that takes whole recordings only implements `batch.Batch` instead, and `batch.BatchSpeech`
 makes a `SpeechToText` of it. A vendor of text-to-speech that knows no sentences which belong together returns
