@@ -32,10 +32,15 @@ _SPOKE = "spoke_until"
 def remember(snapshot: Snapshot, item: Item) -> None:
     """Add a finished contribution where its turn belongs, and let go of the oldest beyond what is kept."""
     items = sorted([*snapshot.items, item], key=lambda kept: kept.turn)[-KEPT_ITEMS:]
-    characters = sum(len(kept.text) for kept in items)
+    characters = sum(map(length, items))
     while characters > KEPT_CHARACTERS and len(items) > 1:
-        characters -= len(items.pop(0).text)
+        characters -= length(items.pop(0))
     snapshot.items = items
+
+
+def length(item: Item) -> int:
+    """Characters of it, what a model wrote to a tool included."""
+    return len(item.text) + (len(item.tool.arguments) if item.tool is not None else 0)
 
 
 def new_turn(snapshot: Snapshot) -> int:

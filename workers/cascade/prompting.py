@@ -12,7 +12,9 @@ from workers.backend import ToolCall as Call
 from workers.providers.base import ChatMessage, ToolCall
 
 SENT_ITEMS = 40
-"""Items the language model is sent."""
+SENT_CHARACTERS = 40_000
+"""Of the conversation, the language model is sent so many items and characters, calls of tools and what they answered
+included: some 10,000 tokens, 45 minutes of speech. A caller waits for the model to read them."""
 
 LATE = json.dumps({"status": "done", "next": "Its result was told later."})
 """What stands in its place when it is done."""
@@ -21,14 +23,14 @@ ENOUGH = "You have used tools often enough. Answer now with what you know, witho
 
 
 def messages(prompt: str, snapshot: Snapshot, *, calls: bool = False) -> list[ChatMessage]:
-    """What to ask the language model: the system prompt, the last items, and what it had begun to answer.
+    """What to ask the language model: the system prompt, the last items, and what it had begun to answer; bounded.
 
     `calls`: it has tools, and is shown their calls as its own. Otherwise, or when they come from elsewhere, it is told
     of them as facts.
     """
     result = [ChatMessage("system", prompt)]
     turn = -1
-    for item in snapshot.items[-SENT_ITEMS:]:
+    for item in _sent(snapshot):
         if item.role == "assistant" and _is_plain_answer(result[-1]):  # it was interrupted: some models want one
             result[-1] = ChatMessage("assistant", f"{result[-1].content} {item.text}")
         elif item.role != "tool":
@@ -44,6 +46,32 @@ def messages(prompt: str, snapshot: Snapshot, *, calls: bool = False) -> list[Ch
     if snapshot.answer is not None:
         result += _begun(snapshot.answer)
     return result
+
+
+def _sent(snapshot: Snapshot) -> list[Item]:
+    """The last items, as many as there is room for, each whole. What is being answered goes in any case: what the user
+    said last, all since, and the answer in progress, for which less from before is sent."""
+    items, answer = snapshot.items[-SENT_ITEMS:], snapshot.answer
+    room = SENT_CHARACTERS - (_length(answer) if answer is not None else 0)
+    begin = _asked(items)
+    room -= sum(map(context.length, items[begin:]))
+    while begin > 0 and (room := room - context.length(items[begin - 1])) >= 0:
+        begin -= 1
+    return items[begin:]
+
+
+def _asked(items: Sequence[Item]) -> int:
+    """Where the user's last words begin, of which there may be several items; the end, if there are none."""
+    roles = [item.role for item in items]
+    begin = len(roles) - roles[::-1].index("user") if "user" in roles else len(roles)
+    while begin > 0 and roles[begin - 1] == "user":
+        begin -= 1
+    return begin
+
+
+def _length(answer: Answer) -> int:
+    """Characters of an answer in progress."""
+    return len(answer.text) + sum(len(each.call.arguments) + len(_output(each)) for each in answer.called)
 
 
 def fact(call: Call, output: str) -> str:

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import json
+from typing import Any
+
 from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.standins.tool_model import check_history
 from workers.backend import Answer, Called, Item, Snapshot, ToolCall
 from workers.cascade import prompting
-from workers.context import RUNNING
+from workers.cascade.prompting import SENT_CHARACTERS
+from workers.context import KEPT_CHARACTERS, RUNNING, length, new_turn, remember
 from workers.providers.base import ChatMessage
 
 CALL = ToolCall("c1", "clock", "{}")
@@ -96,3 +100,48 @@ def test_what_was_heard_is_remembered_around_the_calls(text: str, places: list[i
     assert [item.text for item in items if item.role == "tool"] == [each.output for each in called]
     shown(Snapshot([Item("user", "hi", 1), *items]))
     shown(Snapshot([Item("user", "hi", 1)], Answer(2, text, called=called)))
+
+
+def size(messages: list[ChatMessage]) -> int:
+    return sum(len(each.content) + sum(len(call.arguments) for call in each.tool_calls) for each in messages)
+
+
+def test_long_calls_of_tools_leave_room_for_less_of_what_was_before_them() -> None:
+    """Forty calls of 32 KiB each were what a model could be sent once."""
+    snapshot = Snapshot()
+    for number in range(40):
+        remember(snapshot, Item("user", f"question {number}", new_turn(snapshot)))
+        call = ToolCall(f"c{number}", "clock", json.dumps({"day": "x" * 5000}))
+        remember(snapshot, Item("tool", "1", new_turn(snapshot), call))
+    told = shown(snapshot)
+    assert SENT_CHARACTERS - 6000 < size(told) <= SENT_CHARACTERS
+    assert told[-3].content == "question 39"
+    assert sum(map(length, snapshot.items)) <= KEPT_CHARACTERS
+
+
+def test_an_answer_in_progress_is_whole_and_what_it_answers_is() -> None:
+    items = [Item("user", f"before {number} " + "x" * 1000, number) for number in range(10)]
+    items += [Item("assistant", "Yes?", 10), Item("user", "first part", 11), Item("user", "second part", 12)]
+    called = [Called(ToolCall(f"c{number}", "clock", "{}"), 0, number, "o" * 20_000) for number in range(3)]
+    told = shown(Snapshot(items, Answer(13, "It is", called=called)))
+    assert parts(told)[:2] == [("user", "first part", 0), ("user", "second part", 0)]
+    assert size(told) == len("first partsecond partIt is{}{}{}") + 60_000
+    shorter = [Called(CALL, 0, 1, "o" * 34_000)]
+    told = shown(Snapshot(items, Answer(13, "It is", called=shorter)))
+    assert told[0].content.startswith("before 5"), "as much as there is room for"
+    assert size(told) <= SENT_CHARACTERS
+
+
+@given(st.lists(st.tuples(st.sampled_from(["user", "assistant", "tool"]), st.integers(0, 15_000)), max_size=60))
+def test_what_is_sent_is_the_end_of_the_conversation_whole_and_bounded(said: list[tuple[Any, int]]) -> None:
+    items = [
+        Item(role, f"{turn} ".ljust(characters, "x"), turn, CALL if role == "tool" else None)
+        for turn, (role, characters) in enumerate(said)
+    ]
+    sent = prompting._sent(Snapshot(items))
+    assert sent == items[len(items) - len(sent) :]
+    users = [index for index, item in enumerate(sent) if item.role == "user"]
+    assert bool(users) == any(item.role == "user" for item in items[-prompting.SENT_ITEMS :]) or not sent
+    if len(sent) < len(items[-prompting.SENT_ITEMS :]):
+        more = sum(map(length, sent)) + length(items[-len(sent) - 1])
+        assert more > SENT_CHARACTERS, "no more fits"
