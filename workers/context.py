@@ -74,6 +74,11 @@ def settle(snapshot: Snapshot, turn: int) -> None:
     snapshot.flow[_SETTLED] = max(turn, int(snapshot.flow.get(_SETTLED, 0)))
 
 
+def is_settled(snapshot: Snapshot, turn: int) -> bool:
+    """Whether nobody waits for an answer to what belongs to `turn`."""
+    return turn <= int(snapshot.flow.get(_SETTLED, 0))
+
+
 def spoke_until(snapshot: Snapshot, media_ms: int | None) -> None:
     """What the user has just said ended at this media time; None if it was not spoken."""
     snapshot.flow[_SPOKE] = [snapshot.items[-1].turn, media_ms]

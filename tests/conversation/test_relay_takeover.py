@@ -17,6 +17,7 @@ from tests.conversation.relay_talk import (
     tenant,
 )
 from tests.conversation.test_relay_faults import assert_once
+from tests.standins.realtime import Drop
 from tests.standins.session import Action, Ask, Say, Type
 
 SCRIPT: list[Action] = [Say(2000, QUESTION), Say(9500, SECOND)]
@@ -90,6 +91,24 @@ def test_a_death_after_a_cancel_does_not_bring_the_answer_back(kill_ms: int) -> 
     outcome = talk([Say(1000, QUESTION), Ask(4000, "cancel")], kills_ms=[kill_ms])
     assert outcome.heard_between(4060, 12_000) == ""
     assert [role for role, _ in outcome.items] == ["user", "assistant"]
+
+
+@pytest.mark.parametrize("kill_ms", [2310, 2700, 3200])
+def test_a_question_that_was_cancelled_before_it_was_text_is_not_answered_after_a_death(kill_ms: int) -> None:
+    """Its words come at 2555 ms, and are nobody's to answer."""
+    late = Cast(options={"transcribe_ms": 250, "first_audio_ms": 3000})
+    outcome = talk([Say(1000, QUESTION), Ask(2300, "cancel"), Say(6000, SECOND)], late, kills_ms=[kill_ms])
+    assert outcome.heard == SECOND_ANSWER
+    assert outcome.items == [("user", QUESTION), ("user", SECOND), ("assistant", SECOND_ANSWER)]
+
+
+@pytest.mark.parametrize("drop_ms", [2310, 2700])
+def test_a_question_that_was_cancelled_is_not_answered_by_the_next_session_with_the_model(drop_ms: int) -> None:
+    late = Cast(options={"transcribe_ms": 250, "first_audio_ms": 3000})
+    outcome = talk([Say(1000, QUESTION), Ask(2300, "cancel"), Say(6000, SECOND)], late, faults={drop_ms: Drop()})
+    assert len(outcome.model.sessions) == 2
+    assert outcome.heard == SECOND_ANSWER
+    assert outcome.items == [("user", QUESTION), ("user", SECOND), ("assistant", SECOND_ANSWER)]
 
 
 @pytest.mark.parametrize("kill_ms", [4001, 4006, 4012, 4100, 4200, 4350])

@@ -105,6 +105,27 @@ def test_a_tool_that_takes_too_long_is_spoken_of(clock: Clock, monkeypatch: pyte
     assert clock.ended == 1
 
 
+@pytest.mark.parametrize("kills_ms", [[], [2500], [4000]])
+def test_who_cancels_while_a_tool_runs_is_not_told_of_its_result(clock: Clock, kills_ms: list[float]) -> None:
+    clock.takes_s = 2.0
+    outcome = talk([Type(1000, WHEN), Ask(2000, "cancel"), Type(6000, SECOND)], cast(), kills_ms=kills_ms)
+    assert outcome.heard == SECOND_ANSWER
+    known = [item for item in outcome.items if item[0] == "tool"]
+    assert known == ([] if kills_ms == [2500] else [("tool", '"monday"')]), "the model may be asked of it"
+    assert_one_output_a_call(outcome)
+
+
+def test_a_tool_that_is_wanted_is_told_of_beside_one_that_was_cancelled(clock: Clock) -> None:
+    """The one that nobody waits for ends last."""
+    clock.takes_s = 4.0
+    both = cast()
+    failed = json.dumps({"error": "page did not answer in time"})
+    both.answers = {**both.answers, QUESTION: Call("page", {}), failed: Words("sorry no")}
+    outcome = talk([Type(1000, WHEN), Ask(1500, "cancel"), Type(2000, QUESTION)], both)
+    assert outcome.heard == TOLD, "what the model says last answers all that it was told"
+    assert_one_output_a_call(outcome)
+
+
 def test_a_caller_who_speaks_up_while_a_tool_runs_hears_both(clock: Clock) -> None:
     clock.takes_s = 4.0
     outcome = talk([Say(1000, WHEN), Say(3000, SECOND)], cast())

@@ -127,7 +127,7 @@ class Conversation:
                 self._floor.keeper.wake()
                 self._floor.keeper.commit_soon()
             case ClientEvent(name="cancel"):
-                await self._cancelled()
+                await self._cancelled(message.seq)
             case ClientEvent(name="session_update"):
                 await self._update(message.data.get("session", {}))
             case ClientEvent(name="tool_output"):
@@ -187,9 +187,9 @@ class Conversation:
         self._keys.known(keys)
         await self._typed(told(keys))
 
-    async def _cancelled(self) -> None:
+    async def _cancelled(self, seq: int) -> None:
         """The client wants no answer to what was said until now."""
-        context.owe_nothing(self._session.snapshot)
+        self._floor.owe_nothing_before(seq)
         await self._floor.interrupt()
         self._floor.keeper.commit_soon()
 

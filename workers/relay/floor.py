@@ -32,6 +32,8 @@ class Floor:
 
     UPDATES = "client_updates"
     """The snapshot's name for what the client changed."""
+    CANCELLED = "cancelled_seq"
+    """And for the uplink message before which it wants nothing answered."""
 
     def __init__(
         self,
@@ -52,6 +54,8 @@ class Floor:
         self.interruptions = Interruptions(session, voice_activity)
         self.tools = Toolbox(self.tenant, session)
         self.tools_running = 0
+        self._tool_wanted = False
+        """Whether a tool has answered since the model was last asked to speak of that."""
         self.told: set[str] = set()
         """Items that the model was told of, and does not seem to know yet."""
         self._item_ids = itertools.count(1)
@@ -158,6 +162,24 @@ class Floor:
             told = (protocol.cancel(), *told)
         await self.line.tell(*told)
 
+    def owe_nothing_before(self, seq: int) -> None:
+        """There is no answer to be given to anything until the uplink message `seq`: neither to what is not known as
+        text yet, nor to what a tool still answers."""
+        snapshot = self.session.snapshot
+        snapshot.flow[self.CANCELLED] = seq
+        context.settle(snapshot, snapshot.next_turn - 1)
+
+    def begin_turn(self, item_id: str) -> tuple[int, bool]:
+        """What the caller said is an item of the model's conversation. Returns its turn, and whether an answer is
+        wanted: the model may hear it again, and have heard it before it was cancelled."""
+        snapshot = self.session.snapshot
+        turn = context.new_turn(snapshot)
+        cancelled = snapshot.flow.get(self.CANCELLED)
+        if cancelled is None or not self.uplink.ended_before(item_id, cancelled):
+            return turn, True
+        context.settle(snapshot, turn)
+        return turn, False
+
     def tell_item(self, event: dict[str, Any]) -> dict[str, Any]:
         """`event` creates an item: note when the model knows of it. What it says before, does not answer this."""
         item_id = event["item"]["id"] = f"told_{next(self._item_ids)}"
@@ -211,7 +233,9 @@ class Floor:
         events = [protocol.tool_output(call.id, output)] if known else protocol.item(item)
         await self.line.tell(*map(self.tell_item, events))
         self.tools_running -= 1
-        if not self.tools_running:
+        self._tool_wanted |= not context.is_settled(self.session.snapshot, turn)
+        if not self.tools_running and self._tool_wanted:
+            self._tool_wanted = False
             self.responses.want()
             await self.ask()
 

@@ -12,7 +12,6 @@ from typing import Any
 
 from trunkline.errors import ProviderError
 from trunkline.tenants import ServerVad
-from workers import context
 from workers.backend import Item, ToolCall
 from workers.latency import Latency
 from workers.relay import prompting, protocol
@@ -100,15 +99,15 @@ class Hearing:
         if item_id in self._nothing:
             floor.uplink.settled(item_id)
             return
-        self._turns[item_id] = context.new_turn(floor.session.snapshot)
-        if not floor.answers.audible:
+        self._turns[item_id], wanted = floor.begin_turn(item_id)
+        if wanted and not floor.answers.audible:
             floor.show("thinking")
-        if by_client:
+        if not by_client:
+            floor.responses.expect(knows_all=not floor.told, wanted=wanted)
+        elif wanted:
             self._latency = Latency(self._clock())
             floor.responses.want()
             await floor.ask()
-        else:
-            floor.responses.expect(knows_all=not floor.told)
 
     async def _item_added(self, event: Event) -> None:
         self._floor.told.discard(event["item"]["id"])

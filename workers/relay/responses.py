@@ -55,9 +55,9 @@ class Responses:
         """Whether the model should be doing something now."""
         return self.active is not None or self.asked is not None or self._expected
 
-    def expect(self, *, knows_all: bool) -> None:
+    def expect(self, *, knows_all: bool, wanted: bool = True) -> None:
         """The model is about to begin one by itself. `knows_all`: it knew all that it was told when it decided so."""
-        self._expected, self._unwanted_expected = True, False
+        self._expected, self._unwanted_expected = True, not wanted
         self._covered = knows_all and self.wish == Wish()
 
     def want(self, wish: Wish | None = None) -> None:

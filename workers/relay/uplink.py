@@ -158,6 +158,16 @@ class Uplink:
         self._open_from = max(self._open_from, utterance.end)
         return by_client
 
+    def ended_before(self, item_id: str, seq: int) -> bool:
+        """Whether all of this utterance came before the uplink message `seq`."""
+        utterance = self._utterances.get(item_id)
+        if utterance is None or utterance.end is None:
+            return False
+        last = utterance.end - 1 - self._first
+        if last < 0:  # it is not kept any more
+            return self.needed_seq <= seq
+        return last < len(self._kept) and self._kept[last].seq < seq
+
     def nothing_heard(self) -> None:
         """The model heard nothing before the mark: it is as if the client had not said so."""
         if self._unanswered:

@@ -85,6 +85,21 @@ def test_silence_is_let_go_of_when_the_model_is_known_to_have_heard_it() -> None
     assert rig.uplink.needed_seq == 1000 - SILENCE_KEPT_MS // FRAME_MS
 
 
+def test_whether_an_utterance_was_over_before_something_else_the_caller_did() -> None:
+    rig = Rig()
+    rig.push(200)
+    rig.pump()
+    rig.uplink.speech_started("a", rig.ms(100))
+    assert not rig.uplink.ended_before("a", 1000), "it goes on"
+    rig.uplink.speech_stopped("a", rig.ms(150))
+    assert [rig.uplink.ended_before("a", seq) for seq in (0, 149, 150, 200)] == [False, False, True, True]
+    rig.rewind()
+    rig.uplink.speech_started("again", rig.ms(100))
+    rig.uplink.speech_stopped("again", rig.ms(150))
+    assert [rig.uplink.ended_before("again", seq) for seq in (149, 150)] == [False, True]
+    assert not rig.uplink.ended_before("unknown", 1000)
+
+
 def test_the_bound() -> None:
     rig = Rig()
     rig.push(MOST_FRAMES + 70)
