@@ -8,12 +8,12 @@ from collections.abc import Sequence
 
 import pytest
 
-from tests.conversation.talk import QUESTION, Cast, Outcome, talk, tenant
+from tests.conversation.talk import ANSWER, QUESTION, Cast, Outcome, talk, tenant
 from tests.standins.session import FRAME_MS, Action, Ask, Say, Type
 from tests.standins.troubled import BROKEN, MUTE, NONE, Trouble, TroubledStt
-from tests.standins.voices import LoudnessVad, ScriptedLlm
+from tests.standins.voices import LoudnessVad, ScriptedLlm, ScriptedStt
 from tests.unit.failover.linked import linked
-from trunkline.tenants import SORRY
+from trunkline.tenants import SORRY, Fillers
 from workers.cascade.runner import Cascade
 from workers.cascade.stages import Stages
 from workers.failover.speech_to_text import SpeechToTextChain
@@ -117,3 +117,13 @@ def test_who_hangs_up_over_a_filler_is_remembered_before_it() -> None:
     cast.tenant = cast.tenant.model_copy(update={"fillers": fillers})
     outcome = talk([Say(1000, QUESTION), Type(2100, "and this")], cast, end_ms=3200)
     assert outcome.items == [("user", "and this"), ("assistant", "One moment.")]
+
+
+@pytest.mark.parametrize("kill_ms", [2900, 3100, 3500, 4400])
+def test_what_was_heard_of_a_filler_is_remembered_to_the_word_when_its_worker_dies(kill_ms: int) -> None:
+    """Its audio was all made; what follows it is not known for seconds."""
+    fillers = Fillers(phrases=("Hold on please.",), delay_s=0.5, interval_s=30)
+    late = Cast(tenant=tenant().model_copy(update={"fillers": fillers}), stt=ScriptedStt(3.0))
+    outcome = talk([Say(1000, QUESTION)], late, end_ms=16_000, kills_ms=[kill_ms])
+    assert outcome.edge.heard.endswith(ANSWER)
+    assert " ".join(text for role, text in outcome.items if role == "assistant") == outcome.edge.heard

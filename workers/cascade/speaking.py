@@ -124,6 +124,8 @@ class Speaking:
             spoken[number:] = [replace(said, text=came)]
             raise failure
         spoken[number] = replace(said, words=words.ends or by_length(line.reading, cutter.total_ms))
+        if self._is_filler(number):  # it may be long until the next sentence tells where this one ends
+            _ = self._commit()
 
     def _is_filler(self, number: int) -> bool:
         begins = sum(len(spoken.text) for spoken in self._answer.spoken[:number])
