@@ -159,7 +159,13 @@ class RelaySettings(_Model):
     barge_in: Literal["model", "local"] = Field(
         default="model", description="who notices an interruption first: the model, or a VAD of ours, which then pauses"
     )
-    answer_timeout_s: float = Field(default=8.0, ge=1, le=60, description="a model silent this long is called again")
+    answer_timeout_s: float | None = Field(
+        default=None,
+        ge=1,
+        le=60,
+        description="a model silent this long is called again; none: 8, or 1.8 where it owes an answer, and there is a "
+        "fallback_backend to give it",
+    )
     renew_after_s: float = Field(default=3300.0, ge=1, le=3540, description="a session with the model ends at 3600 s")
     client_may_update: tuple[Updatable, ...] = Field(
         default=(), description="what a client's session.update may change"

@@ -74,10 +74,11 @@ def talk(
     end_ms: int = 14_000,
     moves_ms: Mapping[float, str] | None = None,
     beside: Callable[[], Coroutine[Any, Any, None]] | None = None,
+    others: bool = True,
 ) -> Moved:
     """The whole conversation. At each of `moves_ms` the call moves to that backend; else when its backend has failed,
-    to the other one, once from each. `beside` runs meanwhile."""
-    return run(_talk(actions, cast, end_ms, dict(moves_ms or {}), beside))
+    to the other one, once from each, if there are `others`. `beside` runs meanwhile."""
+    return run(_talk(actions, cast, end_ms, dict(moves_ms or {}), beside, others=others))
 
 
 async def _talk(
@@ -86,6 +87,8 @@ async def _talk(
     end_ms: int,
     moves_ms: dict[float, str],
     beside: Callable[[], Coroutine[Any, Any, None]] | None,
+    *,
+    others: bool,
 ) -> Moved:
     edge, sessions, served = Edge(actions, end_ms, _VOICE), list[StandInSession](), list[tuple[int, str]]()
     loop = asyncio.get_running_loop()
@@ -104,7 +107,7 @@ async def _talk(
             served.append((round(loop.time() * 1000), backend))
             other = {"cascade": "relay", "relay": "cascade"}[backend]
             at_ms, target = wanted.pop(0) if wanted else (None, other)
-            may_fail = [name for _, name in served].count(backend) == 1
+            may_fail = others and [name for _, name in served].count(backend) == 1
             moved = await _serve(cast, backend, session, group, at_ms, may_fail=may_fail)
             session.alive, edge.session = False, None
             backend = target if moved else None

@@ -7,13 +7,15 @@ import asyncio
 
 import pytest
 
-from tests.conversation.moves import ANSWER, GREETING, SECOND_ANSWER, TAKEN_MS, Cast, Moved, talk, tenant
-from tests.conversation.relay_talk import QUESTION, SECOND
+from tests.conversation.moves import ANSWER, GREETING, REPLIES, SECOND_ANSWER, TAKEN_MS, Cast, Moved, talk, tenant
+from tests.conversation.relay_talk import QUESTION, SECOND, script
 from tests.conversation.test_relay_faults import assert_once
 from tests.standins import tones
-from tests.standins.realtime import Drop, Mute, Refuse
+from tests.standins.model import Model
+from tests.standins.realtime import Drop, FailResponse, Mute, Options, Refuse
 from tests.standins.session import Action, Say, Type
 from tests.standins.voices import Failing
+from trunkline.tenants import Tenant
 from workers.relay.line import FALL_BACK_S
 
 SCRIPT: list[Action] = [Say(2000, QUESTION), Say(9500, SECOND)]
@@ -159,16 +161,51 @@ def test_a_model_that_is_lost_in_a_question_is_replaced(drop_ms: int) -> None:
     assert_whole(outcome)
 
 
-def test_a_model_that_owes_an_answer_for_long_is_replaced() -> None:
+@pytest.mark.parametrize("mute_ms", [2300, 2900, 3125, 3150])
+def test_a_model_that_owes_an_answer_is_replaced_before_three_seconds_are_over(mute_ms: int) -> None:
+    """Mute since the question is being asked, since its end, and since its answer has begun."""
     cast = Cast(tenant("relay"))
 
     async def mute() -> None:
-        await asyncio.sleep(3.15)
+        await asyncio.sleep(mute_ms / 1000)
         cast.model.session.inject(Mute())
 
-    outcome = talk(SCRIPT[:1], cast, end_ms=18_000, beside=mute)
+    outcome = talk(SCRIPT[:1], cast, beside=mute)
     assert outcome.backends == ["relay", "cascade"]
     assert question(outcome) == ANSWERED
+    assert silence_ms(outcome) < 3000
+
+
+@pytest.mark.parametrize("wait", ["", " Please try again in 4s."], ids=["again and again", "for long"])
+def test_a_model_that_fails_to_answer_is_replaced_before_three_seconds_are_over(wait: str) -> None:
+    cast = Cast(tenant("relay"))
+
+    async def fail() -> None:
+        await asyncio.sleep(2)
+        for _ in range(1 if wait else 2):
+            cast.model.session.inject(FailResponse("rate_limit_exceeded", f"Rate limit reached.{wait}"))
+
+    outcome = talk(SCRIPT[:1], cast, beside=fail)
+    assert outcome.backends == ["relay", "cascade"]
+    assert question(outcome) == ANSWERED
+    assert silence_ms(outcome) < 3000
+
+
+def test_a_model_that_hears_a_long_question_is_asked_whether_it_lives() -> None:
+    outcome = talk([Say(2000, QUESTION, word_ms=1000)], Cast(tenant("relay")))
+    assert outcome.backends == ["relay"]
+    assert 2 <= len([event for event in outcome.sent("session.update") if "event_id" not in event]) <= 4
+    assert question(outcome) == ANSWERED
+
+
+def test_a_model_is_waited_for_where_nobody_else_can_answer() -> None:
+    """The other backend has no worker: the model is slow, and answers at last."""
+    model = Model(Options(answer=script(REPLIES), verify=False, first_audio_ms=4000))
+    cast = Cast(Tenant(id="test", backend="relay", fallback_backend="cascade"), model=model)
+    outcome = talk(SCRIPT[:1], cast, others=False)
+    assert outcome.backends == ["relay"]
+    assert outcome.items == ANSWERED
+    assert len(model.sessions) == 1
 
 
 def test_when_both_fail_the_caller_hears_the_apology_of_the_first() -> None:

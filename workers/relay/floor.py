@@ -23,6 +23,14 @@ from workers.relay.uplink import Uplink
 from workers.relay.voice import Voice
 from workers.tools.toolbox import Toolbox
 
+PATIENCE_S = 8.0
+"""A model that says nothing for so long is doubted, unless the tenant says otherwise."""
+HURRIED_S = 1.8
+"""One that owes an answer, where somebody else can give it. With the silence that ended the question (0.5 s), and what
+a cascade takes for its first words, the caller has waited for 3 s."""
+PROBE_S = 1.0
+"""And one that hears the caller speak, before it is asked for a sign of life, and until that comes."""
+NO_SIGN = "it gives no sign of life"
 UNDO_KEPT = 8
 """A client's changes that the model may still refuse; it answers within a moment."""
 
@@ -66,6 +74,8 @@ class Floor:
         self._patience = Alarm(self._doubt)
         self._doubted = False
         """The model was asked for a sign of life."""
+        self._alone = False
+        """Nobody else went on when the model had failed."""
         self._later = Alarm(self._ask_again)
         self._again: Wish | None = None
         """What the model is to try again, later."""
@@ -86,31 +96,50 @@ class Floor:
             instructions = f"{self.tenant.prompt}\n\n{wish.instructions}" if wish.instructions else None
             await self.line.tell({**protocol.respond(instructions, metadata=OURS), "event_id": RESPOND_ID})
 
+    @property
+    def hurried(self) -> bool:
+        """Whether somebody else may answer: then the caller is not kept waiting for this model."""
+        return self.tenant.fallback_backend is not None and not self._alone
+
     def be_patient(self) -> None:
         """The model has time anew to say something."""
         self._doubted = False
-        self._patience.set(self.tenant.relay.answer_timeout_s)
+        self._patience.set(self._patience_s)
+
+    @property
+    def _patience_s(self) -> float:
+        """For how long it may be silent now."""
+        if (said_s := self.tenant.relay.answer_timeout_s) is not None:
+            return said_s
+        if self.hurried and self.responses.owed:
+            return HURRIED_S
+        return PROBE_S if self.hurried and (self._doubted or self.uplink.speaking) else PATIENCE_S
 
     def _doubt(self) -> None:
         """The model has been silent for long. If it need not say anything, it is asked whether it lives."""
         if not self.line.up:
             return  # there will be another
         if self.responses.owed:
-            self._group.create_task(self._answered_by_nobody())
-            return
-        if self._doubted:
-            self.line.drop("it gives no sign of life")
-            return
-        self._doubted = True
-        self._patience.set(self.tenant.relay.answer_timeout_s)
-        self._group.create_task(self.line.tell(protocol.probe()))
+            self._group.create_task(self._do_without("it owes an answer, and is silent"))
+        elif not self._doubted:
+            self._doubted = True
+            self._patience.set(self._patience_s)
+            self._group.create_task(self.line.tell(protocol.probe()))
+        elif self.uplink.speaking:
+            self._group.create_task(self._do_without(NO_SIGN))
+        else:
+            self.line.drop(NO_SIGN)
 
-    async def _answered_by_nobody(self) -> None:
+    async def _do_without(self, why: str) -> None:
         """The caller has waited long enough already to be answered by somebody else, where there is one."""
-        generation = self.line.generation
+        generation, hurried = self.line.generation, self.hurried
         await self.fall_back()
-        if self.responses.owed and self.line.generation == generation:
-            self.line.drop("it owes an answer, and is silent")
+        if self.line.generation != generation or not (self.responses.owed or self.uplink.speaking):
+            return
+        if hurried and self.tenant.relay.answer_timeout_s is None:  # there is none: it may take its time
+            self.be_patient()
+        else:
+            self.line.drop(why)
 
     def ask_later(self, after_s: float, wish: Wish) -> None:
         """Have the model try again."""
@@ -132,6 +161,7 @@ class Floor:
         if self.tenant.fallback_backend is not None:
             await self.keeper.commit()
             await self.session.fall_back()
+            self._alone = True
 
     async def give_up(self, message: str, hint: str) -> None:
         """As `fall_back`; and if there is none, the call is over."""

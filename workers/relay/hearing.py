@@ -238,9 +238,11 @@ class Hearing:
         log.warning("session %s: an answer failed: %s", floor.session.id, trouble.text)
         if wish is None or (answering is not None and answering.cut):
             return  # nobody waits for it
+        wait_s = min(trouble.retry_after_s or RETRY_S, LONGEST_RETRY_S)
+        if floor.hurried and (self._retries or wait_s > RETRY_S):  # the caller would wait for more than 3 s
+            await floor.fall_back()
         if trouble.retryable and self._retries < RETRIES:
             self._retries += 1
-            wait_s = min(trouble.retry_after_s or RETRY_S, LONGEST_RETRY_S)
             floor.ask_later(wait_s, prompting.GO_ON if answering is not None and answering.answer.text else wish)
             return
         await floor.fall_back()

@@ -112,12 +112,14 @@ class Line:
     async def run(self) -> None:
         """Keep the line up until cancelled. Raises ModelLost when the model cannot be reached, in a group."""
         async with self._group:
+            self._fall_back.set(FALL_BACK_S)
             try:
                 while True:
                     link = await self._open()
                     self.generation += 1
                     await self._keep(link)
             finally:
+                self._fall_back.stop()
                 for link in list(self._open_links):
                     await self._hang_up(link)
 
@@ -125,11 +127,9 @@ class Line:
         if self._spare is not None:
             link, self._spare = self._spare, None
             return link
-        self._fall_back.set(FALL_BACK_S)
-        try:
-            return await self._called()
-        finally:
-            self._fall_back.stop()
+        link = await self._called()
+        self._fall_back.stop()
+        return link
 
     async def _called(self) -> ModelLink:
         until_s = self._clock() + OPEN_S
@@ -177,6 +177,7 @@ class Line:
         if self._clock() - begun_s > STEADY_S:
             self._failures = 0
         if self._spare is None:
+            self._fall_back.set(FALL_BACK_S)
             lost = listening.result() if listening.done() and not listening.cancelled() else None
             await self._bear(lost or self._why)
 
