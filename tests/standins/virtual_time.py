@@ -32,6 +32,10 @@ class VirtualLoop(asyncio.SelectorEventLoop):
     def time(self) -> float:
         return self._jumping.now_s
 
+    def stall(self, seconds: float) -> None:
+        """So much time passes now, and nothing else happens: something blocks the loop."""
+        self._jumping.now_s += seconds
+
 
 def run(conversation: Coroutine[Any, Any, T]) -> T:
     """Run to the end in virtual time, which begins at 0 s. Fails when a task is left over."""

@@ -3,12 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import AsyncGenerator, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Generic, Protocol, TypeVar
 
 from trunkline.errors import ProviderError, ProvidersExhausted
 from workers.breaker import Breaker, Permit
+from workers.failover.lateness import watch
+
+LATE = 0.15
+"""Where our own loop was late for this part of a deadline, nobody else is blamed for what came of it: its turns took 40
+ms each or more, and what a vendor sends passes some ten until it is heard; or it stood still for so long."""
+
+_log = logging.getLogger(__name__)
 
 
 class Described(Protocol):
@@ -63,11 +71,13 @@ class Course(Generic[P]):
         self._stage = stage
         self._links = links
         self._clock = asyncio.get_running_loop().time
+        self._watch = watch()
 
     def left(self, links: Iterable[Link[P]] | None = None) -> Iterator[tuple[Link[P], Permit]]:
         """Whom to ask, in order, each with leave to: not those who failed in this turn, nor those whom their breakers
         spare. `links`: all of the chain, unless they are named."""
         asked = set[Link[P]]()
+        self._watch.go_on()
         for link in self._links if links is None else links:
             if link in self.failures:
                 continue
@@ -81,9 +91,15 @@ class Course(Generic[P]):
                 yield link, permit
 
     def failed(self, link: Link[P], permit: Permit, error: ProviderError) -> None:
-        """`link` is not asked again in this turn. Two failures in one turn are one: who is late may break, too."""
+        """`link` is not asked again in this turn. Two failures in one turn are one: who is late may break, too. While
+        we are late ourselves, only what a vendor says of itself is held against it."""
         if link not in self.failures:
-            permit.failed(error, self._clock())
+            late = 0.0 if error.locked_out or error.retry_after_s else self._watch.share(link.deadline_s)
+            if late >= LATE:
+                _log.info("%s, but our own loop was late for %d %% of that time", error, round(100 * late))
+                permit.dropped()
+            else:
+                permit.failed(error, self._clock())
         self.failures[link] = error
 
     def succeeded(self, link: Link[P], permit: Permit) -> None:
