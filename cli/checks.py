@@ -302,12 +302,13 @@ def providers(all_tenants: list[Tenant]) -> Iterator[Finding]:
 
 
 def tools(all_tenants: list[Tenant]) -> Iterator[Finding]:
-    """Whether every tool that a tenant names exists, with these options, and is used."""
+    """Whether every tool that a tenant names exists, with these options; and whether all that is set is used."""
     from workers.tools import registry
+    from workers.unused import unused
 
     for tenant in all_tenants:
-        if ignored := registry.ignored(tenant):
-            yield Finding("warning", "tenants", f"{tenant.id}: {ignored}", "say another backend, or remove them")
+        for why in unused(tenant):
+            yield Finding("warning", "tenants", f"{tenant.id}: {why}", "say another backend, or remove the setting")
         try:
             registry.offers(tenant)
         except SettingsError as error:

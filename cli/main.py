@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from cli import logs
+from cli import logs, sessions
 from cli.call import call
 from cli.doctor import doctor
 from trunkline.errors import BusError, SettingsError
@@ -86,6 +86,7 @@ def worker(
 
 app.command()(call)
 app.command()(doctor)
+app.add_typer(sessions.app, name="sessions")
 
 
 def _needs_redis(settings: Settings) -> Settings:

@@ -157,7 +157,7 @@ class Supervisor:
         while not await self._all_here():  # noqa: ASYNC110  (Redis knows, no event of ours)
             await asyncio.sleep(0.05)
         gateways, workers = self._counts
-        redis = "an embedded Valkey" if self._embedded else self._url
+        redis = f"an embedded Valkey at {self._url}" if self._embedded else self._url
         self._console.print(f"[green]ready[/]: {gateways} gateway(s), {workers} worker(s), {redis}")
         if listener is not None:
             host, port = listener.getsockname()[:2]

@@ -15,10 +15,9 @@ from adapters.playout import KEEP_MS
 from gateway.apology import apology
 from gateway.orphans import Orphans
 from trunkline import tokens
-from trunkline.bus.codec import encode
 from trunkline.bus.connection import Redis
 from trunkline.bus.dispatch import Dispatch
-from trunkline.bus.lanes import Inbox, Outbox
+from trunkline.bus.lanes import Inbox, Outbox, tell
 from trunkline.bus.messages import Attached, Control, Hangup, Joined, LinkLost, LinkResumed, Message
 from trunkline.errors import BusError, ClientError
 from trunkline.sessions import Record, Records
@@ -270,7 +269,7 @@ class Sessions:
 
     async def tell(self, lane: str, message: Message) -> bool:
         """Tell a process at once. False when it is gone. Raises BusError."""
-        return await self._redis.ask("XADD", lane, "NOMKSTREAM", "*", b"b", encode([message])) is not None
+        return await tell(self._redis, lane, message)
 
     def _end(self, held: Held, reason: str) -> None:
         if held.coming is not None:

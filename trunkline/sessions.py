@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import logging
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,9 +11,13 @@ from trunkline.bus import keys
 from trunkline.bus.connection import Redis
 from trunkline.errors import SessionLost
 
+log = logging.getLogger(__name__)
+
 KEEP_S = 6 * 3600
 """A record lives this long after its last commit; one that is over, `KEEP_CLOSED_S`."""
 KEEP_CLOSED_S = 60
+PAGE = 500
+"""Keys that Redis looks at in one go, when all are listed."""
 
 # An epoch is given once: the next is greater than what Redis has, and than what its taker knew when Redis was emptied
 # meanwhile. A record that is gone is written anew by whoever takes the session, from what was read.
@@ -92,6 +97,19 @@ _WORKERS = ("tenant", "backend", "rate_hz", "transport", "conversation_id", "lef
 """What a worker commits; the rest is changed by others, who do not ask it."""
 
 
+def _present(names: Iterable[str], values: Iterable[bytes | None]) -> dict[str, bytes]:
+    return {name: value for name, value in zip(names, values, strict=True) if value is not None}
+
+
+def _record(session: str, found: Mapping[str, bytes]) -> Record | None:
+    """Of the fields that there are; None when there is no record, or no more than a trace of one."""
+    if "tenant" not in found:
+        return None
+    values: dict[str, Any] = {name: found.get(name, b"").decode() for name in _TEXTS}
+    values |= {name: int(found.get(name, b"0")) for name in _INTS}
+    return Record(session=session, snapshot=found.get("snapshot", b""), **values)
+
+
 class Records:
     """All that is done with session records. Every method may raise BusError."""
 
@@ -110,12 +128,29 @@ class Records:
     async def read(self, session: str) -> Record | None:
         """A session's record, or None when there is none."""
         raw = await self._redis.ask("HGETALL", keys.session(session))
-        found = dict(zip(raw[::2], raw[1::2], strict=True))
-        if b"tenant" not in found:
-            return None
-        values: dict[str, Any] = {name: found.get(name.encode(), b"").decode() for name in _TEXTS}
-        values |= {name: int(found.get(name.encode(), b"0")) for name in _INTS}
-        return Record(session=session, snapshot=found.get(b"snapshot", b""), **values)
+        return _record(session, {name.decode(): value for name, value in zip(raw[::2], raw[1::2], strict=True)})
+
+    async def open_ones(self) -> list[Record]:
+        """Every session that is not over, without its snapshot. For people: Redis looks at all its keys for it."""
+        names, cursor = set[bytes](), b"0"
+        while True:
+            cursor, page = await self._redis.ask("SCAN", cursor, "MATCH", keys.session("*"), "COUNT", PAGE)
+            names.update(page)
+            if cursor == b"0":
+                break
+        asked = (*_TEXTS, *_INTS)
+        answers = await self._redis.ask_all([("HMGET", name, *asked) for name in names])
+        found = []
+        for name, values in zip(names, answers, strict=True):
+            session = name.decode().removeprefix(keys.session(""))
+            try:
+                record = _record(session, _present(asked, values))
+            except ValueError as error:
+                log.warning("session %s: its record cannot be read: %s", session, error)
+                continue
+            if record is not None and not record.closed:
+                found.append(record)
+        return found
 
     async def put_back(self, record: Record) -> bool:
         """Write a record if there is none: Redis came back empty, and its worker may be gone. Says whether it was."""

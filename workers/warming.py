@@ -13,6 +13,7 @@ from trunkline.tenants import Tenant
 from workers import serving
 from workers.providers.registry import Providers
 from workers.tools import registry as tools
+from workers.unused import unused
 
 log = logging.getLogger(__name__)
 
@@ -20,6 +21,8 @@ log = logging.getLogger(__name__)
 async def warm_up(tenants: Sequence[Tenant], settings: Settings, providers: Providers) -> None:
     """Make each backend that may answer for these tenants once, and say in the log who cannot be served."""
     for tenant in tenants or [Tenant(id=settings.default_tenant)]:
+        for why in unused(tenant):
+            log.warning("tenant %s: %s", tenant.id, why)
         for name in tenant.backends:
             if name in settings.backend_names:
                 await _try_out(name, tenant, providers)
@@ -32,8 +35,6 @@ async def _try_out(name: str, tenant: Tenant, providers: Providers) -> None:
     except TrunklineError as error:
         log.error("tenant %s cannot be served: %s", tenant.id, error)
         return
-    if ignored := tools.ignored(tenant):
-        log.warning("tenant %s: %s", tenant.id, ignored)
     for stage, description in backend.providers.items():
         log.info("tenant %s: %s: %s", tenant.id, stage, description)
     await backend.close()

@@ -248,3 +248,8 @@ class Inbox:
         self._left = True
         await self._redis.ask("DEL", self.lane)
         await self._redis.ask("HDEL", keys.PROCESSES, self._process_id)
+
+
+async def tell(redis: Redis, lane: str, message: Message) -> bool:
+    """Tell a process one thing at once. False when it is gone. Raises BusError."""
+    return await redis.ask("XADD", lane, "NOMKSTREAM", "*", b"b", encode([message])) is not None

@@ -23,8 +23,6 @@ from workers.tools.base import Tool
 
 OURS_TIMEOUT_S = 30.0
 _NO_TOOLS = {"base", "registry", "toolbox"}
-_WITHOUT_TOOLS = {"echo"}
-"""Backends that have no model."""
 
 Filler = str | Callable[[dict[str, Any]], str]
 """What is said to a caller who waits for a tool, or how it follows from the call's arguments."""
@@ -74,13 +72,6 @@ def offers(tenant: Tenant) -> dict[str, Offer]:
     """All that `tenant`'s model may use, by name. May import packages, and so block. Raises SettingsError."""
     ours = [_ours(make(use), use) for use in tenant.tools]
     return {offer.name: offer for offer in [*ours, *map(_clients, tenant.client_tools)]}
-
-
-def ignored(tenant: Tenant) -> str:
-    """Why the tools that `tenant` names are never offered; empty when they are, or there are none."""
-    if tenant.backend in _WITHOUT_TOOLS and (tenant.tools or tenant.client_tools):
-        return f"its tools are not used: the backend {tenant.backend} has none, cascade and relay do"
-    return ""
 
 
 def _ours(tool: Tool, use: ToolUse) -> Offer:

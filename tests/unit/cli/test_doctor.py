@@ -295,3 +295,12 @@ def test_tools_of_a_backend_without_any_are_warned_of() -> None:
     (finding,) = checks.tools([clinic(backend="echo", tools=[{"name": "end_call"}])])
     assert finding.level == "warning"
     assert "its tools are not used: the backend echo has none" in finding.found
+
+
+@pytest.mark.parametrize(("backend", "instead"), [("echo", "cascade does"), ("relay", "relay.turn_detection.idle")])
+def test_idle_settings_of_a_backend_that_asks_nobody_are_warned_of(backend: str, instead: str) -> None:
+    (finding,) = checks.tools([clinic(backend=backend, idle={})])
+    assert finding.level == "warning"
+    assert f"its idle is not used: the backend {backend} asks nobody" in finding.found
+    assert instead in finding.found
+    assert list(checks.tools([clinic(backend=backend), clinic(backend="cascade", idle={})])) == []

@@ -60,6 +60,7 @@ class Stage:
         self._inbox = Inbox(redis, "gateway", "gateway")
         self._outbox = Outbox(redis, lambda lane: None)
         self._running: list[asyncio.Task[Any]] = []
+        self.hosts: list[Host] = []
 
     async def start(self, tenant: Tenant) -> None:
         await Directory(self.redis).put([tenant])
@@ -85,6 +86,7 @@ class Stage:
     def worker(self, name: str, **settings: Any) -> tuple[Host, asyncio.Task[None]]:
         read = load({}, **{"backends": "probe", "lease_ms": LEASE_MS, **settings})
         host = Host(read, self.redis, cast(Providers, NoProviders()), name)
+        self.hosts.append(host)
         task = self._group.create_task(host.run(), name=name)
         self._running.append(task)
         return host, task

@@ -12,9 +12,8 @@ from trunkline.errors import SettingsError
 from trunkline.sessions import Record
 from trunkline.tenants import Directory, Tenant
 from workers import host as module
-from workers import serving
+from workers import serving, unused
 from workers.providers.registry import Providers
-from workers.tools import registry as tools
 
 
 async def test_a_session_is_served_from_its_dispatch_to_its_end(stage: Stage) -> None:
@@ -209,10 +208,10 @@ async def test_a_tool_that_does_not_exist_is_named_at_start(stage: Stage, caplog
     assert "tenant clinic cannot be served: no tool 'teleport'; there are: " in caplog.text
 
 
-async def test_tools_that_a_backend_does_not_use_are_warned_of_at_start(
+async def test_what_a_backend_does_not_use_is_warned_of_at_start(
     stage: Stage, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(tools, "_WITHOUT_TOOLS", {"probe"})
+    monkeypatch.setattr(unused, "_WITHOUT_TOOLS", {"probe"})
     tenant = Tenant.model_validate({"id": "clinic", "backend": "probe", "tools": [{"name": "end_call"}]})
     await Directory(stage.redis).put([tenant])
     stage.worker("worker-1")
