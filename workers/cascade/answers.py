@@ -10,12 +10,11 @@ from trunkline.audio.frame import FRAME_MS
 from trunkline.bus.messages import Played
 from trunkline.errors import ProviderError
 from workers import context
-from workers.backend import Answer, Session
-from workers.cascade.answering import Answering
-from workers.cascade.asking import Asking
+from workers.backend import Answer
+from workers.cascade.model import Model
+from workers.cascade.pipeline import Pipeline
 from workers.cascade.prompting import last_words, remembered, said
-from workers.cascade.turn import Turn
-from workers.keeping import Keeper
+from workers.cascade.shared import Shared
 from workers.latency import Latency
 from workers.providers.base import TextToSpeech
 from workers.turns.backchannels import asks
@@ -35,23 +34,20 @@ class Answers:
 
     def __init__(
         self,
-        session: Session,
-        asking: Asking,
+        shared: Shared,
+        model: Model,
         text_to_speech: TextToSpeech,
-        turn: Turn,
-        keeper: Keeper,
-        group: asyncio.TaskGroup,
         over: Callable[[], None],
     ) -> None:
-        self.current: Answering | None = None
-        self._session = session
-        self._asking = asking
+        self.current: Pipeline | None = None
+        self._session = shared.session
+        self._model = model
         self._text_to_speech = text_to_speech
-        self._turn = turn
-        self._keeper = keeper
-        self._group = group
+        self._turn = shared.turn
+        self._keeper = shared.keeper
+        self._group = shared.group
         self._over = over
-        self._clearing: Answering | None = None
+        self._clearing: Pipeline | None = None
         """An answer that was cut, of which we do not know yet how much was heard."""
         self._settled = asyncio.Event()
         self._settled.set()
@@ -90,17 +86,17 @@ class Answers:
         self, answer: Answer, received_ms: int = 0, latency: Latency | None = None, *, expects: bool = False
     ) -> None:
         """Begin `answer`, or go on with it where the edge's audio ends. `expects`: it is not known yet what to; the
-        answering is told to `go_on`."""
+        pipeline is told to `go_on`."""
         self._session.snapshot.answer = answer
         if not self._turn.is_answer_s:
             self._turn.move(Move.ASK)
-        answering = Answering(
-            self._session, self._asking, self._text_to_speech, self, answer, received_ms, latency, expects=expects
+        pipeline = Pipeline(
+            self._session, self._model, self._text_to_speech, self, answer, received_ms, latency, expects=expects
         )
-        if answering.sent:
+        if pipeline.sent:
             self._turn.move(Move.AUDIO)
-        answering.task = self._group.create_task(answering.run())
-        self.current = answering
+        pipeline.task = self._group.create_task(pipeline.run())
+        self.current = pipeline
 
     @property
     def is_asking(self) -> bool:
@@ -137,20 +133,20 @@ class Answers:
     def silence(self, *, spoken_over: bool = False) -> None:
         """Stop the answer, if there is one, so that nothing of it can be heard any more. The next may be.
         `spoken_over`: because the user does, for whom it was held."""
-        answering, self.current = self.current, None
-        if answering is not None:
-            self._stop(answering, spoken_over_ms=self._spoken_over_ms if spoken_over else None)
+        pipeline, self.current = self.current, None
+        if pipeline is not None:
+            self._stop(pipeline, spoken_over_ms=self._spoken_over_ms if spoken_over else None)
         self._free.set()
 
-    def _stop(self, answering: Answering, *, spoken_over_ms: int | None) -> None:
-        answering.stop()
-        if answering.sent:
-            self._session.clear(answering.answer.turn, spoken_over_ms=spoken_over_ms)
-            context.mark_cut(self._session.snapshot, answering.answer)
-            self._clearing = answering
+    def _stop(self, pipeline: Pipeline, *, spoken_over_ms: int | None) -> None:
+        pipeline.stop()
+        if pipeline.sent:
+            self._session.clear(pipeline.answer.turn, spoken_over_ms=spoken_over_ms)
+            context.mark_cut(self._session.snapshot, pipeline.answer)
+            self._clearing = pipeline
             self._settled.clear()
         else:
-            self._record(answering.answer, "")
+            self._record(pipeline.answer, "")
 
     def leave(self) -> None:
         """The caller is gone: what was heard of a last answer belongs to the conversation."""
@@ -196,13 +192,13 @@ class Answers:
         self._record(answer, context.heard(answer.spoken, played_ms))
         self._settled.set()
 
-    def _heard(self, answering: Answering, played_ms: int) -> None:
+    def _heard(self, pipeline: Pipeline, played_ms: int) -> None:
         """The edge is done with the answer: all of it was heard, or an earlier worker cleared it and could not tell."""
-        answer = answering.answer
-        if answering.all_sent and played_ms + FRAME_MS >= answering.position_ms:
+        answer = pipeline.answer
+        if pipeline.all_sent and played_ms + FRAME_MS >= pipeline.position_ms:
             self._record(answer, answer.text.strip())
         else:
-            answering.stop()
+            pipeline.stop()
             self._record(answer, context.heard(answer.spoken, played_ms))
         self.fall_silent()
 
@@ -216,16 +212,16 @@ class Answers:
         for item in remembered(answer, text):
             context.remember(snapshot, item)
         if interrupted:
-            self._asking.calling.go_on()
+            self._model.calling.go_on()
         else:
             context.settle(snapshot, answer.turn)
         if text:
             self._session.event("transcript", role="assistant", turn=answer.turn, text=text, **cut)
         self._keeper.commit_soon()
 
-    def _played_ms(self, answering: Answering) -> int:
+    def _played_ms(self, pipeline: Pipeline) -> int:
         playhead = self._session.playhead
-        return playhead.played_ms if playhead.turn == answering.answer.turn else 0
+        return playhead.played_ms if playhead.turn == pipeline.answer.turn else 0
 
     # --- stages.Floor
 
@@ -240,15 +236,15 @@ class Answers:
         self._turn.move(Move.AUDIO)
 
     def ended(self) -> None:
-        answering, playhead = self.current, self._session.playhead
-        assert answering is not None
-        known_heard = playhead.turn == answering.answer.turn and playhead.done
-        if not answering.sent:
-            answering.answer.text = ""  # whatever it was, nobody can say it
-            self._record(answering.answer, "")
+        pipeline, playhead = self.current, self._session.playhead
+        assert pipeline is not None
+        known_heard = playhead.turn == pipeline.answer.turn and playhead.done
+        if not pipeline.sent:
+            pipeline.answer.text = ""  # whatever it was, nobody can say it
+            self._record(pipeline.answer, "")
             self.fall_silent()
-        elif known_heard and playhead.played_ms >= answering.position_ms:
-            self._heard(answering, playhead.played_ms)
+        elif known_heard and playhead.played_ms >= pipeline.position_ms:
+            self._heard(pipeline, playhead.played_ms)
         else:
             self._keeper.commit_soon()
 

@@ -10,10 +10,10 @@ from dataclasses import replace
 
 from trunkline.bus.messages import ClientEvent
 from workers import context
-from workers.backend import Answer, Called, Item, Session
+from workers.backend import Answer, Called, Item
 from workers.backend import ToolCall as Call
 from workers.cascade.prompting import LATE, fact
-from workers.keeping import Keeper
+from workers.cascade.shared import Shared
 from workers.providers.base import ToolCall, ToolSchema
 from workers.tools.toolbox import Ending, Toolbox
 
@@ -26,15 +26,13 @@ _ANSWERED = "answered_seq"
 class Calling:
     """The calls of one session. `came_late` is called when a tool is done after its answer was."""
 
-    def __init__(
-        self, session: Session, keeper: Keeper, group: asyncio.TaskGroup, came_late: Callable[[], None]
-    ) -> None:
+    def __init__(self, shared: Shared, came_late: Callable[[], None]) -> None:
         """Raises SettingsError for a tool that does not exist, wrong options, or a schema that is none."""
-        self._session = session
-        self._keeper = keeper
-        self._group = group
+        self._session = shared.session
+        self._keeper = shared.keeper
+        self._group = shared.group
         self._came_late = came_late
-        self._toolbox = Toolbox(session.tenant, session)
+        self._toolbox = Toolbox(shared.session.tenant, shared.session)
         self._running: dict[asyncio.Task[None], Call] = {}
         self._known: list[Call] = []
         """Of those that run: the model was told that they do."""

@@ -10,9 +10,10 @@ from dataclasses import dataclass
 
 from trunkline.errors import ProviderError
 from workers import context
-from workers.backend import Item, Session
+from workers.backend import Item
 from workers.cascade.answers import Answers
 from workers.cascade.hearing import Utterance
+from workers.cascade.shared import Shared
 from workers.latency import Latency
 
 CONTRIBUTIONS = 8
@@ -38,8 +39,8 @@ class Contribution:
 
 
 class Contributions:
-    """Those of one session. `group` owns the search for their texts, of all of them side by side: where somebody spoke
-    for long, a mute transcriber costs them its deadline once.
+    """Those of one session. Their texts are searched for side by side: to who spoke for long, a mute transcriber costs
+    its deadline once.
 
     `counts(over_ms, text)` decides about one that was said over an answer. `understood(contribution, known)` is called
     when one has come into the conversation; `known` is false for one whose text could not be found out. `disregarded`
@@ -48,17 +49,16 @@ class Contributions:
 
     def __init__(
         self,
-        session: Session,
+        shared: Shared,
         answers: Answers,
-        group: asyncio.TaskGroup,
         counts: Callable[[int, str], bool],
         understood: Callable[[Contribution, bool], None],
         disregarded: Callable[[], None],
         awaited: Callable[[], None],
     ) -> None:
-        self._session = session
+        self._session = shared.session
+        self._group = shared.group
         self._answers = answers
-        self._group = group
         self._counts = counts
         self._understood = understood
         self._disregarded = disregarded

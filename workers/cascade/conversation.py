@@ -15,13 +15,14 @@ from trunkline.errors import first_error
 from workers import context
 from workers.backend import Inbound, Session
 from workers.cascade.answers import Answers
-from workers.cascade.asking import Asking
 from workers.cascade.calling import Calling
 from workers.cascade.contributions import Contribution, Contributions
 from workers.cascade.dialling import Dialling
 from workers.cascade.hearing import Ear, Utterance, VoiceActivity
 from workers.cascade.interrupting import Interrupting
+from workers.cascade.model import Model
 from workers.cascade.replying import Replying
+from workers.cascade.shared import Shared
 from workers.cascade.stages import Stages
 from workers.cascade.turn import Turn
 from workers.keeping import Keeper
@@ -46,46 +47,23 @@ class Conversation:
         self._ear = Ear(stages.speech_to_text, voice_activity, session.rate_hz, self._settings, judge)
         self._ear.forget(session.snapshot.uplink_seq)
         self._group = asyncio.TaskGroup()
-        self._keeper = Keeper(session, self._needed_seq, self._is_idle)
+        self._keeper = Keeper(session, self._needed_seq, lambda: self._replying.is_idle)
         self._turn = Turn(session, self._keeper, lambda: self._ear.now_ms)
-        self._calling = Calling(session, self._keeper, self._group, lambda: self._replying.speak_up())
-        self._asking = Asking(session, stages.language_model, self._calling, self._group)
-        self._answers = Answers(
-            session, self._asking, stages.text_to_speech, self._turn, self._keeper, self._group, self._over
-        )
-        self._interrupting = Interrupting(self._settings, self._ear, self._turn, self._answers, self._has_floor)
+        shared = Shared(session, self._group, self._ear, self._turn, self._keeper)
+        self._calling = Calling(shared, lambda: self._replying.speak_up())
+        self._model = Model(shared, stages.language_model, self._calling)
+        self._answers = Answers(shared, self._model, stages.text_to_speech, self._over)
+        self._interrupting = Interrupting(shared, self._answers, self._has_floor)
         self._contributions = Contributions(
-            session,
+            shared,
             self._answers,
-            self._group,
             self._interrupting.decide,
             lambda *said: self._replying.understood(*said),
             lambda: self._replying.disregarded(),
             lambda: self._replying.await_words(),
         )
-        self._dialling = Dialling(
-            session,
-            self._ear,
-            self._turn,
-            self._answers,
-            self._contributions,
-            self._keeper,
-            self._group,
-            self._is_muted,
-            self._has_floor,
-        )
-        self._replying = Replying(
-            session,
-            self._ear,
-            self._turn,
-            self._asking,
-            self._calling,
-            self._answers,
-            self._contributions,
-            self._dialling,
-            self._keeper,
-            self._is_idle,
-        )
+        self._dialling = Dialling(shared, self._answers, self._contributions, self._is_muted, self._has_floor)
+        self._replying = Replying(shared, self._model, self._answers, self._contributions, self._dialling)
         self._kept_ms = 0
         self._clock = asyncio.get_running_loop().time
 
@@ -100,7 +78,7 @@ class Conversation:
                 for task in own:
                     task.cancel()
                 self._calling.stop()
-                self._asking.forget()
+                self._model.forget()
                 self._answers.leave()
                 self._contributions.leave()
                 await self._keeper.commit()
@@ -184,7 +162,7 @@ class Conversation:
     async def _edge(self, edge: Edge, next_seq: int) -> None:
         match edge.kind:
             case EdgeKind.STARTED:
-                self._asking.forget()
+                self._model.forget()
                 self._session.event("speech_started", media_ms=edge.media_ms)
                 if not self._turn.is_held:
                     self._turn.move(Move.SPEECH)
@@ -199,7 +177,7 @@ class Conversation:
                 if self._ear.utterance is not None:  # what was said over the answer tells whether it is to go on
                     self._ear.utterance.pause()
             case EdgeKind.WENT_ON if self._turn.state is State.ENDPOINTING:
-                self._asking.forget()
+                self._model.forget()
                 self._turn.move(Move.SPEECH)
 
     async def _stopped(self, edge: Edge, next_seq: int) -> None:
@@ -263,7 +241,7 @@ class Conversation:
 
     def _over(self) -> None:
         """There is no answer any more."""
-        self._asking.forget()
+        self._model.forget()
         self._has_floor()
         self._replying.speak_up()
 
@@ -272,7 +250,3 @@ class Conversation:
     def _needed_seq(self) -> int:
         pending = self._contributions.needed_seq
         return self._ear.needed_seq if pending is None else pending
-
-    def _is_idle(self) -> bool:
-        busy = self._contributions or self._answers or self._calling or self._ear.utterance or self._dialling
-        return self._turn.state is State.LISTENING and not busy

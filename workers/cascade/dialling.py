@@ -7,12 +7,9 @@ import logging
 from collections.abc import Callable
 
 from trunkline.bus.messages import Dtmf
-from workers.backend import Session
 from workers.cascade.answers import Answers
 from workers.cascade.contributions import Contribution, Contributions
-from workers.cascade.hearing import Ear
-from workers.cascade.turn import Turn
-from workers.keeping import Keeper
+from workers.cascade.shared import Shared
 from workers.keys import Keys, pressed, told
 from workers.latency import Latency
 from workers.turns.machine import Move
@@ -26,26 +23,22 @@ class Dialling:
 
     def __init__(
         self,
-        session: Session,
-        ear: Ear,
-        turn: Turn,
+        shared: Shared,
         answers: Answers,
         contributions: Contributions,
-        keeper: Keeper,
-        group: asyncio.TaskGroup,
         is_muted: Callable[[], bool],
         has_floor: Callable[[], None],
     ) -> None:
-        self._session = session
-        self._ear = ear
-        self._turn = turn
+        self._session = shared.session
+        self._ear = shared.ear
+        self._turn = shared.turn
+        self._keeper = shared.keeper
+        self._group = shared.group
         self._answers = answers
         self._contributions = contributions
-        self._keeper = keeper
-        self._group = group
         self._is_muted = is_muted
         self._has_floor = has_floor
-        self._keys = Keys(session, self._whole)
+        self._keys = Keys(shared.session, self._whole)
         self._early: list[str] = []
         """What was whole while the user was not listened to."""
         self._clock = asyncio.get_running_loop().time

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from trunkline.tenants import TurnSettings
 from workers.alarm import Alarm
 from workers.cascade.answers import Answers
-from workers.cascade.hearing import Ear
-from workers.cascade.turn import Turn
+from workers.cascade.shared import Shared
 from workers.turns.backchannels import LONGEST_MS, Verdict, verdict
 from workers.turns.machine import Move, State
 
@@ -20,12 +18,10 @@ ends if a slow transcriber finds words after all."""
 class Interrupting:
     """One session's. `has_floor` is called when an answer is out of the user's way."""
 
-    def __init__(
-        self, settings: TurnSettings, ear: Ear, turn: Turn, answers: Answers, has_floor: Callable[[], None]
-    ) -> None:
-        self._settings = settings
-        self._ear = ear
-        self._turn = turn
+    def __init__(self, shared: Shared, answers: Answers, has_floor: Callable[[], None]) -> None:
+        self._settings = shared.session.tenant.turn
+        self._ear = shared.ear
+        self._turn = shared.turn
         self._answers = answers
         self._has_floor = has_floor
         self._doubted_ms: list[int] = []

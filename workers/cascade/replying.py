@@ -3,21 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
 
 from workers import context
 from workers.alarm import Alarm
-from workers.backend import Answer, Session
+from workers.backend import Answer
 from workers.cascade.answers import Answers
-from workers.cascade.asking import Asking
-from workers.cascade.calling import Calling
 from workers.cascade.contributions import Contribution, Contributions
 from workers.cascade.dialling import Dialling
 from workers.cascade.fillers import LOOK_AGAIN_S
-from workers.cascade.hearing import Ear
+from workers.cascade.model import Model
+from workers.cascade.shared import Shared
 from workers.cascade.thinking import Due
-from workers.cascade.turn import Turn
-from workers.keeping import Keeper
 from workers.latency import Latency
 from workers.turns.endpointing import CHUNK_MS
 from workers.turns.idling import Idling
@@ -31,32 +27,21 @@ _GOES_ON = "user_goes_on"
 
 
 class Replying:
-    """One session's. `is_idle` tells whether nobody speaks, and nothing is on its way."""
+    """One session's."""
 
     def __init__(
-        self,
-        session: Session,
-        ear: Ear,
-        turn: Turn,
-        asking: Asking,
-        calling: Calling,
-        answers: Answers,
-        contributions: Contributions,
-        dialling: Dialling,
-        keeper: Keeper,
-        is_idle: Callable[[], bool],
+        self, shared: Shared, model: Model, answers: Answers, contributions: Contributions, dialling: Dialling
     ) -> None:
-        self._session = session
+        self._session = session = shared.session
         self._settings = session.tenant.turn
-        self._ear = ear
-        self._turn = turn
-        self._asking = asking
-        self._calling = calling
+        self._ear = shared.ear
+        self._turn = shared.turn
+        self._keeper = shared.keeper
+        self._model = model
+        self._calling = model.calling
         self._answers = answers
         self._contributions = contributions
         self._dialling = dialling
-        self._keeper = keeper
-        self._is_idle = is_idle
         self._idling = Idling(session.tenant.idle, session.snapshot.flow)
         self._words_late = Alarm(self._begin_without)
         self._lost = False
@@ -70,6 +55,12 @@ class Replying:
     def stop(self) -> None:
         """The session is over: nothing is said unasked."""
         self._words_late.stop()
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether nobody speaks, and nothing is on its way."""
+        busy = self._contributions or self._answers or self._calling or self._ear.utterance or self._dialling
+        return self._turn.state is State.LISTENING and not busy
 
     def begin(self) -> None:
         """Carry on where the last worker was, or greet."""
@@ -105,7 +96,7 @@ class Replying:
         unfinished = endpointing.stop_ms > self._settings.stop_ms
         elsewhere = self._answers or self._contributions or self._dialling.entering
         if utterance is not None and judged and not unfinished and not elsewhere:
-            self._asking.guess(utterance.interim)
+            self._model.guess(utterance.interim)
 
     def await_words(self) -> None:
         """What the user said is on its way, to text or behind what is. If that takes long, they are told to wait."""
@@ -169,7 +160,7 @@ class Replying:
 
     def cancelled(self) -> None:
         """The client wants no answer to anything said until now."""
-        self._asking.forget()
+        self._model.forget()
         self._idling.heard_from()
         self._lost = False
         context.settle(self._session.snapshot, self._session.snapshot.next_turn - 1)  # also what a tool still answers
@@ -190,7 +181,7 @@ class Replying:
 
     def wait_for_user(self) -> None:
         """Ask whether they are there, when they have said nothing for long, and at last end the call."""
-        if not self._is_idle():
+        if not self.is_idle:
             self._more_to_come = False
             self._idling.busy()
             return

@@ -31,7 +31,7 @@ class Floor(Protocol):
         """The first audio goes out now."""
 
     def ended(self) -> None:
-        """All of it was sent, or it has no audio at all (`Answering.sent` says which)."""
+        """All of it was sent, or it has no audio at all (`Pipeline.sent` says which)."""
 
     async def fall_back(self, stage: str, error: ProviderError) -> None:
         """A stage failed, with all its fallbacks: have another backend go on. Returns when there is none."""

@@ -10,7 +10,7 @@ from enum import Enum
 
 from trunkline.errors import ProviderError
 from workers.backend import Answer
-from workers.cascade.asking import Asking
+from workers.cascade.model import Model
 from workers.cascade.prompting import last_words, said
 from workers.cascade.sentences import Sentences
 from workers.cascade.stages import Floor
@@ -54,7 +54,7 @@ class Thinking:
 
     def __init__(
         self,
-        asking: Asking,
+        model: Model,
         floor: Floor,
         answer: Answer,
         number: int,
@@ -69,7 +69,7 @@ class Thinking:
         """Whether all of it is in `sentences`."""
         self.is_using_tools = False
         """Whether it waits for a tool."""
-        self._asking = asking
+        self._model = model
         self._floor = floor
         self._answer = answer
         self._number = number
@@ -136,7 +136,7 @@ class Thinking:
     # --- the model
 
     async def _think(self) -> None:
-        calling = self._asking.calling
+        calling = self._model.calling
         await calling.rest(TOOLS_S)
         while calls := await self._ask():
             await self._pass_on(self._cut.flush())
@@ -150,7 +150,7 @@ class Thinking:
         answer, calls = self._answer, []
         rounds = answer.called[-1].round if answer.called else 0
         apart = not last_words(answer)
-        async with aclosing(self._asking.reply(rounds)) as parts:
+        async with aclosing(self._model.reply(rounds)) as parts:
             async for part in parts:
                 self._mark("first_token")
                 if isinstance(part, ToolCall):

@@ -9,8 +9,8 @@ from weakref import WeakKeyDictionary
 TICK_S = 0.1
 """How often a loop is looked at. Where each of its turns takes 50 ms, a timer rings 25 ms late: a fifth of the time."""
 
-WATCHED_S = 10.0
-"""For so long after somebody asked a vendor: few are waited for without a word for longer."""
+WATCHED_S = 30.0
+"""For so long after somebody asked a vendor: the answer that it speaks lasts as long."""
 
 _KEPT = 2 * round(WATCHED_S / TICK_S)
 

@@ -1,19 +1,19 @@
-"""Asks a session's language model, with all that was said and the tools it may use; also before it is certain that the
-user is done, so that the answer is on its way when they are."""
+"""A conversation's language model: asked with all that was said and the tools it may use; also before it is certain
+that the user is done, so that the answer is on its way when they are."""
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from dataclasses import replace
 
 from trunkline.errors import ProviderError
 from workers import context
-from workers.backend import Item, Session, Snapshot
+from workers.backend import Item, Snapshot
 from workers.cascade.ahead import Request, same_words
 from workers.cascade.calling import Calling
 from workers.cascade.prompting import ENOUGH, messages
+from workers.cascade.shared import Shared
 from workers.providers.base import ChatMessage, LanguageModel, ToolCall
 
 ROUNDS = 8
@@ -23,14 +23,14 @@ GUESSES = 4
 """Requests that may be made ahead for one answer: somebody who speaks long, with many pauses, would cost many."""
 
 
-class Asking:
-    """One session's. `group` owns what is asked ahead; there is one such request at a time."""
+class Model:
+    """One conversation's. There is one request ahead at a time."""
 
-    def __init__(self, session: Session, model: LanguageModel, calling: Calling, group: asyncio.TaskGroup) -> None:
+    def __init__(self, shared: Shared, language_model: LanguageModel, calling: Calling) -> None:
         self.calling = calling
-        self._session = session
-        self._model = model
-        self._group = group
+        self._session = shared.session
+        self._language_model = language_model
+        self._group = shared.group
         self._ahead: Request | None = None
         self._guessed = ""
         """What the user is taken to have said."""
@@ -48,7 +48,7 @@ class Asking:
             self._guessed = words
             snapshot = replace(self._session.snapshot, answer=None)
             context.remember(snapshot, Item("user", words, snapshot.next_turn))
-            self._ahead = Request(self._group, self._model, self._messages(snapshot), self.calling.schemas)
+            self._ahead = Request(self._group, self._language_model, self._messages(snapshot), self.calling.schemas)
 
     def forget(self) -> None:
         """What was asked ahead is of no use."""
@@ -69,7 +69,7 @@ class Asking:
         if ahead is not None and not ahead.answers(asked, tools):
             ahead.drop()
             ahead = None
-        reply = self._model.reply(asked, tools) if ahead is None else ahead.parts()
+        reply = self._language_model.reply(asked, tools) if ahead is None else ahead.parts()
         async with aclosing(reply) as parts:
             async for part in parts:
                 if isinstance(part, ToolCall) and not tools:

@@ -8,8 +8,8 @@ from typing import Any
 
 from trunkline.errors import ProviderError
 from workers.backend import Answer, Session
-from workers.cascade.asking import Asking
 from workers.cascade.fillers import Fillers
+from workers.cascade.model import Model
 from workers.cascade.prompting import resume_at, said
 from workers.cascade.speaking import Speaking
 from workers.cascade.stages import Floor
@@ -18,7 +18,7 @@ from workers.latency import Latency
 from workers.providers.base import TextToSpeech
 
 
-class Answering:
+class Pipeline:
     """Generates, speaks and sends `answer`, from `received_ms` of its turn on: 0 for a new one.
 
     What it does it writes into `answer`, which is in the session's snapshot, so that another worker can go on with it.
@@ -27,7 +27,7 @@ class Answering:
     def __init__(
         self,
         session: Session,
-        asking: Asking,
+        model: Model,
         text_to_speech: TextToSpeech,
         floor: Floor,
         answer: Answer,
@@ -50,12 +50,12 @@ class Answering:
         self._session = session
         self._floor = floor
         number, start_ms = resume_at(answer, received_ms)
-        self._thinking = Thinking(asking, floor, answer, number, session.tenant.apology, self._mark, expects)
+        self._thinking = Thinking(model, floor, answer, number, session.tenant.apology, self._mark, expects)
         self._speaking = Speaking(session, text_to_speech, answer, received_ms, number, start_ms, self._commit)
         self._stages = asyncio.TaskGroup()
         self._clock = asyncio.get_running_loop().time
         self._sent_ms = received_ms
-        self._fillers = Fillers(session, answer, self._thinking, self._speaking, asking.calling, floor)
+        self._fillers = Fillers(session, answer, self._thinking, self._speaking, model.calling, floor)
         self._fillers.quiet_from(self._clock() if latency is None else latency.decided_s)
         self._note_unheard()
 
