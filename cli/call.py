@@ -11,7 +11,8 @@ import numpy as np
 import typer
 
 from cli.account import CallError
-from cli.client import Caller, Output
+from cli.client import Caller
+from cli.downlink import Output
 from cli.lines import plain_or_rich
 from cli.transcript import Screen
 from trunkline.audio.frame import RATES_HZ, SAMPLE_BYTES, check_rate, samples_of, saturate

@@ -12,7 +12,6 @@ what it reports as `played` was heard. All times `*_s` are seconds since the cal
 from __future__ import annotations
 
 import asyncio
-import base64
 import contextlib
 import json
 import os
@@ -25,10 +24,11 @@ from typing import Any, Literal, Self
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidStatus
 
-from cli.account import FINAL, LOST, Answer, Arrival, CallError, End, Event, Reconnect, Transcript
+from cli.account import FINAL, LOST, Answer, CallError, End, Event, Reconnect
+from cli.downlink import Downlink, Output
 from cli.sent_audio import SentAudio
-from cli.speaker import AUDIBLE_PEAK, Gap, Speaker
-from cli.wire import checked_address, decode, parsed, refusal
+from cli.speaker import AUDIBLE_PEAK, Gap
+from cli.wire import checked_address, refusal
 from trunkline.audio.frame import FRAME_MS, RATES_HZ, bytes_in, check_rate, check_whole, duration_ms, peak
 
 RETRY_S = (0.0, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0)
@@ -47,7 +47,6 @@ TOKEN_REJECTED = 4401
 DRAINING = 503
 
 Encoding = Literal["binary", "base64"]
-Output = Literal["pcm", "wav", "mp3"]
 
 
 class Caller:
@@ -71,15 +70,15 @@ class Caller:
         self.url = checked_address(url)
         self.rate_hz = check_rate(rate_hz, RATES_HZ)
         self.events: list[Event] = []
-        self.transcripts: list[Transcript] = []
-        self.arrivals: list[Arrival] = []
-        self.answers: dict[int, Answer] = {}
+        self._downlink = Downlink(rate_hz, keep_audio=keep_audio)
+        self.speaker = self._downlink.speaker
+        self.transcripts = self._downlink.transcripts
+        self.arrivals = self._downlink.arrivals
+        self.answers = self._downlink.answers
         self.reconnects: list[Reconnect] = []
-        self.state = ""
         self.ended: End | None = None
         self.session_id = ""
         self.sent = SentAudio(rate_hz)
-        self.speaker = Speaker(rate_hz, 0.0, keep_pcm=keep_audio)
         self.last_input_s: float | None = None
         """When the caller last spoke or typed."""
         self._start: dict[str, Any] = {
@@ -88,17 +87,12 @@ class Caller:
             "audio": {"rate_hz": rate_hz, "encoding": encoding},
             "output": output,
         }
-        self._keep_audio = keep_audio
         self._watch = watch
         self._token: str | None = None
-        self._received = {"turn": 0, "ms": 0, "seq": 0}
-        self._downlink = (0, 0.0)  # turn and ms at which the next binary message belongs
-        self._format = "pcm"
         self._socket: ClientConnection | None = None  # only while a session is ready on it
         self._deadline: asyncio.Timeout | None = None
         self._lost: tuple[float, int] | None = None
         self._attempts = 0
-        self._last_error = ""
         self._speech = b""
         self._spoken = 0
         self._controls: deque[str] = deque()
@@ -154,6 +148,11 @@ class Caller:
     def now_s(self) -> float:
         """Seconds since the call began."""
         return asyncio.get_running_loop().time() - self._began_s
+
+    @property
+    def state(self) -> str:
+        """What the server says it does: `listening`, `thinking`, `speaking`."""
+        return self._downlink.state
 
     # --- what a caller does
 
@@ -269,18 +268,12 @@ class Caller:
         busy = speaker.queued_ms > 0
         speaker.advance(self.now_s)
         for turn in speaker.first_heard_s.keys() & {t for t, answer in self.answers.items() if answer.heard_s is None}:
-            self._first_heard(self.answers[turn], speaker.first_heard_s[turn])
+            self._downlink.heard(turn, speaker.first_heard_s[turn], self.last_input_s)
         if reports := speaker.take_reports():
             self._played.update(reports)
             self._work.set()
         if busy and not speaker.queued_ms:
             self._tell()
-
-    def _first_heard(self, answer: Answer, heard_s: float) -> None:
-        answer.heard_s = heard_s
-        earlier_s = max((a.heard_s or 0.0 for a in self.answers.values() if a.turn < answer.turn), default=0.0)
-        if self.last_input_s is not None and earlier_s < self.last_input_s < heard_s:
-            answer.felt_ms = (heard_s - self.last_input_s) * 1000
 
     # --- the uplink
 
@@ -309,7 +302,7 @@ class Caller:
             code, reason = await self._one_link()
             self._socket = None
             if code in FINAL or (not self.session_id and code != DRAINING):
-                self._end(code, self._last_error or FINAL.get(code) or reason)
+                self._end(code, self._downlink.last_error or FINAL.get(code) or reason)
             elif not self._lost:
                 self._lost, self._attempts = (self.now_s, code), 0
                 self._note("link_lost", {"code": code})
@@ -360,24 +353,15 @@ class Caller:
             return LOST, f"nobody answers at {self.url}: {why}; is `trunkline up` running?"
 
     def _resume(self) -> dict[str, Any]:
-        return {"resume": self._token, "received": self._received} if self._token else {}
+        return {"resume": self._token, "received": self._downlink.received} if self._token else {}
 
     def _take(self, socket: ClientConnection, message: str | bytes) -> None:
-        if isinstance(message, bytes):
-            self._take_audio(message)
+        told = self._downlink.take(message, self.now_s)
+        if told is None:
             return
-        data = parsed(message)
-        self._received["seq"] = max(self._received["seq"], data.pop("seq", 0))
-        kind = data.pop("type")
-        if kind == "audio":
-            self._downlink = (data["turn"], float(data["offset_ms"]))
-            self._format = data.get("format", "pcm")
-            if "delta" in data:
-                self._take_audio(base64.b64decode(data["delta"]))
-            return
+        kind, data = told
         if kind == "session_ready":
             self._ready(socket, data)
-        self._react(kind, data)
         self._note(kind, data)
 
     def _ready(self, socket: ClientConnection, ready: dict[str, Any]) -> None:
@@ -388,9 +372,7 @@ class Caller:
             return
         if not ready["resumed"]:
             self.sent.restart()
-            self.speaker.reset(self.now_s)
-            self._received |= {"turn": 0, "ms": 0}
-            self.answers.clear()
+            self._downlink.restart(self.now_s)
         came_back = self._lost if self.session_id else None
         self.session_id = ready["session_id"]
         self.sent.seek(ready["uplink_ms"])
@@ -403,46 +385,6 @@ class Caller:
             self._note("link_back", {"resumed": back.resumed, "ms": back.ms, "attempts": back.attempts})
         self._lost = None
         self._work.set()
-
-    def _react(self, kind: str, data: dict[str, Any]) -> None:
-        """What a message does here."""
-        now_s, turn = self.now_s, data.get("turn", 0)
-        match kind:
-            case "clear":
-                self.speaker.clear(turn, now_s)
-                self._answer(turn).interrupted = True
-            case "pause":
-                self.speaker.pause(turn, now_s)
-            case "resume":
-                self.speaker.resume(turn, now_s)
-            case "response_done":
-                self.speaker.finish(turn, now_s)
-                self._answer(turn).done_s = now_s
-            case "latency":
-                answer = self._answer(turn)
-                if answer.total_ms is None:  # what comes after a filler is not what was heard first
-                    answer.total_ms = data["total_ms"]
-                    answer.parts = [(name, ms) for name, ms in data["parts"]]
-            case "transcript":
-                words = (data["role"], turn, data["text"], bool(data.get("interrupted")))
-                self.transcripts.append(Transcript(now_s, *words))
-            case "state":
-                self.state = data["state"]
-            case "error":
-                self._last_error = f"{data['message']} ({data['hint']})" if data.get("fatal") else ""
-
-    def _answer(self, turn: int) -> Answer:
-        return self.answers.setdefault(turn, Answer(turn, self.now_s))
-
-    def _take_audio(self, data: bytes) -> None:
-        turn, offset_ms = self._downlink
-        pcm = data if self._format == "pcm" else decode(data, self._format, self.rate_hz)
-        ms = duration_ms(len(pcm), self.rate_hz)
-        self._answer(turn)
-        self.speaker.push(turn, offset_ms, pcm, self.now_s)
-        self.arrivals.append(Arrival(self.now_s, turn, offset_ms, ms, pcm if self._keep_audio else b""))
-        self._downlink = (turn, offset_ms + ms)
-        self._received |= {"turn": turn, "ms": int(offset_ms + ms)}
 
     def _note(self, kind: str, data: dict[str, Any]) -> None:
         event = Event(self.now_s, kind, data)
