@@ -60,7 +60,7 @@ class Downlink:
         return kind, data
 
     def heard(self, turn: int, heard_s: float, last_input_s: float | None) -> None:
-        """The first sound of an answer came out of the loudspeaker; the caller last spoke or typed at `last_input_s`."""
+        """The first sound of an answer is out of the loudspeaker; the caller last spoke or typed at `last_input_s`."""
         answer = self.answers[turn]
         answer.heard_s = heard_s
         earlier_s = max((a.heard_s or 0.0 for a in self.answers.values() if a.turn < turn), default=0.0)
