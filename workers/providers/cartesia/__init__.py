@@ -3,7 +3,7 @@
 The official SDK is not the client here: on a socket that drops it leaves listeners waiting for ever, dials nothing
 again, and keeps what nobody hears without bound (cartesia 4.2.0). It also takes 0.6 s to import, and 38 us for an event
 of 100 ms of audio where `protocol.py` takes 28. It is the first client of the stand-in, and its types are the judge of
-what goes over the wire (tests/contract/test_cartesia.py).
+what goes over the wire (tests/contract/cartesia).
 """
 
 from __future__ import annotations

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator
 
 import pytest
 
-from tests.contract.cartesia_caller import LONG, failure, heard, provider, said
+from tests.contract.cartesia.caller import LONG, failure, heard, provider, said
 from tests.standins.cartesia import Cartesia
 from tests.standins.session import Edge, StandInSession
 from trunkline.errors import ProviderError
@@ -20,19 +19,6 @@ from workers.providers.cartesia import CartesiaSpeech
 
 SENTENCES = ["Good day.", "Here is one.", "Thank you!"]
 HEARD = ["good day", "here is one", "thank you"]
-
-
-@pytest.fixture
-async def vendor() -> AsyncIterator[Cartesia]:
-    async with Cartesia() as standin:
-        yield standin
-
-
-@pytest.fixture
-async def speech(vendor: Cartesia) -> AsyncIterator[CartesiaSpeech]:
-    made = provider(vendor)
-    yield made
-    await made.close()
 
 
 @pytest.mark.parametrize("connected", [False, True])

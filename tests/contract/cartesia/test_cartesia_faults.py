@@ -4,29 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator
 
 import pytest
 
-from tests.contract.cartesia_caller import LONG, RATE_HZ, failure, heard, provider, said, spoken
+from tests.contract.cartesia.caller import LONG, RATE_HZ, failure, heard, provider, said, spoken
 from tests.standins.cartesia import Cartesia, Fault
 from trunkline.errors import ProviderError
 from workers.providers.cartesia import CartesiaSpeech, line
 
 BYTES_PER_MS = RATE_HZ // 1000 * 2
-
-
-@pytest.fixture
-async def vendor() -> AsyncIterator[Cartesia]:
-    async with Cartesia() as standin:
-        yield standin
-
-
-@pytest.fixture
-async def speech(vendor: Cartesia) -> AsyncIterator[CartesiaSpeech]:
-    made = provider(vendor)
-    yield made
-    await made.close()
 
 
 # --- giving up

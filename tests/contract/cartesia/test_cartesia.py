@@ -11,7 +11,7 @@ import cartesia
 import pytest
 from cartesia.types.websocket_response import Chunk, Done, Error, FlushDone, Timestamps
 
-from tests.contract.cartesia_caller import RATE_HZ, heard, provider, said, spoken
+from tests.contract.cartesia.caller import RATE_HZ, heard, provider, said, spoken
 from tests.standins import tones
 from tests.standins.cartesia import VERSION, Cartesia, Fault
 from trunkline.errors import SettingsError
@@ -19,20 +19,6 @@ from trunkline.tenants import Stage
 from workers.providers import registry
 from workers.providers.base import Voice, Word
 from workers.providers.cartesia import CartesiaSpeech, protocol, text_to_speech
-
-
-@pytest.fixture
-async def vendor() -> AsyncIterator[Cartesia]:
-    async with Cartesia() as standin:
-        yield standin
-
-
-@pytest.fixture
-async def speech(vendor: Cartesia) -> AsyncIterator[CartesiaSpeech]:
-    made = provider(vendor)
-    yield made
-    await made.close()
-
 
 # --- the official SDK and the stand-in
 
