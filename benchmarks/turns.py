@@ -72,6 +72,26 @@ def alone(rate_hz: int) -> Push:
     return push
 
 
+def in_company(rate_hz: int) -> Push:
+    """As the cascade does it."""
+    activity = SharedVoiceActivity(rate_hz)
+
+    async def push(pcm: bytes) -> list[float]:
+        return [await judged(chunk) for chunk in activity.cut(pcm)]
+
+    async def judged(chunk: bytes) -> float:
+        later: asyncio.Future[float | Exception] = asyncio.get_running_loop().create_future()
+        known = activity.judge(chunk, later.set_result, patient=False)
+        if known is not None:
+            return known
+        found = await later
+        if isinstance(found, Exception):
+            raise found
+        return found
+
+    return push
+
+
 def nothing(rate_hz: int) -> Push:
     """What pushing costs by itself."""
 
@@ -114,7 +134,7 @@ def all_live(seconds: float) -> list[Result]:
         for sessions in SESSIONS:
             idle = asyncio.run(live(nothing, sessions, rate_hz, seconds))
             one = asyncio.run(live(alone, sessions, rate_hz, seconds))
-            many = asyncio.run(live(lambda rate: SharedVoiceActivity(rate).push, sessions, rate_hz, seconds))
+            many = asyncio.run(live(in_company, sessions, rate_hz, seconds))
             result = {"rate_hz": rate_hz, "sessions": sessions, "together": round(many["together"], 1)}
             for name, run in (("alone", one), ("company", many)):
                 result[name] = {

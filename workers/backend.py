@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeVar
 
 from trunkline.bus.messages import ClientEvent, Dtmf, Hangup, Played, Text, UplinkAudio
 from workers.latency import Wait
@@ -16,6 +16,7 @@ from workers.latency import Wait
 if TYPE_CHECKING:  # it knows Redis; here it is only a shape
     from trunkline.tenants import Tenant
 
+A = TypeVar("A")
 Inbound = UplinkAudio | Text | Dtmf | ClientEvent | Played | Hangup
 
 
@@ -126,7 +127,12 @@ class Session(Protocol):
     def listen(self, hear: Callable[[UplinkAudio], None]) -> None:
         """Have audio brought by a call from now on, as soon as it is in order, and not by `inbox`: for a backend that
         only passes each frame on, a task that wakes for it costs more than all the rest. `hear` must not take long;
-        what it raises is raised by the inbox."""
+        what it raises is raised by the inbox. Messages of the inbox are not held back for it."""
+
+    def on_behalf(self, call: Callable[[A], None]) -> Callable[[A], None]:
+        """The same call, for somebody to make who is no task of this session's: it runs as this session's code does,
+        and what it raises is raised by the inbox."""
+        ...
 
     async def speak(self, turn: int, pcm: bytes, *, sentence_end: bool = False) -> None:
         """Send the next audio of `turn` (any even number of bytes). Waits while the edge has 2 s of it unheard. In a

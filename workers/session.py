@@ -7,12 +7,13 @@ it, so that a gateway, or Redis, may be lost in between. Credit holds the backen
 from __future__ import annotations
 
 import asyncio
+import contextvars
 import logging
 import time
 from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import replace
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 from trunkline.audio.frame import FRAME_MS, bytes_in, silence
 from trunkline.bus.messages import (
@@ -54,6 +55,8 @@ from workers.timing import Timing
 log = logging.getLogger(__name__)
 transcripts = logging.getLogger("transcripts")
 """What was said. `cli/logs.py` disables it unless a deployment wants that in its logs."""
+
+A = TypeVar("A")
 
 CREDIT_MS = 2000
 """How much the edge may hold unheard: it hides a takeover from the caller, and bounds the edge's memory."""
@@ -113,7 +116,7 @@ class LiveSession:
         self._inbox: deque[Inbound] = deque()
         self._hear: Callable[[UplinkAudio], None] | None = None
         self._fault: Exception | None = None
-        """What `_hear` raised."""
+        """What was raised by a call `on_behalf` of this."""
         self._crumb = crumb.name_of(self.id)
         self._wake = asyncio.Event()
         self._seq = 0
@@ -217,22 +220,25 @@ class LiveSession:
     def listen(self, hear: Callable[[UplinkAudio], None]) -> None:
         waiting = list(self._inbox)
         self._inbox.clear()
-        self._hear = hear
+        self._hear = self.on_behalf(hear)
         for message in waiting:
             self._deliver(message)
 
-    def _bring(self, frame: UplinkAudio) -> None:
-        """Here, in the task that reads the bus, where another session's fault would end all."""
-        assert self._hear is not None
-        try:
-            crumb.run(self._crumb, self._hear, frame)
-        except Exception as error:
-            self._hear, self._fault = None, error
-            self._wake.set()
+    def on_behalf(self, call: Callable[[A], None]) -> Callable[[A], None]:
+        context = contextvars.copy_context()  # so that tasks and timers which it starts are this session's
+
+        def called(argument: A) -> None:
+            try:
+                context.run(crumb.run, self._crumb, call, argument)
+            except Exception as error:  # another session's code, or the bus, may be next in this task
+                self._hear, self._fault = None, error
+                self._wake.set()
+
+        return called
 
     def _deliver(self, message: Inbound) -> None:
         if self._hear is not None and isinstance(message, UplinkAudio):
-            self._bring(message)
+            self._hear(message)
             return
         if len(self._inbox) >= INBOX_LIMIT:
             self._drop_oldest_audio()

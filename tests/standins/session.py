@@ -10,7 +10,7 @@ import asyncio
 import copy
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 
 from tests.standins.voices import RATE_HZ, speech, words
 from trunkline.bus.messages import ClientEvent, Dtmf, Hangup, Played, Text, UplinkAudio
@@ -18,6 +18,8 @@ from trunkline.errors import SessionLost
 from trunkline.tenants import Tenant
 from workers.backend import Inbound, Playhead, Snapshot
 from workers.latency import Wait
+
+A = TypeVar("A")
 
 FRAME_MS = 20
 FRAME_BYTES = RATE_HZ * FRAME_MS // 1000 * 2
@@ -271,6 +273,9 @@ class StandInSession:
 
     def listen(self, hear: Callable[[UplinkAudio], None]) -> None:
         self._hear = hear
+
+    def on_behalf(self, call: Callable[[A], None]) -> Callable[[A], None]:
+        return call
 
     async def pump(self) -> None:
         """Bring the caller's messages, from the snapshot's position on: past ones quickly, others when they are due."""

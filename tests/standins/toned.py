@@ -5,26 +5,16 @@ from __future__ import annotations
 from array import array
 
 from tests.standins import tones
-from tests.standins.voices import RATE_HZ, ScriptedStt, ScriptedTts
+from tests.standins.voices import RATE_HZ, LoudnessVad, ScriptedStt, ScriptedTts
 
 LOUD_PEAK = 200
-CHUNK_BYTES = RATE_HZ * 32 // 1000 * 2
 
 
-class ToneVad:
-    """Speech is what is loud, in chunks of 32 ms like the real one's."""
+class ToneVad(LoudnessVad):
+    """A tone swings: its peaks are loud."""
 
-    def __init__(self, rate_hz: int) -> None:
-        assert rate_hz == RATE_HZ
-        self._buffer = b""
-
-    async def push(self, pcm: bytes, *, patient: bool = False) -> list[float]:
-        self._buffer += pcm
-        result = []
-        while len(self._buffer) >= CHUNK_BYTES:
-            chunk, self._buffer = self._buffer[:CHUNK_BYTES], self._buffer[CHUNK_BYTES:]
-            result.append(1.0 if max(array("h", chunk)) > LOUD_PEAK else 0.0)
-        return result
+    def is_loud(self, samples: array[int]) -> bool:
+        return max(samples) > LOUD_PEAK
 
 
 class ToneStt(ScriptedStt):

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from array import array
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
 from itertools import groupby
@@ -55,14 +55,18 @@ class LoudnessVad:
         self._chunk = rate_hz * 32 // 1000 * 2
         self._buffer = b""
 
-    async def push(self, pcm: bytes, *, patient: bool = False) -> list[float]:
+    def cut(self, pcm: bytes) -> list[bytes]:
         self._buffer += pcm
-        result = []
-        while len(self._buffer) >= self._chunk:
-            chunk, self._buffer = self._buffer[: self._chunk], self._buffer[self._chunk :]
-            samples = array("h", chunk)[::16]
-            result.append(1.0 if sum(sample > LOUD for sample in samples) * 2 > len(samples) else 0.0)
-        return result
+        whole = len(self._buffer) // self._chunk * self._chunk
+        chunks, self._buffer = self._buffer[:whole], self._buffer[whole:]
+        return [chunks[at : at + self._chunk] for at in range(0, whole, self._chunk)]
+
+    def judge(self, chunk: bytes, found: Callable[[float | Exception], None], *, patient: bool) -> float:
+        return 1.0 if self.is_loud(array("h", chunk)) else 0.0
+
+    def is_loud(self, samples: array[int]) -> bool:
+        some = samples[::16]
+        return sum(sample > LOUD for sample in some) * 2 > len(some)
 
 
 class Failing:

@@ -17,7 +17,8 @@ from workers.cascade.shared import Shared
 from workers.latency import Latency
 
 CONTRIBUTIONS = 8
-"""Utterances, typed texts and keyed numbers that may wait to be understood; then the inbox is read no further."""
+"""Utterances, typed texts and keyed numbers that may wait to be understood before the next text or number must wait.
+(What is spoken takes its time by itself.)"""
 
 
 @dataclass(slots=True, eq=False)
@@ -63,7 +64,8 @@ class Contributions:
         self._understood = understood
         self._disregarded = disregarded
         self._awaited = awaited
-        self._heard: asyncio.Queue[Contribution] = asyncio.Queue(CONTRIBUTIONS)
+        self._heard: asyncio.Queue[Contribution] = asyncio.Queue()
+        self._taken = asyncio.Event()
         self._pending: deque[Contribution] = deque()
         """Everything in `_heard`, and what was taken from it but is not in the snapshot yet."""
         self._texts: dict[Contribution, asyncio.Task[str | ProviderError]] = {}
@@ -79,12 +81,18 @@ class Contributions:
         """The oldest uplink of those on their way; None when there are none."""
         return self._pending[0].first_seq if self._pending else None
 
-    async def put(self, contribution: Contribution) -> None:
+    async def room(self) -> None:
+        """Wait until fewer than CONTRIBUTIONS wait to be understood."""
+        while self._heard.qsize() >= CONTRIBUTIONS:
+            self._taken.clear()
+            await self._taken.wait()
+
+    def put(self, contribution: Contribution) -> None:
         self._pending.append(contribution)
         if isinstance(contribution.said, Utterance):
             self._texts[contribution] = self._group.create_task(_text_of(contribution.said))
         self._awaited()
-        await self._heard.put(contribution)
+        self._heard.put_nowait(contribution)
 
     def precede_answer(self) -> Latency:
         """An answer to them is begun, whatever they are: theirs are the turns before it. Returns the wait for it."""
@@ -118,6 +126,7 @@ class Contributions:
         """Bring what was said into the conversation, in order, until cancelled."""
         while True:
             contribution = await self._heard.get()
+            self._taken.set()
             text = await self._understand(contribution)
             if not self._is_to_be_known(contribution, text or ""):
                 self._let_go(contribution)

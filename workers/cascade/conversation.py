@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 
-from trunkline.bus.messages import ClientEvent, Dtmf, Played, Text, UplinkAudio
+from trunkline.bus.messages import ClientEvent, Dtmf, Played, Text
 from trunkline.errors import first_error
 from workers import context
 from workers.backend import Inbound, Session
@@ -44,7 +44,16 @@ class Conversation:
     ) -> None:
         self._session = session
         self._settings = session.tenant.turn
-        self._ear = Ear(stages.speech_to_text, voice_activity, session.rate_hz, self._settings, judge)
+        self._ear = Ear(
+            stages.speech_to_text,
+            voice_activity,
+            session.rate_hz,
+            self._settings,
+            judge,
+            self._heard,
+            self._is_deaf,
+            session.on_behalf,
+        )
         self._ear.forget(session.snapshot.uplink_seq)
         self._group = asyncio.TaskGroup()
         self._keeper = Keeper(session, self._needed_seq, lambda: self._replying.is_idle)
@@ -73,6 +82,7 @@ class Conversation:
             async with self._group:
                 own = [self._group.create_task(task) for task in (self._contributions.run(), self._keeper.run())]
                 self._replying.begin()
+                self._session.listen(self._ear.hear)
                 async for message in self._session.inbox():
                     await self._receive(message)
                 for task in own:
@@ -88,17 +98,17 @@ class Conversation:
             self._dialling.stop()
             self._replying.stop()
             self._interrupting.stop()
-            self._ear.drop(0)
+            self._ear.stop()
             self._contributions.cancel()
 
     # --- the inbox
 
     async def _receive(self, message: Inbound) -> None:
+        if isinstance(message, Played):
+            self._answers.played(message)
+            return
+        await self._ear.caught_up(message.seq)
         match message:
-            case UplinkAudio():
-                await self._listen(message)
-            case Played():
-                self._answers.played(message)
             case Text():
                 if not context.is_done(self._session.snapshot, message.seq):  # by another backend
                     await self._typed(message)
@@ -113,34 +123,21 @@ class Conversation:
             case _:
                 """After Hangup the inbox ends."""
 
-    async def _listen(self, frame: UplinkAudio) -> None:
-        deaf = self._turn.is_answer_s and (self._is_muted() or not self._settings.barge_in)
-        for edge in await self._ear.hear(frame, deaf=deaf):
-            await self._edge(edge, frame.seq + 1)
-        speech_ms = self._ear.endpointing.speech_ms
-        if self._turn.is_held and speech_ms and self._interrupting.verdict(speech_ms) is Verdict.BARGE_IN:
-            self._interrupting.barge_in()
-        if self._turn.state is State.ENDPOINTING and self._settings.preemptive:
-            self._replying.ask_ahead()
-        if self._ear.now_ms - self._kept_ms >= KEEP_MS and self._ear.utterance is None:
-            self._kept_ms = self._ear.now_ms
-            self._keeper.commit_soon()
-        self._replying.wait_for_user()
-
     async def _typed(self, message: Text) -> None:
         if self._turn.is_user_s:
-            await self._end_utterance(message.seq, self._ear.now_ms, self._ear.now_ms)
+            self._end_utterance(message.seq, self._ear.now_ms, self._ear.now_ms)
         self._ear.drop(message.seq + 1)
         self._answers.silence()
         self._turn.move(Move.ASK)
-        await self._contributions.put(Contribution(message.text, message.seq, Latency(self._clock())))
+        await self._contributions.room()
+        self._contributions.put(Contribution(message.text, message.seq, Latency(self._clock())))
 
     async def _committed(self, seq: int) -> None:
         """The client says that the utterance is over."""
         if self._turn.is_held:
             self._interrupting.barge_in()
         if self._turn.is_user_s:
-            await self._end_utterance(seq + 1, self._ear.now_ms, self._ear.now_ms)
+            self._end_utterance(seq + 1, self._ear.now_ms, self._ear.now_ms)
         elif self._turn.state is State.LISTENING:
             hint = "speak first: this event ends an utterance, and nobody is speaking"
             message = "there is no speech to answer"
@@ -159,7 +156,24 @@ class Conversation:
 
     # --- the user speaks
 
-    async def _edge(self, edge: Edge, next_seq: int) -> None:
+    def _heard(self, edge: Edge | None, next_seq: int) -> None:
+        """So much more of the caller's audio is known, up to uplink `next_seq`."""
+        if edge is not None:
+            self._edge(edge, next_seq)
+        speech_ms = self._ear.endpointing.speech_ms
+        if self._turn.is_held and speech_ms and self._interrupting.verdict(speech_ms) is Verdict.BARGE_IN:
+            self._interrupting.barge_in()
+        if self._turn.state is State.ENDPOINTING and self._settings.preemptive:
+            self._replying.ask_ahead()
+        if self._ear.now_ms - self._kept_ms >= KEEP_MS and self._ear.utterance is None:
+            self._kept_ms = self._ear.now_ms
+            self._keeper.commit_soon()
+        self._replying.wait_for_user()
+
+    def _is_deaf(self) -> bool:
+        return self._turn.is_answer_s and (self._is_muted() or not self._settings.barge_in)
+
+    def _edge(self, edge: Edge, next_seq: int) -> None:
         match edge.kind:
             case EdgeKind.STARTED:
                 self._model.forget()
@@ -168,9 +182,9 @@ class Conversation:
                     self._turn.move(Move.SPEECH)
                     self._answers.hold(edge.media_ms)
             case EdgeKind.STOPPED:
-                await self._stopped(edge, next_seq)
+                self._stopped(edge, next_seq)
             case EdgeKind.CUT:
-                await self._cut(next_seq)
+                self._cut(next_seq)
             case EdgeKind.FELL_SILENT if self._turn.state is State.USER_SPEAKING:
                 self._fell_silent()
             case EdgeKind.FELL_SILENT if edge.speech_ms >= self._settings.barge_in_ms:
@@ -180,7 +194,7 @@ class Conversation:
                 self._model.forget()
                 self._turn.move(Move.SPEECH)
 
-    async def _stopped(self, edge: Edge, next_seq: int) -> None:
+    def _stopped(self, edge: Edge, next_seq: int) -> None:
         now_ms, over_ms = self._ear.now_ms, None
         if self._turn.is_held:
             match self._interrupting.verdict(edge.speech_ms, over=True):
@@ -194,14 +208,14 @@ class Conversation:
                 case Verdict.UNSURE:
                     over_ms = edge.speech_ms
                     self._interrupting.doubt(over_ms)
-        await self._end_utterance(next_seq, edge.media_ms, now_ms, over_ms)
+        self._end_utterance(next_seq, edge.media_ms, now_ms, over_ms)
 
-    async def _cut(self, next_seq: int) -> None:
+    def _cut(self, next_seq: int) -> None:
         """They speak for long: what was said until now is written down already, and answered with the rest."""
         if self._turn.is_held:
             self._interrupting.barge_in()
         utterance = self._ear.cut(next_seq)
-        await self._contributions.put(Contribution(utterance, utterance.first_seq, Latency(self._clock())))
+        self._contributions.put(Contribution(utterance, utterance.first_seq, Latency(self._clock())))
 
     def _fell_silent(self) -> None:
         """Perhaps for good: what was said may be wanted at once."""
@@ -209,7 +223,7 @@ class Conversation:
         if self._ear.utterance is not None:
             self._ear.utterance.pause()
 
-    async def _end_utterance(self, next_seq: int, stopped_ms: int, decided_ms: int, over_ms: int | None = None) -> None:
+    def _end_utterance(self, next_seq: int, stopped_ms: int, decided_ms: int, over_ms: int | None = None) -> None:
         """`over_ms`: it is not known yet whether so much speech ends the answer that it was said over."""
         self._session.event("speech_stopped", media_ms=stopped_ms)
         utterance = self._ear.take(next_seq)
@@ -220,7 +234,7 @@ class Conversation:
             utterance.cancel()
             said = ""
         latency = Latency(self._clock(), decided_ms - stopped_ms, stopped_ms)
-        await self._contributions.put(Contribution(said, utterance.first_seq, latency, over_ms=over_ms))
+        self._contributions.put(Contribution(said, utterance.first_seq, latency, over_ms=over_ms))
 
     # --- over an answer
 

@@ -89,10 +89,11 @@ class Dialling:
             self._group.create_task(self._say(keys))
 
     async def _say(self, keys: str) -> None:
+        await self._contributions.room()
         _log.info("session %s: %d telephone keys", self._session.id, len(keys))
         if self._turn.is_held:  # somebody speaks over an answer: they are answered together
             self._interrupt()
         if not self._turn.is_user_s:
             self._answers.silence()
             self._turn.move(Move.ASK)
-        await self._contributions.put(Contribution(told(keys), self._ear.needed_seq, Latency(self._clock()), keys=keys))
+        self._contributions.put(Contribution(told(keys), self._ear.needed_seq, Latency(self._clock()), keys=keys))

@@ -1,8 +1,11 @@
-"""What the caller says: session audio in; speech edges and utterances out. Nothing but the detector is waited for."""
+"""What the caller says: session audio in; speech edges and utterances out. Nothing but the detector is waited for, and
+by calls: fifty times a second and caller, a task that wakes costs more than what it would do."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import asyncio
+from collections import deque
+from collections.abc import Callable, Iterable
 from typing import Protocol
 
 from trunkline.audio.resample import Resampler
@@ -16,13 +19,26 @@ from workers.turns.patience import Judge, Patience
 VOICE_RATE_HZ = 16_000
 """The highest rate a voice activity detector is given; at 8 kHz it works as it is."""
 
+MOST_BEHIND = 2000
+"""Frames that may wait for the detector (40 s, more than the edge keeps for a takeover); beyond, the oldest go."""
+
+
+class OnBehalf(Protocol):
+    """As `workers.backend.Session.on_behalf`."""
+
+    def __call__(self, call: Callable[[float | Exception], None]) -> Callable[[float | Exception], None]: ...
+
 
 class VoiceActivity(Protocol):
     """A voice activity detector of one session, such as `workers.turns.company.SharedVoiceActivity`."""
 
-    async def push(self, pcm: bytes, *, patient: bool = False) -> Sequence[float]:
-        """Take audio of any length; return a speech probability for every CHUNK_MS that it completes. `patient`: they
-        decide nothing, and may take most of a frame's time."""
+    def cut(self, pcm: bytes) -> Iterable[bytes]:
+        """Take audio of any length; return the chunks of CHUNK_MS that it completed: each is to be judged, in order."""
+
+    def judge(self, chunk: bytes, found: Callable[[float | Exception], None], *, patient: bool) -> float | None:
+        """How likely the next chunk holds speech, if that is known at once. If not, `found` is called later, and the
+        chunk after it must wait for that; with an error, should the detector fail. `patient`: it decides nothing, and
+        may take most of a frame's time."""
 
 
 class Utterance:
@@ -110,10 +126,16 @@ class Ear:
         voice_activity: Callable[[int], VoiceActivity],
         rate_hz: int,
         settings: TurnSettings,
-        judge: Judge | None = None,
+        judge: Judge | None,
+        heard: Callable[[Edge | None, int], None],
+        is_deaf: Callable[[], bool],
+        on_behalf: OnBehalf,
     ) -> None:
         """`voice_activity` makes a detector for a rate of 8 or 16 kHz. `judge`, if there is one, hears whether somebody
-        who fell silent is done."""
+        who fell silent is done. `heard` is called for every chunk, with the edge that it brought, if any, and the
+        number of the uplink after it; what the caller says while `is_deaf` counts as silence. `on_behalf` is the
+        session's.
+        """
         self.endpointing = Endpointing(settings)
         self.utterance: Utterance | None = None
         """What is being said now, if anything."""
@@ -121,6 +143,19 @@ class Ear:
         """Media time of the end of what was heard."""
         self._speech_to_text = speech_to_text
         self._settings = settings
+        self._heard = heard
+        self._is_deaf = is_deaf
+        self._frames: deque[UplinkAudio] = deque(maxlen=MOST_BEHIND)
+        """What came while the detector was asked about something earlier."""
+        self._chunks: deque[bytes] = deque()
+        """Of the frame that is being heard: what is still to be judged."""
+        self._next_seq = 0
+        """The uplink after it."""
+        self._asked = False
+        """Whether the detector has a chunk."""
+        self._moved = asyncio.Event()
+        self._stopped = False
+        self._found = on_behalf(self._found_later)
         voice_rate_hz = min(rate_hz, VOICE_RATE_HZ)
         self._to_voice_rate = Resampler(rate_hz, voice_rate_hz)
         self._voice_activity = voice_activity(voice_rate_hz)
@@ -131,23 +166,65 @@ class Ear:
         self._chunk_end_ms: float | None = None
         self._frame_end_ms: float = 0
 
-    async def hear(self, frame: UplinkAudio, *, deaf: bool = False) -> list[Edge]:
-        """Take the next frame and return the edges it brought. `deaf`: whatever it holds counts as silence.
+    def hear(self, frame: UplinkAudio) -> None:
+        """Take the next frame. `heard` is told of it now, or when the detector has judged what came before it.
 
         A STARTED edge has opened an utterance, pre-roll included. A STOPPED one leaves it open: `take` or `drop` it.
         """
+        if self._stopped:
+            return
+        self._frames.append(frame)
+        self._go_on()
+
+    async def caught_up(self, seq: int) -> None:
+        """Wait until `heard` was told of all uplink before `seq` that was given to `hear`."""
+        while self._asked and self._next_seq <= seq:
+            self._moved.clear()
+            await self._moved.wait()
+
+    def stop(self) -> None:
+        """Nobody wants to know any more."""
+        self._stopped = True
+        self._frames.clear()
+        self._chunks.clear()
+        self.drop(0)
+
+    def _go_on(self) -> None:
+        while not self._asked:
+            if self._chunks:
+                chunk, patient = self._chunks.popleft(), not self._decides()
+                probability = self._voice_activity.judge(chunk, self._found, patient=patient)
+                if probability is None:
+                    self._asked = True
+                else:
+                    self._tell(probability)
+            elif self._frames:
+                self._begin(self._frames.popleft())
+            else:
+                return
+
+    def _begin(self, frame: UplinkAudio) -> None:
+        self._next_seq = frame.seq + 1
         self._pre_roll.push(frame)
         if self.utterance is not None:
             self.utterance.push(frame.pcm)
         self._advance(frame)
         voice = self._to_voice_rate.push(frame.pcm)
         self._patience.hear(voice)
-        edges = []
-        for probability in await self._voice_activity.push(voice, patient=not self._decides()):
-            edge = self._chunk(0.0 if deaf else probability)
-            if edge is not None:
-                edges.append(edge)
-        return edges
+        self._chunks.extend(self._voice_activity.cut(voice))
+
+    def _found_later(self, probability: float | Exception) -> None:
+        self._asked = False
+        self._moved.set()
+        if isinstance(probability, Exception):
+            raise probability
+        if not self._stopped:
+            self._tell(probability)
+            self._go_on()
+
+    def _tell(self, probability: float) -> None:
+        edge = self._chunk(0.0 if self._is_deaf() else probability)
+        self._heard(edge, self._next_seq)
 
     def _decides(self) -> bool:
         """Whether the next chunk may begin an utterance, or end one. Somebody waits for that, and for nothing else: a

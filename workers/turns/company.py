@@ -8,7 +8,7 @@ never waits.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from weakref import WeakKeyDictionary
 
@@ -31,7 +31,7 @@ _WEIGHT = 1 / 32
 @dataclass(eq=False, slots=True)
 class _Waiting:
     activity: VoiceActivity
-    probability: asyncio.Future[float]
+    found: Callable[[float | Exception], None]
 
 
 class Company:
@@ -49,17 +49,16 @@ class Company:
         self._arrived_s = 0.0
         self._gap_s = 1.0
 
-    def add(self, activity: VoiceActivity, now_s: float, wait_s: float) -> asyncio.Future[float]:
-        """Have what was loaded into `activity` judged, in `wait_s` at most. It must not be loaded again before."""
+    def add(
+        self, activity: VoiceActivity, found: Callable[[float | Exception], None], now_s: float, wait_s: float
+    ) -> None:
+        """Have what was loaded into `activity` judged, in `wait_s` at most; `found` is told, in a later turn of the
+        loop. It must not be loaded again before."""
         self._gap_s += (min(now_s - self._arrived_s, 1.0) - self._gap_s) * _WEIGHT
         self._arrived_s = now_s
-        probability: asyncio.Future[float] = self.loop.create_future()
-        self._waiting.append(_Waiting(activity, probability))
-        if len(self._waiting) >= MOST:
-            self._judge()
-        else:
-            self._judge_by(now_s if self._gap_s >= wait_s else now_s + wait_s)
-        return probability
+        self._waiting.append(_Waiting(activity, found))
+        at_once = self._gap_s >= wait_s or len(self._waiting) >= MOST
+        self._judge_by(now_s if at_once else now_s + wait_s)
 
     def _judge_by(self, due_s: float) -> None:
         """Judge then, or at the end of this turn of the loop when that is now; or sooner, when that was asked for."""
@@ -73,22 +72,20 @@ class Company:
         if self._due is not None:
             self._due.cancel()
             self._due = None
-        wanted = [waiting for waiting in self._waiting if not waiting.probability.done()]  # or cancelled
-        self._waiting = []
+        wanted, self._waiting = self._waiting, []
         for rate_hz in {waiting.activity.rate_hz for waiting in wanted}:
             self._run([waiting for waiting in wanted if waiting.activity.rate_hz == rate_hz])
 
     def _run(self, together: list[_Waiting]) -> None:
         self.runs += 1
         self.judged += len(together)
+        found: Sequence[float | Exception]
         try:
-            probabilities = judge([waiting.activity for waiting in together])
-        except Exception as error:  # onnxruntime's are of no common kind: each session fails by it, in its own task
-            for waiting in together:
-                waiting.probability.set_exception(error)
-            return
-        for waiting, probability in zip(together, probabilities, strict=True):
-            waiting.probability.set_result(probability)
+            found = judge([waiting.activity for waiting in together])
+        except Exception as error:  # onnxruntime's are of no common kind: each session fails by it, on its own
+            found = [error] * len(together)
+        for waiting, probability in zip(together, found, strict=True):
+            waiting.found(probability)
 
 
 _companies: WeakKeyDictionary[asyncio.AbstractEventLoop, Company] = WeakKeyDictionary()
@@ -104,7 +101,7 @@ def company() -> Company:
 
 
 class SharedVoiceActivity:
-    """As VoiceActivity, of one session among many: `push` waits for the model. One push at a time."""
+    """As VoiceActivity, of one session among many: `judge` may have to wait for others."""
 
     def __init__(self, rate_hz: int) -> None:
         """Raises AudioError for another rate than 8 or 16 kHz, SettingsError when the model is not installed."""
@@ -112,19 +109,20 @@ class SharedVoiceActivity:
         self._judged_s = float("-inf")
         self._company: Company | None = None
 
-    async def push(self, pcm: bytes, *, patient: bool = False) -> Sequence[float]:
-        """Take audio of any length; returns a probability for each 32 ms chunk that it completed, oldest first. Within
-        a few ms; within PATIENCE_S for who is `patient`."""
-        chunks = self._activity.cut(pcm)
-        if not chunks:
-            return ()
-        return [await self._judged(patient) if self._activity.load(chunk) else 0.0 for chunk in chunks]
+    def cut(self, pcm: bytes) -> Sequence[bytes]:
+        """Take audio of any length; returns the 32 ms chunks that it completed: each is to be judged, in order."""
+        return self._activity.cut(pcm)
 
-    def _judged(self, patient: bool) -> asyncio.Future[float]:
+    def judge(self, chunk: bytes, found: Callable[[float | Exception], None], *, patient: bool) -> float | None:
+        """How likely the next chunk holds speech. None if the model must be asked: `found` is told in a few ms, or in
+        PATIENCE_S for who is `patient`; with an error, should the model fail. The chunk after it must wait for that."""
+        if not self._activity.load(chunk):
+            return 0.0
         together = self._company
         if together is None:
             together = self._company = company()
         now_s = together.loop.time()
         late = now_s - self._judged_s < _PACE_S / 2
         self._judged_s = now_s
-        return together.add(self._activity, now_s, 0.0 if late else PATIENCE_S if patient else WINDOW_S)
+        together.add(self._activity, found, now_s, 0.0 if late else PATIENCE_S if patient else WINDOW_S)
+        return None

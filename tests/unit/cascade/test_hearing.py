@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import Callable, Iterable
+
 import pytest
 
 from tests.standins.voices import LoudnessVad, ScriptedStt, speech
@@ -10,9 +13,9 @@ from trunkline.audio.resample import Resampler
 from trunkline.bus.messages import UplinkAudio
 from trunkline.errors import ProviderError
 from trunkline.tenants import TurnSettings
-from workers.cascade.hearing import Ear
+from workers.cascade.hearing import Ear, VoiceActivity
 from workers.turns.endpointing import CHUNK_MS, Edge, EdgeKind
-from workers.turns.patience import ASK_MS
+from workers.turns.patience import ASK_MS, Judge
 
 FRAME_MS = 20
 
@@ -23,18 +26,56 @@ def frames(pcm: bytes, rate_hz: int, first_seq: int = 0) -> list[UplinkAudio]:
     return [UplinkAudio("s", first_seq + n, (first_seq + n) * FRAME_MS, pcm) for n, pcm in enumerate(cut)]
 
 
-def ear_at(rate_hz: int, stt: ScriptedStt | None = None) -> Ear:
-    return Ear(stt or ScriptedStt(), LoudnessVad, rate_hz, TurnSettings())
+class Hearing(Ear):
+    """An ear that writes down what it tells."""
+
+    def __init__(
+        self,
+        rate_hz: int,
+        stt: ScriptedStt | None = None,
+        judge: Judge | None = None,
+        activity: Callable[[int], VoiceActivity] = LoudnessVad,
+    ) -> None:
+        self.edges: list[Edge] = []
+        self.told: list[int] = []
+        """After which uplink, for every chunk."""
+        self.deaf = False
+
+        def heard(edge: Edge | None, next_seq: int) -> None:
+            self.told.append(next_seq)
+            self.edges += [] if edge is None else [edge]
+
+        super().__init__(
+            stt or ScriptedStt(),
+            activity,
+            rate_hz,
+            TurnSettings(),
+            judge,
+            heard,
+            lambda: self.deaf,
+            lambda call: call,
+        )
+
+    def listen(self, frames: Iterable[UplinkAudio]) -> list[Edge]:
+        """The edges that these brought."""
+        before = len(self.edges)
+        for frame in frames:
+            self.hear(frame)
+        return self.edges[before:]
 
 
-async def listen(ear: Ear, rate_hz: int) -> list[Edge]:
+def ear_at(rate_hz: int, stt: ScriptedStt | None = None) -> Hearing:
+    return Hearing(rate_hz, stt)
+
+
+def listen(ear: Hearing, rate_hz: int) -> list[Edge]:
     pcm = bytes(16_000) + speech("red green blue", 200) + bytes(16_000)
-    return [edge for frame in frames(Resampler(8000, rate_hz).push(pcm), rate_hz) for edge in await ear.hear(frame)]
+    return ear.listen(frames(Resampler(8000, rate_hz).push(pcm), rate_hz))
 
 
 @pytest.mark.parametrize("rate_hz", [8000, 16_000, 24_000, 48_000])
 async def test_edges_are_the_same_at_every_rate(rate_hz: int) -> None:
-    edges = await listen(ear_at(rate_hz), rate_hz)
+    edges = listen(ear_at(rate_hz), rate_hz)
     assert [edge.kind for edge in edges] == [EdgeKind.STARTED, EdgeKind.FELL_SILENT, EdgeKind.STOPPED]
     assert edges[0].media_ms == pytest.approx(1000, abs=32)
     assert edges[2].media_ms == pytest.approx(1600, abs=32)
@@ -43,7 +84,7 @@ async def test_edges_are_the_same_at_every_rate(rate_hz: int) -> None:
 async def test_an_utterance_has_the_pre_roll_and_all_that_follows() -> None:
     stt = ScriptedStt(takes_s=0, shortest_ms=200)
     ear = ear_at(8000, stt)
-    await listen(ear, 8000)
+    listen(ear, 8000)
     assert ear.utterance is not None
     assert 700 <= ear.utterance.first_seq * FRAME_MS + 20 <= 740
     assert (await ear.take(130).finish()).text == "red green blue"
@@ -54,7 +95,7 @@ async def test_an_utterance_has_the_pre_roll_and_all_that_follows() -> None:
 async def test_what_was_dropped_is_cancelled_and_not_needed() -> None:
     stt = ScriptedStt()
     ear = ear_at(8000, stt)
-    await listen(ear, 8000)
+    listen(ear, 8000)
     assert stt.open == 1
     ear.drop(130)
     assert stt.open == 0
@@ -64,23 +105,21 @@ async def test_what_was_dropped_is_cancelled_and_not_needed() -> None:
 
 async def test_deaf_ears_hear_silence() -> None:
     ear = ear_at(8000)
-    for frame in frames(speech("red green blue", 200), 8000):
-        assert await ear.hear(frame, deaf=True) == []
+    ear.deaf = True
+    assert ear.listen(frames(speech("red green blue", 200), 8000)) == []
 
 
 async def test_silence_needs_no_more_than_the_pre_roll() -> None:
     ear = ear_at(8000)
-    for frame in frames(bytes(160_000), 8000):
-        await ear.hear(frame)
+    ear.listen(frames(bytes(160_000), 8000))
     assert ear.needed_seq >= 500 - 25
 
 
 async def test_a_leap_of_the_media_clock_moves_the_edges() -> None:
     ear = ear_at(8000)
-    for frame in frames(bytes(16_000), 8000):
-        await ear.hear(frame)
+    ear.listen(frames(bytes(16_000), 8000))
     later = frames(speech("red green blue", 200), 8000, first_seq=500)
-    [started] = [edge for frame in later for edge in await ear.hear(frame)]
+    [started] = ear.listen(later)
     assert started.media_ms == pytest.approx(10_000, abs=32)
 
 
@@ -90,7 +129,7 @@ async def test_a_provider_that_refuses_an_utterance_fails_when_its_text_is_wante
             raise ProviderError("refusing", "no")
 
     ear = ear_at(8000, Refusing())
-    await listen(ear, 8000)
+    listen(ear, 8000)
     with pytest.raises(ProviderError, match="refusing: no"):
         await ear.take(130).finish()
 
@@ -107,7 +146,7 @@ def fell_silent_for(edges: list[Edge]) -> int:
 async def test_what_was_said_tells_how_long_a_silence_must_last(words: str, least_ms: int) -> None:
     ear = ear_at(8000)
     pcm = bytes(16_000) + speech(words, 200) + bytes(32_000)
-    edges = [edge for frame in frames(pcm, 8000) for edge in await ear.hear(frame)]
+    edges = ear.listen(frames(pcm, 8000))
     assert least_ms <= fell_silent_for(edges) <= least_ms + CHUNK_MS
     ear.drop(0)
 
@@ -135,9 +174,66 @@ class Sure:
 @pytest.mark.parametrize("rate_hz", [8000, 24_000])
 async def test_so_does_how_it_sounded(probability: float, least_ms: int, rate_hz: int) -> None:
     judge = Sure(probability)
-    ear = Ear(ScriptedStt(), LoudnessVad, rate_hz, TurnSettings(), judge)
+    ear = Hearing(rate_hz, judge=judge)
     pcm = Resampler(8000, rate_hz).push(bytes(16_000) + speech("one two", 200) + bytes(32_000))
-    edges = [edge for frame in frames(pcm, rate_hz) for edge in await ear.hear(frame)]
+    edges = ear.listen(frames(pcm, rate_hz))
     assert least_ms <= fell_silent_for(edges) <= least_ms + CHUNK_MS
     assert judge.asked == [pytest.approx(300 + 400 + ASK_MS, abs=2 * CHUNK_MS)], "once, about the utterance alone"
     ear.drop(0)
+
+
+class Slow(LoudnessVad):
+    """Is asked, and answers when it is let."""
+
+    def __init__(self, rate_hz: int) -> None:
+        super().__init__(rate_hz)
+        self.asked: list[tuple[float, Callable[[float | Exception], None]]] = []
+
+    def judge(self, chunk: bytes, found: Callable[[float | Exception], None], *, patient: bool) -> None:  # type: ignore[override]
+        self.asked.append((super().judge(chunk, found, patient=patient), found))
+
+    def answer(self, error: Exception | None = None) -> None:
+        [(probability, found)] = self.asked
+        self.asked.clear()
+        found(error or probability)
+
+
+def slow_ear() -> tuple[Hearing, Slow]:
+    slow = Slow(8000)
+    return Hearing(8000, activity=lambda rate_hz: slow), slow
+
+
+async def test_what_comes_while_the_detector_is_asked_waits_its_turn() -> None:
+    pcm = bytes(16_000) + speech("red green blue", 200) + bytes(16_000)
+    at_once, (behind, slow) = ear_at(8000), slow_ear()
+    at_once.listen(frames(pcm, 8000))
+    assert behind.listen(frames(pcm, 8000)) == [], "one chunk is asked about, whatever came since"
+    caught_up = asyncio.create_task(behind.caught_up(50))
+    while slow.asked:
+        slow.answer()
+        await asyncio.sleep(0)
+        assert caught_up.done() is (len(behind.told) >= 50 * FRAME_MS // CHUNK_MS)
+    assert behind.edges == at_once.edges
+    assert behind.told == at_once.told
+    assert behind.utterance is not None
+    assert at_once.utterance is not None
+    assert behind.utterance.first_seq == at_once.utterance.first_seq
+    behind.stop()
+    at_once.stop()
+
+
+async def test_an_ear_that_was_stopped_tells_nothing_more() -> None:
+    ear, slow = slow_ear()
+    ear.listen(frames(speech("red green blue", 200), 8000))
+    ear.stop()
+    slow.answer()
+    ear.hear(frames(speech("red", 200), 8000)[0])
+    assert (ear.told, slow.asked) == ([], [])
+
+
+async def test_the_error_of_a_detector_is_raised_where_it_answers() -> None:
+    ear, slow = slow_ear()
+    ear.listen(frames(speech("red green blue", 200), 8000))
+    with pytest.raises(ValueError, match="no memory"):
+        slow.answer(ValueError("no memory"))
+    assert ear.told == []
