@@ -16,7 +16,7 @@ from adapters import messages
 from adapters.link import Link
 from adapters.playout import KEEP_MS, Chunk, Heard, Playout
 from adapters.timing import Timing
-from trunkline.audio.frame import FRAME_MS, Framer, bytes_in
+from trunkline.audio.frame import FRAME_MS, FULL_SCALE, Framer, bytes_in, rms
 from trunkline.bus.messages import (
     Attached,
     Clear,
@@ -26,6 +26,7 @@ from trunkline.bus.messages import (
     Downlink,
     DownlinkAudio,
     Dtmf,
+    Ease,
     Event,
     Hangup,
     Joined,
@@ -92,6 +93,12 @@ class Bridge:
         self._ring: Ring[Uplink] = Ring(maxlen=RING_MS // FRAME_MS + 50)
         self._next_seq = 0
         self._media_ms = 0
+        """Of the uplink that is sent next."""
+        self._together: list[bytes] = []
+        """Frames that wait to be one message."""
+        self._came_ms = 0.0
+        """When the caller's last audio came."""
+        self._ease = Ease(session, 0, 0, 0)
         self._received: Sequence | None = Sequence()
         self._playout = Playout(rate_hz, whole_sentences=whole_sentences, keep_ms=keep_ms)
         self._timing = Timing(session, rate_hz)
@@ -109,26 +116,56 @@ class Bridge:
 
     @property
     def media_ms(self) -> int:
-        """The media time at which the audio sent next belongs."""
-        return self._media_ms
+        """The media time at which the audio that comes next belongs."""
+        return self._media_ms + len(self._together) * FRAME_MS
 
     def audio(self, pcm: bytes) -> None:
         """What the caller spoke next: s16le mono at the session's rate, any even number of bytes."""
         frames = self._framer.push(pcm)
+        if not frames:
+            return
+        now_ms = self._clock_ms()
         for frame in frames:
-            self._up(UplinkAudio(self.session, self._next_seq, self._media_ms, frame))
-            self._media_ms += FRAME_MS
-        if frames:
-            self._timing.clock.heard(self._media_ms, self._clock_ms())
+            self._together.append(frame)
+            if not self._may_wait(frame, now_ms):
+                self._send_audio()
+        self._came_ms = now_ms
+        self._timing.clock.heard(self.media_ms, now_ms)
+
+    def _may_wait(self, frame: bytes, now_ms: float) -> bool:
+        """Whether what is `_together` now may wait for more. It does until the clock comes to a multiple of
+        `audio_ms`, so that it shares an entry with what waits of other sessions."""
+        ease_ms = self._ease.audio_ms
+        if not ease_ms or len(self._together) * FRAME_MS >= ease_ms:
+            return False
+        if self._ease.rms < FULL_SCALE and rms(frame) > self._ease.rms:
+            return False
+        return now_ms // ease_ms == self._came_ms // ease_ms
+
+    def _send_audio(self) -> None:
+        if not self._together:
+            return
+        pcm, length_ms = b"".join(self._together), len(self._together) * FRAME_MS
+        self._together.clear()
+        self._put(UplinkAudio(self.session, self._next_seq, self._media_ms, pcm))
+        self._media_ms += length_ms
+
+    def hasten(self, now_ms: float) -> None:
+        """What waits to be sent together waits no longer, if nothing has come after it for a while."""
+        if self._together and now_ms - self._came_ms >= 2 * FRAME_MS:
+            self._send_audio()
 
     def text(self, text: str) -> None:
-        self._up(Text(self.session, self._next_seq, text))
+        self._send_audio()
+        self._put(Text(self.session, self._next_seq, text))
 
     def dtmf(self, digit: str) -> None:
-        self._up(Dtmf(self.session, self._next_seq, digit))
+        self._send_audio()
+        self._put(Dtmf(self.session, self._next_seq, digit))
 
     def client_event(self, name: str, **data: Any) -> None:
-        self._up(ClientEvent(self.session, self._next_seq, name, data))
+        self._send_audio()
+        self._put(ClientEvent(self.session, self._next_seq, name, data))
 
     def take(self, message: messages.ClientMessage) -> None:
         """What a client said in JSON. That it hangs up (Stop) is for its link."""
@@ -149,7 +186,8 @@ class Bridge:
     def hang_up(self, reason: str) -> None:
         """The caller is gone for good."""
         if self.ended is None:
-            self._up(Hangup(self.session, self._next_seq, reason))
+            self._send_audio()
+            self._put(Hangup(self.session, self._next_seq, reason))
             self.ended = reason
 
     def played(self, turn: int, ms: int) -> None:
@@ -200,7 +238,7 @@ class Bridge:
         if self.worker:
             self._lanes.send(self.worker, resumed)
 
-    def _up(self, message: Uplink) -> None:
+    def _put(self, message: Uplink) -> None:
         self._next_seq += 1
         self._ring.append(message)
         if self.worker:
@@ -217,6 +255,11 @@ class Bridge:
             case Committed():
                 if message.epoch == self.epoch:
                     self._ring.forget_before(message.uplink_seq)
+            case Ease():
+                if message.epoch == self.epoch:
+                    self._ease = message
+                    if not message.audio_ms:
+                        self._send_audio()
             case _ if isinstance(message, Downlink) and self._is_new(message):
                 self._downlink(message)
 
@@ -237,10 +280,12 @@ class Bridge:
             lane = "" if self.is_on_its_own else self.worker
             self._lanes.send(message.lane, Superseded(self.session, self.epoch, lane))
             return
+        self._send_audio()
         if message.epoch > self.epoch:
             if self.worker and self.worker != message.lane:
                 self._lanes.send(self.worker, Superseded(self.session, message.epoch, message.lane))
             self._received = Sequence()
+            self._ease = Ease(self.session, message.epoch, 0, 0)
         self.epoch, self.worker, self._unhurried = message.epoch, message.lane, message.unhurried
         if self._next_seq < message.resume_from_seq:
             self._next_seq, self._media_ms = message.resume_from_seq, message.resume_media_ms

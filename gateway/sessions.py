@@ -346,6 +346,7 @@ class Sessions:
         while True:
             await asyncio.sleep(PACE_S)
             for held in list(self._held.values()):
+                held.bridge.hasten(now_ms())
                 if held.bridge.active:
                     held.bridge.pump()
                     if held.bridge.ended is not None:

@@ -26,6 +26,7 @@ from trunkline.bus.messages import (
     Downlink,
     DownlinkAudio,
     Dtmf,
+    Ease,
     Event,
     Hangup,
     Joined,
@@ -106,6 +107,7 @@ class LiveSession:
         self.on_rest: Callable[[], None] = lambda: None
         self.on_failed: Callable[[], Awaitable[None]] = _nowhere
         self.inbox_dropped = 0
+        self._frame_bytes = bytes_in(FRAME_MS, record.rate_hz)
         self._lane = lane
         self._lanes = lanes
         self._records = records
@@ -210,12 +212,24 @@ class LiveSession:
         if self._media_ms is not None and 0 < message.media_ms - self._media_ms <= MAX_GAP_MS:
             for media_ms in range(self._media_ms, message.media_ms, FRAME_MS):
                 self._deliver(UplinkAudio(self.id, message.seq, media_ms, silence(FRAME_MS, self.rate_hz)))
-        self._media_ms = message.media_ms + FRAME_MS
-        self._deliver(message)
+        self._media_ms = message.media_ms + len(message.pcm) * FRAME_MS // self._frame_bytes
+        if self.record.backend in UNHURRIED_BACKENDS:
+            self._deliver(message)
+        else:
+            self._deliver_frames(message)
         if self._media_ms >= self.tenant.longest_call_s * 1000 and not self._too_long:
             self._too_long = True
             log.info("session %s: the call is as long as one may be", self.id)
             self.close("longest_call")
+
+    def _deliver_frames(self, message: UplinkAudio) -> None:
+        """One by one: what came together for another backend, before the session moved to this one."""
+        for at in range(0, len(message.pcm), self._frame_bytes):
+            media_ms, pcm = (
+                message.media_ms + at * FRAME_MS // self._frame_bytes,
+                message.pcm[at : at + self._frame_bytes],
+            )
+            self._deliver(UplinkAudio(self.id, message.seq, media_ms, pcm))
 
     def listen(self, hear: Callable[[UplinkAudio], None]) -> None:
         waiting = list(self._inbox)
@@ -267,6 +281,9 @@ class LiveSession:
                 raise self._fault
             self._wake.clear()
             await self._wake.wait()
+
+    def ease(self, audio_ms: int, rms: int) -> None:
+        self._lanes.send(self.record.gateway, Ease(self.id, self.record.epoch, audio_ms, rms), patient=True)
 
     # --- downlink
 

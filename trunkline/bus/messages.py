@@ -33,7 +33,8 @@ def _message(kind: type[T]) -> type[T]:
 
 @_message
 class UplinkAudio:
-    """One 20 ms frame the caller spoke. `media_ms` is its first sample's place on the session's media clock."""
+    """What the caller spoke: a frame of 20 ms, or several as one, where `Ease` allows it. `media_ms` is its first
+    sample's place on the session's media clock."""
 
     KIND: ClassVar[int] = 1
     session: str
@@ -290,6 +291,19 @@ class Committed:
     uplink_seq: int
 
 
+@_message
+class Ease:
+    """From now on, the caller's audio may wait for what comes after it, until there are `audio_ms` of it, and come as
+    one message; unless it is louder than `rms` (of 32768). 0 ms: each frame as it comes. It has no `seq`: who misses it
+    goes on as before, until the next."""
+
+    KIND: ClassVar[int] = 41
+    session: str
+    epoch: int
+    audio_ms: int
+    rms: int
+
+
 # --- to any process, about a session it owns --------------------------------------------------------------------------
 
 
@@ -310,5 +324,5 @@ Downlink = DownlinkAudio | TurnEnd | Pause | Resume | Clear | Event | Close
 """Messages with a downlink `seq`: kept by the worker until acknowledged."""
 
 ToWorker = Uplink | Played | LinkLost | LinkResumed | Joined | Superseded | Left | Silenced | Control
-ToGateway = Downlink | Attached | Committed | Control
+ToGateway = Downlink | Attached | Committed | Ease | Control
 Message = ToWorker | ToGateway

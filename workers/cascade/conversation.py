@@ -18,6 +18,7 @@ from workers.cascade.answers import Answers
 from workers.cascade.calling import Calling
 from workers.cascade.contributions import Contribution, Contributions
 from workers.cascade.dialling import Dialling
+from workers.cascade.easing import Easing
 from workers.cascade.hearing import Ear, Utterance, VoiceActivity
 from workers.cascade.interrupting import Interrupting
 from workers.cascade.model import Model
@@ -73,6 +74,7 @@ class Conversation:
         )
         self._dialling = Dialling(shared, self._answers, self._contributions, self._is_muted, self._has_floor)
         self._replying = Replying(shared, self._model, self._answers, self._contributions, self._dialling)
+        self._easing = Easing(session, self._ear, self._turn)
         self._kept_ms = 0
         self._clock = asyncio.get_running_loop().time
 
@@ -169,6 +171,7 @@ class Conversation:
             self._kept_ms = self._ear.now_ms
             self._keeper.commit_soon()
         self._replying.wait_for_user()
+        self._easing.look()
 
     def _is_deaf(self) -> bool:
         return self._turn.is_answer_s and (self._is_muted() or not self._settings.barge_in)

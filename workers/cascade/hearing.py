@@ -32,6 +32,11 @@ class OnBehalf(Protocol):
 class VoiceActivity(Protocol):
     """A voice activity detector of one session, such as `workers.turns.company.SharedVoiceActivity`."""
 
+    @property
+    def quiet_rms(self) -> int:
+        """Audio that is no louder than this (of 32768) is no speech, and the detector does not need it soon."""
+        ...
+
     def cut(self, pcm: bytes) -> Iterable[bytes]:
         """Take audio of any length; return the chunks of CHUNK_MS that it completed: each is to be judged, in order."""
 
@@ -225,6 +230,11 @@ class Ear:
     def _tell(self, probability: float) -> None:
         edge = self._chunk(0.0 if self._is_deaf() else probability)
         self._heard(edge, self._next_seq)
+
+    @property
+    def quiet_rms(self) -> int:
+        """What is no louder (of 32768) is no speech."""
+        return self._voice_activity.quiet_rms
 
     def _decides(self) -> bool:
         """Whether the next chunk may begin an utterance, or end one. Somebody waits for that, and for nothing else: a

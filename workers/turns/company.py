@@ -109,6 +109,11 @@ class SharedVoiceActivity:
         self._judged_s = float("-inf")
         self._company: Company | None = None
 
+    @property
+    def quiet_rms(self) -> int:
+        """The model would not be asked about audio that is no louder (of 32768)."""
+        return self._activity.quiet_rms
+
     def cut(self, pcm: bytes) -> Sequence[bytes]:
         """Take audio of any length; returns the 32 ms chunks that it completed: each is to be judged, in order."""
         return self._activity.cut(pcm)

@@ -36,6 +36,9 @@ HUSH = 2.0
 quiet before it: the even hiss of a telephone line. Of noise that wavers it is still asked two chunks in three.
 What that moves of the edges of speech is in docs/turns.md."""
 
+LOUDEST_HUSH = 3276.0
+"""A line's own noise is never taken to be louder than this (-20 dBFS)."""
+
 RISE = 1.02
 """The line's noise is its quietest chunk; what that was counts for so much more (2.7 dB a second) as time goes by."""
 
@@ -104,6 +107,14 @@ class VoiceActivity:
     def push(self, pcm: bytes) -> list[float]:
         """Take audio of any length; returns a probability for each 32 ms chunk that it completed, oldest first."""
         return [judge([self])[0] if self.load(chunk) else 0.0 for chunk in self.cut(pcm)]
+
+    @property
+    def quiet_rms(self) -> int:
+        """The model would not be asked about audio that is no louder (of 32768)."""
+        if self._quiet_ms < SETTLED_MS:
+            return 0
+        hiss_rms = math.sqrt(self._hiss * HUSH / (self.chunk_bytes // 2)) / float(_SCALE)
+        return max(FLOOR, int(min(hiss_rms, LOUDEST_HUSH)))
 
     # --- the same in steps, for those who run several streams together
 

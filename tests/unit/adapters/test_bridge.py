@@ -1,10 +1,12 @@
 from __future__ import annotations
 
+from array import array
 from typing import Any
 
 import pytest
 
 from adapters.bridge import RING_MS, Bridge
+from trunkline.audio.frame import FULL_SCALE
 from trunkline.bus.messages import (
     Attached,
     Clear,
@@ -13,6 +15,7 @@ from trunkline.bus.messages import (
     Committed,
     DownlinkAudio,
     Dtmf,
+    Ease,
     Event,
     Hangup,
     Joined,
@@ -152,6 +155,98 @@ def test_an_unhurried_worker_lets_audio_wait_and_nothing_else(edge: Edge) -> Non
     edge.attach(epoch=2)
     edge.bridge.audio(FRAME)
     assert edge.patient == [UplinkAudio("s", 0, 0, FRAME)], "the next worker is in a hurry"
+
+
+def ease(edge: Edge, audio_ms: int, rms: int = FULL_SCALE, epoch: int = 1) -> None:
+    edge.bridge.receive(Ease("s", epoch, audio_ms, rms))
+
+
+def say(edge: Edge, *frames: bytes) -> list[Message]:
+    """A frame each 20 ms; returns what they brought on the bus."""
+    for frame in frames:
+        edge.now_ms += 20
+        edge.bridge.audio(frame)
+    return edge.take()
+
+
+def test_audio_at_its_ease_comes_together_and_shares_its_entry_with_others(edge: Edge) -> None:
+    edge.attach()
+    ease(edge, 60)
+    edge.take()
+    edge.now_ms = 100.0
+    assert say(edge, FRAME, FRAME) == [UplinkAudio("s", 0, 0, FRAME)], "at 120 ms, as for every session"
+    assert say(edge, FRAME) == []
+    assert say(edge, FRAME) == [UplinkAudio("s", 1, 20, FRAME * 3)]
+    assert edge.bridge.media_ms == 80
+    assert say(edge, *[FRAME] * 9) == [UplinkAudio("s", seq, 80 + (seq - 2) * 60, FRAME * 3) for seq in (2, 3, 4)]
+
+
+def test_a_burst_comes_in_messages_of_the_length_that_was_asked_for(edge: Edge) -> None:
+    edge.attach()
+    ease(edge, 60)
+    edge.take()
+    edge.bridge.audio(FRAME * 7)
+    assert edge.take() == [UplinkAudio("s", 0, 0, FRAME * 3), UplinkAudio("s", 1, 60, FRAME * 3)]
+
+
+def test_what_is_loud_does_not_wait_nor_does_what_was_before_it(edge: Edge) -> None:
+    loud = array("h", [1000, -1000] * 80).tobytes()
+    edge.attach()
+    ease(edge, 60, rms=999)
+    edge.take()
+    assert say(edge, FRAME) == []
+    assert say(edge, loud) == [UplinkAudio("s", 0, 0, FRAME + loud)]
+    assert say(edge, loud, loud) == [UplinkAudio("s", 1, 40, loud), UplinkAudio("s", 2, 60, loud)]
+    ease(edge, 60, rms=1000)
+    assert say(edge, loud) == []
+
+
+@pytest.mark.parametrize("other", [Text("s", 1, "hi"), Dtmf("s", 1, "5"), ClientEvent("s", 1, "commit"), None])
+def test_nothing_overtakes_audio_that_waits(edge: Edge, other: Message | None) -> None:
+    edge.attach()
+    ease(edge, 60)
+    edge.take()
+    edge.bridge.audio(FRAME)
+    match other:
+        case Text():
+            edge.bridge.text("hi")
+        case Dtmf():
+            edge.bridge.dtmf("5")
+        case ClientEvent():
+            edge.bridge.client_event("commit")
+        case _:
+            edge.bridge.hang_up("bye")
+    assert edge.take() == [UplinkAudio("s", 0, 0, FRAME), other or Hangup("s", 1, "bye")]
+
+
+def test_audio_waits_no_longer_than_its_worker_wants_or_lives(edge: Edge) -> None:
+    edge.attach()
+    ease(edge, 60)
+    edge.take()
+    edge.bridge.audio(FRAME)
+    ease(edge, 0, epoch=0)
+    assert edge.take() == [], "an older worker's word"
+    ease(edge, 0)
+    assert edge.take() == [UplinkAudio("s", 0, 0, FRAME)]
+    ease(edge, 60)
+    edge.bridge.audio(FRAME)
+    edge.attach(epoch=2, lane="lane:w2")
+    uplink = [message for lane, message in edge.sent if lane == "lane:w2" and isinstance(message, UplinkAudio)]
+    assert uplink == [UplinkAudio("s", 0, 0, FRAME), UplinkAudio("s", 1, 20, FRAME)]
+    edge.take()
+    edge.bridge.audio(FRAME)
+    assert edge.take() == [UplinkAudio("s", 2, 40, FRAME)], "the next worker has asked for nothing yet"
+
+
+def test_a_caller_who_stops_sending_is_not_waited_for(edge: Edge) -> None:
+    edge.attach()
+    ease(edge, 60)
+    edge.take()
+    edge.bridge.audio(FRAME)
+    edge.bridge.hasten(edge.now_ms + 20)
+    assert edge.take() == []
+    edge.bridge.hasten(edge.now_ms + 40)
+    assert edge.take() == [UplinkAudio("s", 0, 0, FRAME)]
 
 
 def test_what_a_worker_committed_is_forgotten(edge: Edge) -> None:

@@ -63,7 +63,8 @@ def test_kinds_have_numbers_of_their_own() -> None:
         **{"UplinkAudio": 1, "Text": 2, "Dtmf": 3, "ClientEvent": 4, "Played": 5, "LinkLost": 6, "LinkResumed": 7},
         **{"Hangup": 8, "Joined": 9, "Superseded": 10, "Left": 11, "Silenced": 12},
         **{"Attached": 32, "DownlinkAudio": 33, "TurnEnd": 34},
-        **{"Pause": 35, "Resume": 36, "Clear": 37, "Event": 38, "Close": 39, "Committed": 40, "Control": 64},
+        **{"Pause": 35, "Resume": 36, "Clear": 37, "Event": 38, "Close": 39, "Committed": 40, "Ease": 41},
+        **{"Control": 64},
     }
 
 

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
+from contextvars import ContextVar
 from typing import cast
 
 import pytest
@@ -156,6 +157,20 @@ async def test_the_gateway_is_told_who_can_wait_for_audio(bus: Bus, backend: str
     assert attached.unhurried is unhurried
 
 
+async def test_audio_that_comes_together_is_one_message_or_frames_for_who_expects_them(bus: Bus) -> None:
+    together = UplinkAudio("s", 0, 0, FRAME * 3)
+    live = made(bus)
+    live.record.backend = "cascade"
+    live.receive(together)
+    live.receive(audio(1, 60))
+    assert await waiting(live) == [together, audio(1, 60)], "and nothing is missing between them"
+    live = made(bus)
+    live.record.backend = "relay"
+    live.receive(together)
+    live.receive(audio(1, 60))
+    assert await waiting(live) == [*(UplinkAudio("s", 0, media_ms, FRAME) for media_ms in (0, 20, 40)), audio(1, 60)]
+
+
 async def test_a_backend_that_falls_behind_loses_the_oldest_audio_only(live: LiveSession) -> None:
     live.receive(Text("s", 0, "kept"))
     for seq in range(1, INBOX_LIMIT + 10):
@@ -187,6 +202,26 @@ async def test_what_a_listener_raises_ends_its_session_and_nobody_else_s(live: L
     live.listen(hear)
     live.receive(audio(0))
     live.receive(audio(1))
+    with pytest.raises(ZeroDivisionError):
+        async for _ in live.inbox():
+            pass
+
+
+async def test_a_call_on_a_session_s_behalf_is_its_code(live: LiveSession) -> None:
+    name: ContextVar[str] = ContextVar("name", default="nobody's")
+
+    def call(number: int) -> None:
+        seen.append(name.get())
+        if number:
+            raise ZeroDivisionError
+
+    seen: list[str] = []
+    name.set("this session's")
+    called = live.on_behalf(call)
+    name.set("another's")
+    called(0)
+    called(1)
+    assert seen == ["this session's"] * 2
     with pytest.raises(ZeroDivisionError):
         async for _ in live.inbox():
             pass
