@@ -147,6 +147,7 @@ class Replying:
         if self._turn.state is State.LISTENING:  # the answer that was begun for it failed before it was known
             waiting = context.owes_answer(snapshot)
         if not waiting or self._contributions or self._dialling.entering:
+            self._lost = self._lost and self._turn.state is not State.LISTENING  # nobody waits to be told
             self._keeper.commit_soon()
         elif self._lost:
             self._lost = False
