@@ -7,6 +7,7 @@ import contextlib
 from collections.abc import AsyncIterator
 
 import uvicorn
+from starlette.requests import Request
 from starlette.types import ASGIApp
 
 
@@ -33,3 +34,13 @@ async def serve(app: ASGIApp, port: int = 0) -> AsyncIterator[str]:
         if tasks:
             await asyncio.wait(tasks)
         socket.close()
+
+
+async def hung_up_within(seconds: float, request: Request) -> bool:
+    """Wait, but not beyond the client's patience: nothing of an answer has begun that would notice. Whether it left."""
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(seconds):
+            while (await request.receive())["type"] != "http.disconnect":
+                """The rest of a body that is known already."""
+            return True
+    return False

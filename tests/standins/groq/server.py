@@ -133,16 +133,9 @@ class Groq:
             return PlainTextResponse("<html>502 Bad Gateway</html>", media_type="text/html")
         if fault == "empty":
             return Response(b"")
-        await self._wait(60 if fault == "silent" else self.latency_s + latency_s, request)
+        if await http.hung_up_within(60 if fault == "silent" else self.latency_s + latency_s, request):
+            self.hung_up.set()
         return None
-
-    async def _wait(self, seconds: float, request: Request) -> None:
-        """Wait, but not beyond the client's patience: nothing of an answer has begun that would notice."""
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(seconds):
-                while (await request.receive())["type"] != "http.disconnect":
-                    """The rest of a body that is known already."""
-                self.hung_up.set()
 
     async def _stream(
         self, body: dict[str, Any], manner: chat.Manner, fault: Fault | None

@@ -131,16 +131,9 @@ class Speech:
             return PlainTextResponse("<html>502 Bad Gateway</html>", media_type="text/html")
         if self.fault == "empty":
             return Response(b"", media_type="audio/pcm")
-        await self._wait(60 if self.fault == "silent" else self.latency_s, request)
+        if await http.hung_up_within(60 if self.fault == "silent" else self.latency_s, request):
+            self.hung_up.set()
         return None
-
-    async def _wait(self, seconds: float, request: Request) -> None:
-        """Wait, but not beyond the client's patience: nothing of an answer has begun that would notice."""
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(seconds):
-                while (await request.receive())["type"] != "http.disconnect":
-                    """The rest of a body that is known already."""
-                self.hung_up.set()
 
     async def _events(self, heard: Heard) -> AsyncGenerator[bytes, None]:
         words = heard.text.split(" ")
