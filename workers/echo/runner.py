@@ -25,6 +25,7 @@ class Echo:
         snapshot = session.snapshot
         answer = snapshot.answer
         if answer is None:
+            snapshot.next_turn = max(snapshot.next_turn, session.playhead.turn + 1)
             answer = snapshot.answer = Answer(turn=snapshot.next_turn)
             snapshot.next_turn += 1
             snapshot.flow.pop(_ORIGIN, None)

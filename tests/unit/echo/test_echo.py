@@ -12,13 +12,14 @@ from workers.echo.runner import Echo
 WORDS = "one two three four five six seven eight nine ten"
 
 
-async def echo(kill_ms: int | None) -> Edge:
+async def echo(kill_ms: int | None, *, forgotten: bool = False) -> Edge:
     edge = Edge([Say(500, WORDS, word_ms=700)], 12_000)
     sessions: list[StandInSession] = []
     async with asyncio.TaskGroup() as group:
         playing = group.create_task(edge.play())
         for until_ms in [kill_ms, None]:
-            session = StandInSession(edge, Tenant(id="echo"), sessions[-1].committed if sessions else None)
+            known = sessions[-1].committed if sessions and not forgotten else None
+            session = StandInSession(edge, Tenant(id="echo"), known)
             sessions.append(session)
             pumping = group.create_task(session.pump())
             serving = group.create_task(Echo().run(session))
@@ -45,3 +46,10 @@ def test_a_takeover_leaves_out_and_repeats_nothing() -> None:
     for kill_ms in (100, 3010, 5500, 8003):
         edge = run(echo(kill_ms))
         assert edge.turns[1].audio == undisturbed
+
+
+def test_who_takes_over_what_redis_has_forgotten_is_heard_at_once() -> None:
+    """Its snapshot is empty, and the edge has heard much already."""
+    edge = run(echo(8003, forgotten=True))
+    assert edge.turns[1].received_ms > 7000
+    assert edge.turns[2].received_ms > 3000
