@@ -11,6 +11,7 @@ import asyncio
 import logging
 from collections.abc import AsyncGenerator, Callable, Sequence
 from dataclasses import replace
+from enum import Enum
 from types import TracebackType
 from typing import TypeVar
 
@@ -39,7 +40,10 @@ LONGEST_REASON = 200
 NOT_ITS_OWN = (ProviderError, SessionLost, BusError)
 """What a provider raises on purpose, and what is not about it."""
 
-_END = object()
+
+class _End(Enum):
+    END = "end"
+
 
 Part = TypeVar("Part")
 
@@ -81,10 +85,16 @@ class _Blamed:
     ) -> None:
         if isinstance(error, Exception) and not isinstance(error, NOT_ITS_OWN):
             _log.error("provider %s has a fault of its own", self._name, exc_info=error)
-            if isinstance(error.__context__, asyncio.CancelledError):  # as it cleared up: cancelled it stays
+            if _was_clearing_up(error):
                 raise asyncio.CancelledError from error
             reason = f"raised {type(error).__name__}: {error}"
             raise ProviderError(self._name, reason[:LONGEST_REASON]) from error
+
+
+def _was_clearing_up(error: Exception) -> bool:
+    """Whether it was raised on the way out of what was cancelled: cancelled that stays."""
+    task = asyncio.current_task()
+    return task is not None and task.cancelling() > 0 and isinstance(error.__context__, asyncio.CancelledError)
 
 
 class _GivenUp:
@@ -117,12 +127,12 @@ async def _stream(
     try:
         while True:
             with blamed:
-                part = await anext(parts, _END)
-                if part is not _END:
+                part = await anext(parts, _End.END)
+                if part is not _End.END:
                     check(part)
-            if part is _END:
+            if part is _End.END:
                 return
-            yield part  # type: ignore[misc]  # mypy does not narrow by identity with an object
+            yield part
     finally:
         with _GivenUp(name):
             await parts.aclose()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import math
 from collections.abc import Awaitable, Callable, Coroutine, Iterator
+from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
@@ -109,19 +110,35 @@ class _Race(Generic[T]):
         return None
 
     async def give_up(self, *, winner: bool = False) -> None:
-        """All who were asked but the winner; `winner`: that one as well, for it is not wanted any more."""
+        """All who were asked but the winner; `winner`: that one as well, for it is not wanted any more. Each of them also
+        when this is cancelled meanwhile: whoever interrupts an answer cancels it twice."""
+        async with AsyncExitStack() as others:
+            for entry in self._asked:
+                if winner or entry is not self._winner:
+                    entry.permit.dropped()
+                    others.push_async_callback(self._close, entry)
+            await self._stop()
+
+    async def _stop(self) -> None:
+        """Nobody runs any more when this returns, or raises."""
         for task in self._running:
             task.cancel()
-        if self._running:
-            await asyncio.wait(self._running)
+        again: asyncio.CancelledError | None = None
+        while not all(task.done() for task in self._running):
+            try:
+                await asyncio.wait(self._running)
+            except asyncio.CancelledError as cancelled:  # as a task group does: what was begun here ends here
+                again = cancelled
         for task in self._running:
             if not task.cancelled():
                 task.exception()  # it came second, if not to a fault; nobody wants to know
         self._running.clear()
-        for entry in [entry for entry in self._asked if winner or entry is not self._winner]:
-            entry.permit.dropped()
-            await entry.give_up()
-            self._asked.remove(entry)
+        if again is not None:
+            raise again
+
+    async def _close(self, entry: Entry[T]) -> None:
+        await entry.give_up()
+        self._asked.remove(entry)
 
 
 def _result(task: asyncio.Task[T], entry: Entry[T]) -> T:

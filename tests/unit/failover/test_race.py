@@ -102,6 +102,45 @@ def test_who_is_cancelled_while_losers_are_given_up_gives_all_of_them_up_and_the
     assert all(runner.given_up for runner in runners)
 
 
+@pytest.mark.parametrize("again_s", [0.0, 0.1, 1.5])
+@pytest.mark.parametrize("cancelled_s", [0.1, 0.5, 1.2])
+def test_who_is_cancelled_twice_gives_everybody_up_and_leaves_nobody_running(
+    cancelled_s: float, again_s: float
+) -> None:
+    """As an answer that is interrupted is: by who stops it, and by the group of its parts. Once, somebody has come first
+    at that very moment; everybody takes a while to stop."""
+
+    class Tidy(Runner):
+        running = 0
+
+        async def first(self) -> str:
+            self.running += 1
+            try:
+                return await super().first()
+            except asyncio.CancelledError:
+                await asyncio.sleep(0.3)
+                raise
+            finally:
+                self.running -= 1
+
+    runners = [Tidy("slow", 9), Tidy("slower", 1)]
+    if cancelled_s == 0.5:
+        runners[0].takes_s = cancelled_s
+
+    async def conversation() -> None:
+        racing = asyncio.create_task(won(*runners))
+        await asyncio.sleep(cancelled_s)
+        racing.cancel()
+        await asyncio.sleep(again_s)
+        racing.cancel()
+        await asyncio.wait([racing])
+        assert racing.cancelled()
+        assert [runner.running for runner in runners] == [0, 0]
+
+    run(conversation())
+    assert all(runner.given_up for runner in runners if runner.begun_s is not None)
+
+
 def test_no_time_is_such_that_a_deadline_is_never_reached() -> None:
     """An event loop's timers ring up to its clock's resolution too soon, and what is left to wait is no time at all."""
 
