@@ -110,8 +110,8 @@ class _Race(Generic[T]):
         return None
 
     async def give_up(self, *, winner: bool = False) -> None:
-        """All who were asked but the winner; `winner`: that one as well, for it is not wanted any more. Each of them also
-        when this is cancelled meanwhile: whoever interrupts an answer cancels it twice."""
+        """All who were asked but the winner; `winner`: that one as well, for it is not wanted any more. Each of them,
+        also when this is cancelled meanwhile: whoever interrupts an answer cancels it twice."""
         async with AsyncExitStack() as others:
             for entry in self._asked:
                 if winner or entry is not self._winner:

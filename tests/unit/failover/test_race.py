@@ -107,8 +107,8 @@ def test_who_is_cancelled_while_losers_are_given_up_gives_all_of_them_up_and_the
 def test_who_is_cancelled_twice_gives_everybody_up_and_leaves_nobody_running(
     cancelled_s: float, again_s: float
 ) -> None:
-    """As an answer that is interrupted is: by who stops it, and by the group of its parts. Once, somebody has come first
-    at that very moment; everybody takes a while to stop."""
+    """As an answer that is interrupted is: by who stops it, and by the group of its parts. Once, somebody has come
+    first at that very moment; everybody takes a while to stop."""
 
     class Tidy(Runner):
         running = 0
