@@ -3,7 +3,6 @@ of which each serves both, in one process or from one to the other."""
 
 from __future__ import annotations
 
-import asyncio
 import logging
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
@@ -12,13 +11,12 @@ import pytest
 import pytest_asyncio
 
 from benchmarks.stack import Stack
+from cli.sessions import move_to
 from tests.standins import groq, tones
 from tests.standins.groq import Groq
 from tests.standins.realtime import Drop, Prompt, Realtime, Refuse, Reply, Say, text_of
 from tests.system.callers import Browser, Caller, Phone
 from tests.system.cascade import Vendors, deployed, number_of, recorded, script, tenant_of, troubles, vendors
-from trunkline.bus.codec import encode
-from trunkline.bus.messages import Control
 
 pytestmark = [pytest.mark.system, pytest.mark.asyncio(loop_scope="module")]
 
@@ -137,11 +135,5 @@ async def test_a_call_goes_where_somebody_wants_it_and_back_and_knows_all_that_w
 
 
 async def _move(caller: Caller, backend: str) -> None:
-    """As an operator's command would; wait until it is done."""
-    before = await caller.stack.record(await caller.session())
-    wish = Control(before.session, "move", {"backend": backend})
-    await caller.stack.redis.ask("XADD", before.worker, "NOMKSTREAM", "*", b"b", encode([wish]))
-    async with asyncio.timeout(10):
-        while (now := await caller.stack.record(before.session)).epoch == before.epoch:  # noqa: ASYNC110 - or who tells?
-            await asyncio.sleep(0.02)
-    assert now.backend == backend
+    """As `trunkline sessions move` does."""
+    assert await move_to(caller.stack.redis, await caller.session(), backend, 10)
