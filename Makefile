@@ -2,9 +2,9 @@
 VENV := .venv
 BIN := $(VENV)/bin
 ARGS ?=
-# Most tests wait more than they work. Not more processes: these tests drive calls in real time, and begin with what
-# takes longest (tests/conftest.py has an order of its own).
-ALL := --numprocesses=2 --no-loadscope-reorder
+# Most tests wait more than they work: two processes have those in real time first, and one all else, which gives way
+# (tests/conftest.py has an order of its own). With more of them, calls would not keep their time on two cores.
+ALL := --numprocesses=3 --no-loadscope-reorder
 
 .PHONY: run test check lint format types bench lock clean help
 .DEFAULT_GOAL := help
@@ -15,7 +15,7 @@ help:  ## this list
 run:  ## install what is needed, then start everything (ARGS="..." for `trunkline up`)
 	@deploy/bootstrap.sh run && exec $(BIN)/trunkline up $(ARGS)
 
-test:  ## install what is needed, then run all tests in two processes (ARGS="..." for pytest: some, in one)
+test:  ## install what is needed, then run all tests in three processes (ARGS="..." for pytest: some, in one)
 	@deploy/bootstrap.sh dev && deploy/browser.sh && exec $(BIN)/python -m pytest $(or $(ARGS),$(ALL))
 
 check: lint types test  ## the gate: lint, format, types, architecture, tests

@@ -13,10 +13,12 @@ import sys
 import tempfile
 import time
 from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
+import pytest_asyncio
 import redis
 from hypothesis import HealthCheck, settings
 from xdist.scheduler import LoadScopeScheduling
@@ -43,9 +45,14 @@ settings.register_profile(
 )
 settings.load_profile("trunkline")
 
-IN_REAL_TIME = ("tests/browser/", "tests/system/")
+IN_REAL_TIME = {"tests/browser/calls/": "calls", "tests/system/hostile/": "attacks", "tests/system/": "calls"}
+"""Folders, and the share that each belongs to. These wait much, and use a third of a core."""
+INTERFACES = ("tests/browser/calls/test_webrtc_network.py", "tests/browser/calls/test_webrtc_relay.py")
+PAGES = "tests/browser/"
+"""Chromium breaks off what it loads when an interface of the machine comes or goes. The tests that make some come
+first, and are over long before another process comes to its pages, which are last."""
 YIELDING = 10
-"""How nice all other tests are to those."""
+"""How nice all other tests are to those in real time."""
 
 VALKEY_START_S = 10.0
 LAST_STEPS = 10
@@ -53,15 +60,19 @@ LAST_STEPS = 10
 
 
 class Shares(LoadScopeScheduling):  # type: ignore[misc]  # it has no types
-    """What one process of `pytest -n 2` has to itself: a file, and its fixtures with it; or all calls in real time.
+    """What one process of `pytest -n 3` has to itself: a file, and its fixtures with it; or a share in real time.
 
     Two calls at once, each through several processes and perhaps a browser, are more than two cores can do in real
-    time. And Chromium breaks off what it loads when an interface of the machine comes or goes, which some tests do.
+    time. One and an attack are not: who attacks waits for most of the time.
     """
 
     def _split_scope(self, nodeid: str) -> str:
-        file = nodeid.partition("::")[0]
-        return "in real time" if file.startswith(IN_REAL_TIME) else file
+        return in_real_time(nodeid) or nodeid.partition("::")[0]
+
+
+def in_real_time(nodeid: str) -> str:
+    """The share in real time that a test belongs to; empty: none."""
+    return next((share for folder, share in IN_REAL_TIME.items() if nodeid.startswith(folder)), "")
 
 
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Shares:
@@ -70,20 +81,28 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Shares:
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_runtest_setup(item: pytest.Item) -> None:
-    if "PYTEST_XDIST_WORKER" in os.environ and not item.nodeid.startswith(IN_REAL_TIME):
-        # For good: what is in real time comes first, in one process, and that one gets here when it is done.
+    if "PYTEST_XDIST_WORKER" in os.environ and not in_real_time(item.nodeid):
+        # For good: what is in real time comes first, and its processes get here when they are done.
         os.setpriority(os.PRIO_PROCESS, 0, max(os.getpriority(os.PRIO_PROCESS, 0), YIELDING))
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    # What takes longest begins first, so that the shares end together.
-    items.sort(key=lambda item: not (item.get_closest_marker("browser") or item.get_closest_marker("system")))
+    items.sort(key=lambda item: place(item.nodeid))
     if CHROMIUM.exists():
         return
     skip = pytest.mark.skip(reason=f"no Chromium at {CHROMIUM}: apt-get install chromium, or name one in CHROMIUM")
     for item in items:
         if item.get_closest_marker("browser"):
             item.add_marker(skip)
+
+
+def place(nodeid: str) -> int:
+    """What takes longest begins first, so that the processes end together."""
+    if nodeid.startswith(INTERFACES):
+        return 0
+    if share := in_real_time(nodeid):
+        return {"calls": 1, "attacks": 2}[share]
+    return 4 if nodeid.startswith(PAGES) else 3
 
 
 @pytest.fixture(scope="session")
@@ -95,12 +114,30 @@ def chromium() -> Path:
 @pytest.fixture(autouse=True)
 def _no_leaked_tasks(request: pytest.FixtureRequest) -> None:
     if inspect.iscoroutinefunction(getattr(request, "function", None)):
-        request.getfixturevalue("_task_census")
+        mark = request.node.get_closest_marker("asyncio")
+        if mark is None or mark.kwargs.get("loop_scope") != "module":
+            request.getfixturevalue("_task_census")
+        elif request.node.get_closest_marker("system") is None:  # there, stand-ins and their calls outlive a test
+            request.getfixturevalue("_task_census_of_module")
 
 
 @pytest.fixture
 async def _task_census(request: pytest.FixtureRequest) -> AsyncIterator[None]:
     """Fails a test that leaves tasks running. Set up before all its other fixtures, so it looks when those are gone."""
+    async with task_census(request.node.nodeid):
+        yield
+
+
+@pytest_asyncio.fixture(loop_scope="module")
+async def _task_census_of_module(request: pytest.FixtureRequest) -> AsyncIterator[None]:
+    """The same of a test that shares its event loop with its module."""
+    async with task_census(request.node.nodeid):
+        yield
+
+
+@asynccontextmanager
+async def task_census(nodeid: str) -> AsyncIterator[None]:
+    """Fails where the block leaves tasks running in this event loop."""
     before = asyncio.all_tasks()
     yield
     leaked = asyncio.all_tasks() - before - {asyncio.current_task()}
@@ -111,7 +148,7 @@ async def _task_census(request: pytest.FixtureRequest) -> AsyncIterator[None]:
         for task in leaked:
             task.cancel()
         named = "\n".join(sorted(f"  {where(task)}" for task in leaked))
-        pytest.fail(f"{request.node.nodeid} left {len(leaked)} task(s) running:\n{named}", pytrace=False)
+        pytest.fail(f"{nodeid} left {len(leaked)} task(s) running:\n{named}", pytrace=False)
 
 
 def where(task: asyncio.Task[object]) -> str:

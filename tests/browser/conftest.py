@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import wave
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,8 +13,11 @@ from typing import Any, TypeAlias
 
 import numpy as np
 import pytest
-from playwright.async_api import ConsoleMessage, Page, async_playwright
+import pytest_asyncio
+from playwright.async_api import Browser, ConsoleMessage, Page, Playwright, async_playwright
 
+from tests.browser.rtc_gateway import RtcGateway
+from tests.conftest import CHROMIUM
 from tests.standins.ws_server import StandIn
 
 ASSETS = Path(__file__).parent / "assets"
@@ -67,8 +70,43 @@ def console_errors() -> Expected:
     return Expected()
 
 
+class Browsers:
+    """Those that the tests of a file share, one for each set of flags: a page has a context, and nothing else, of its
+    own. To start one takes more than a second of CPU, which is more than most pages are used for."""
+
+    def __init__(self, playwright: Playwright) -> None:
+        self._playwright = playwright
+        self._shared: dict[tuple[str, ...], Browser] = {}
+
+    async def launch(self, chromium: Path, flags: Sequence[str]) -> Browser:
+        return await self._playwright.chromium.launch(
+            executable_path=chromium, args=flags, ignore_default_args=["--mute-audio"]
+        )
+
+    async def shared(self, chromium: Path, flags: Sequence[str]) -> Browser:
+        key = (str(chromium), *flags)
+        running = self._shared.get(key)
+        if running is None or not running.is_connected():
+            running = self._shared[key] = await self.launch(chromium, flags)
+        return running
+
+    async def close(self) -> None:
+        for browser in self._shared.values():
+            await browser.close()
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def browsers() -> AsyncIterator[Browsers]:
+    async with async_playwright() as playwright:
+        running = Browsers(playwright)
+        try:
+            yield running
+        finally:
+            await running.close()
+
+
 @pytest.fixture
-def open_page(chromium: Path, console_errors: Expected) -> OpenPage:
+def open_page(chromium: Path, browsers: Browsers, console_errors: Expected) -> OpenPage:
     """`async with open_page(url, wav=..., init=...) as page`: a page whose console errors fail the test.
 
     `wav` is what its microphone hears, once; without it, Chromium's beeps. `init` is JavaScript to run first.
@@ -90,11 +128,10 @@ def open_page(chromium: Path, console_errors: Expected) -> OpenPage:
             flags = [*flags, "--autoplay-policy=no-user-gesture-required"]
         if "microphone" not in permissions:
             flags = [flag for flag in flags if flag != "--use-fake-ui-for-media-stream"]
-        async with async_playwright() as playwright:
-            browser = await playwright.chromium.launch(
-                executable_path=chromium, args=flags, ignore_default_args=["--mute-audio"]
-            )
-            context = await browser.new_context(permissions=list(permissions))
+        alone = wav is not None or chromium != CHROMIUM  # its microphone, or its network, is this test's
+        browser = await (browsers.launch if alone else browsers.shared)(chromium, flags)
+        context = await browser.new_context(permissions=list(permissions))
+        try:
             context.set_default_timeout(PATIENCE_MS)
             page = await context.new_page()
             page.on("console", lambda message: take_console(message, console_errors))
@@ -104,10 +141,9 @@ def open_page(chromium: Path, console_errors: Expected) -> OpenPage:
             if init:
                 await page.add_init_script(init)
             await page.goto(url)
-            try:
-                yield page
-            finally:
-                await browser.close()
+            yield page
+        finally:
+            await (browser if alone else context).close()
         console_errors.check()
 
     return open_page
@@ -125,7 +161,13 @@ def take_console(message: ConsoleMessage, errors: Expected) -> None:
         errors.seen.append(message.text)
 
 
-@pytest.fixture
+@pytest_asyncio.fixture(loop_scope="module")
 async def stand_in() -> AsyncIterator[StandIn]:
     async with StandIn(assets=ASSETS).serve() as server:
+        yield server
+
+
+@pytest_asyncio.fixture(loop_scope="module")
+async def gateway() -> AsyncIterator[RtcGateway]:
+    async with RtcGateway(assets=ASSETS).serve() as server:
         yield server

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
 
 import pytest
 from playwright.async_api import Page
@@ -11,17 +10,11 @@ from playwright.async_api import Page
 from tests.browser.conftest import ASSETS, Expected, OpenPage, until
 from tests.browser.rtc_gateway import RtcGateway
 
-pytestmark = pytest.mark.browser
+pytestmark = [pytest.mark.browser, pytest.mark.asyncio(loop_scope="module")]
 
 LEDGER = (ASSETS / "ledger.js").read_text(encoding="utf-8")
 TRANSPORTS = pytest.mark.parametrize("transport", ["webrtc", "websocket"])
 NOTHING = {"peers": 0, "contexts": 0, "tracks": 0, "sockets": 0, "intervals": 0, "listeners": 0}
-
-
-@pytest.fixture
-async def gateway() -> AsyncIterator[RtcGateway]:
-    async with RtcGateway(assets=ASSETS).serve() as server:
-        yield server
 
 
 async def assert_nothing_is_left(page: Page) -> None:

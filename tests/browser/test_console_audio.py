@@ -13,7 +13,7 @@ from playwright.async_api import Page
 from tests.browser.conftest import MIC_RATE_HZ, Expected, OpenPage, Samples, loudest_hz, tone, until, write_wav
 from tests.standins.ws_server import RATE_HZ, StandIn
 
-pytestmark = pytest.mark.browser
+pytestmark = [pytest.mark.browser, pytest.mark.asyncio(loop_scope="module")]
 
 # Firefox refuses to convert a microphone's rate; there the worklets resample. The same refusal, in Chromium:
 REFUSES_RATES = """

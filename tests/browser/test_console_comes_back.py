@@ -18,7 +18,7 @@ from tests.browser.test_console_audio import (
 )
 from tests.standins.ws_server import RATE_HZ, StandIn
 
-pytestmark = pytest.mark.browser
+pytestmark = [pytest.mark.browser, pytest.mark.asyncio(loop_scope="module")]
 
 REFUSED = "WebSocket connection to"
 """How Chromium logs a socket that failed; a page cannot prevent that line."""

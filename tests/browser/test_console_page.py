@@ -7,7 +7,7 @@ import pytest
 from tests.browser.conftest import Expected, OpenPage, until
 from tests.standins.ws_server import StandIn
 
-pytestmark = pytest.mark.browser
+pytestmark = [pytest.mark.browser, pytest.mark.asyncio(loop_scope="module")]
 
 LIVE = "trunkline.status === 'ready'"
 

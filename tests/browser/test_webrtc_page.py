@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import math
-from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +12,10 @@ import pytest
 from aiortc.mediastreams import MediaStreamTrack
 from playwright.async_api import Page
 
-from tests.browser.conftest import ASSETS, MIC_RATE_HZ, Expected, OpenPage, loudest_hz, tone, until, write_wav
+from tests.browser.conftest import MIC_RATE_HZ, OpenPage, loudest_hz, tone, until, write_wav
 from tests.browser.rtc_gateway import RATE_HZ, Peer, RtcGateway
 
-pytestmark = pytest.mark.browser
+pytestmark = [pytest.mark.browser, pytest.mark.asyncio(loop_scope="module")]
 
 LIVE = "trunkline.status === 'ready'"
 SHOWN = "document.querySelector('#problem').dataset.code === '{}' && !document.querySelector('#problem').hidden"
@@ -29,12 +27,6 @@ addEventListener("load", () => {
 });"""
 REFUSED = "Failed to load resource"
 """How Chromium logs an answer that is an error, or none; a page cannot prevent that line."""
-
-
-@pytest.fixture
-async def gateway() -> AsyncIterator[RtcGateway]:
-    async with RtcGateway(assets=ASSETS).serve() as server:
-        yield server
 
 
 async def collected(page: Page, kind: str) -> list[Any]:
@@ -263,191 +255,6 @@ async def test_a_microphone_that_goes_away(gateway: RtcGateway, open_page: OpenP
         await page.evaluate("unplugged = false; navigator.mediaDevices.dispatchEvent(new Event('devicechange'))")
         await until(page, SHOWN.format("microphone_changed"))
         assert await page.evaluate(LIVE)
-
-
-# --- what goes wrong, each for real
-
-
-async def test_a_denied_microphone(gateway: RtcGateway, open_page: OpenPage) -> None:
-    async with open_page(gateway.url, permissions=(), transport="webrtc") as page:
-        await page.click("#start")
-        await until(page, SHOWN.format("microphone_denied"))
-        assert not gateway.peers
-        await page.get_by_role("button", name="Go on by typing").click()
-        peer = await gateway.peer()
-        assert np.max(np.abs(await uplink(peer, 0.5))) < 5
-        await page.fill("#text", "Hello")
-        await page.press("#text", "Enter")
-        await peer.wait_for("text")
-
-
-async def test_no_way_for_udp(gateway: RtcGateway, open_page: OpenPage) -> None:
-    """Neither side knows where the other is: as behind a firewall. The remedy is one click away."""
-    gateway.unreachable = True
-    async with open_page(gateway.url, transport="webrtc") as page:
-        await page.click("#start")
-        await until(page, SHOWN.format("ice_failed"), patience_s=20)
-        assert "Try another network" in await page.inner_text("#problem")
-        assert await page.inner_text("#status") == "Not connected"
-        assert gateway.peers[0].hung_up, "the session was left behind"
-        await page.get_by_role("button", name="Use WebSocket instead").click()
-        await gateway.caller()
-        await until(page, LIVE)
-        assert await page.is_hidden("#problem")
-        assert await page.is_checked("input[value=websocket]")
-
-
-async def test_an_answer_that_is_no_answer(gateway: RtcGateway, open_page: OpenPage) -> None:
-    gateway.garble = True
-    async with open_page(gateway.url, transport="webrtc") as page:
-        await page.click("#start")
-        await until(page, SHOWN.format("connection_failed"))
-        assert await page.inner_text("#problem p")
-
-
-async def test_no_audio(gateway: RtcGateway, open_page: OpenPage) -> None:
-    gateway.mute = True
-    async with open_page(gateway.url, init=COLLECT, transport="webrtc") as page:
-        await page.click("#start")
-        await gateway.peer()
-        await until(page, SHOWN.format("no_audio"))
-        assert await page.evaluate(LIVE)
-        await page.wait_for_timeout(1500)
-        told = [problem["code"] for problem in await collected(page, "problem")]
-    assert told == ["no_audio"]
-
-
-async def test_a_closed_channel_is_opened_anew(gateway: RtcGateway, open_page: OpenPage) -> None:
-    async with open_page(gateway.url, init=COLLECT, transport="webrtc") as page:
-        await page.click("#start")
-        peer = await gateway.peer()
-        await until(page, LIVE)
-        assert peer.channel is not None
-        peer.tell("transcript", seq=7, role="user", turn=1, text="One")
-        await page.wait_for_selector("#transcript .user")
-        peer.channel.close()
-        another = await gateway.peer(2)
-        await until(page, LIVE)
-        await until(page, "document.querySelector('#problem').hidden")
-        assert [problem["code"] for problem in await collected(page, "problem")] == ["channel_closed"]
-        assert another.offer["resume"] == "token-1"
-        assert another.offer["received"]["seq"] == 7
-        assert isinstance(another.offer["received"]["rtp_timestamp"], int)
-
-
-async def test_the_gateways_own_words_are_shown(
-    gateway: RtcGateway, open_page: OpenPage, console_errors: Expected
-) -> None:
-    console_errors.fragments.append(REFUSED)
-    told = {"code": "no_tenant", "message": "no tenant 'acne'", "hint": "a tenant of this deployment"}
-    gateway.refuse_with = (404, told)
-    async with open_page(gateway.url, transport="webrtc") as page:
-        await page.click("#start")
-        await until(page, SHOWN.format("no_tenant"))
-        assert "a tenant of this deployment" in (await page.inner_text("#problem")).lower()
-
-
-async def test_a_gateway_that_is_gone(open_page: OpenPage, console_errors: Expected) -> None:
-    console_errors.fragments.append(REFUSED)
-    server = RtcGateway()
-    async with contextlib.AsyncExitStack() as serving:
-        await serving.enter_async_context(server.serve())
-        async with open_page(server.url, transport="webrtc") as page:
-            await page.wait_for_load_state("networkidle")
-            await serving.aclose()
-            await page.click("#start")
-            await until(page, SHOWN.format("unreachable"))
-
-
-# --- losing it, and coming back
-
-
-async def test_silence_is_a_loss_and_the_old_one_stays_until_the_new_one_is_up(
-    gateway: RtcGateway, open_page: OpenPage
-) -> None:
-    async with open_page(gateway.url, init=COLLECT, transport="webrtc") as page:
-        await page.click("#start")
-        peer = await gateway.peer()
-        await until(page, LIVE)
-        await page.wait_for_timeout(1000)
-        peer.voice.mute = True
-        gateway.hold = asyncio.Event()
-        await until(page, "trunkline.status === 'reconnecting'")
-        detail = await page.inner_text("#detail")
-        await page.wait_for_timeout(300)
-        assert peer.connection.connectionState == "connected"
-        peer.tell("closing", seq=9, reason="resumed_elsewhere")  # as the gateway says it on the old one, just before
-        gateway.hold.set()
-        await gateway.peer(2)
-        await until(page, LIVE)
-        await peer.gone()
-        stats = await page.evaluate("trunkline.stats")
-        assert not peer.hung_up
-        assert await page.inner_text("#transcript") == ""
-
-    assert detail == "What you say now is not heard. One moment."
-    assert stats["reconnects"] == 1
-
-
-async def test_a_gateway_that_goes_moves_its_callers_unseen(gateway: RtcGateway, open_page: OpenPage) -> None:
-    async with open_page(gateway.url, init=COLLECT, transport="webrtc") as page:
-        await page.click("#start")
-        peer = await gateway.peer()
-        await until(page, LIVE)
-        peer.tell("closing", seq=3, reason="restarting")
-        another = await gateway.peer(2)
-        await peer.gone()
-        assert another.offer["resume"] == "token-1"
-        assert await collected(page, "status") == ["starting", "connecting", "ready"]
-        assert await page.locator("#transcript li").count() == 0
-
-
-async def test_a_token_that_is_refused_begins_anew(
-    gateway: RtcGateway, open_page: OpenPage, console_errors: Expected
-) -> None:
-    console_errors.fragments.append(REFUSED)
-    async with open_page(gateway.url, transport="webrtc") as page:
-        await page.click("#start")
-        peer = await gateway.peer()
-        await until(page, LIVE)
-        peer.tell("transcript", seq=1, role="user", turn=1, text="Once")
-        await page.wait_for_selector("#transcript .user >> text=Once")
-        gateway.refuse_tokens = True
-        assert peer.channel is not None
-        peer.channel.close()
-        another = await gateway.peer(2)
-        await until(page, LIVE)
-        await until(page, SHOWN.format("resume_rejected"))
-        assert "resume" not in another.offer
-        another.tell("transcript", seq=1, role="user", turn=1, text="Again")
-        await page.wait_for_selector("#transcript .user >> text=Again")
-        lines = await page.locator("#transcript li").all_inner_texts()
-    assert [line.split() for line in lines] == [
-        ["You", "Once"],
-        "A new conversation begins here".split(),
-        ["You", "Again"],
-    ]
-
-
-ENDINGS = [
-    ("provider", "Nobody could answer"),
-    ("no_worker", "Nobody was free"),
-    ("resumed_elsewhere", "goes on in another window"),
-]
-
-
-@pytest.mark.parametrize(("reason", "words"), ENDINGS)
-async def test_why_the_gateway_ended_it(gateway: RtcGateway, open_page: OpenPage, reason: str, words: str) -> None:
-    async with open_page(gateway.url, transport="webrtc") as page:
-        await page.click("#start")
-        peer = await gateway.peer()
-        await until(page, LIVE)
-        peer.tell("closing", seq=3, reason=reason)
-        await peer.connection.close()
-        await until(page, "trunkline.status === 'closed'")
-        await until(page, SHOWN.format(reason))
-        assert words in await page.inner_text("#problem")
-        assert len(gateway.peers) == 1
 
 
 # --- the pure parts

@@ -148,9 +148,18 @@ class Caller(ABC):
 
 def without(fillers: Sequence[str], heard: str) -> str:
     """What was heard, but for the words of what was said to pass the time; a word that stammers is one word."""
-    passing = {word for filler in fillers for word in filler.split()}
-    words = [word for word in heard.split() if word not in passing]
+    words = _meant(fillers, heard)
     return " ".join(word for word, before in zip(words, ["", *words], strict=False) if word != before)
+
+
+def stammers(fillers: Sequence[str], heard: str) -> int:
+    """How often the same is heard twice in a row: a word that was cut is, where a voice is replaced or a frame late."""
+    return len(_meant(fillers, heard)) - len(without(fillers, heard).split())
+
+
+def _meant(fillers: Sequence[str], heard: str) -> list[str]:
+    passing = {word for filler in fillers for word in filler.split()}
+    return [word for word in heard.split() if word not in passing]
 
 
 def _whole(seconds: float) -> float:

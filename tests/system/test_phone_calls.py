@@ -15,7 +15,7 @@ import pytest_asyncio
 from benchmarks.stack import Stack
 from tests.standins import tones
 from tests.standins.realtime import Call as Use
-from tests.standins.realtime import Drop, Prompt, Realtime, Reply, Say, echo, text_of
+from tests.standins.realtime import Drop, Prompt, Realtime, Reply, Say, Session, echo, text_of
 from tests.standins.twilio import AUTH_TOKEN, Call
 
 pytestmark = [pytest.mark.system, pytest.mark.asyncio(loop_scope="module")]
@@ -91,9 +91,12 @@ def heard(call: Call) -> str:
 
 async def until_heard(call: Call, words: str) -> None:
     """Wait for words to be heard."""
-    async with asyncio.timeout(PATIENCE_S):
-        while words not in heard(call):  # noqa: ASYNC110 (only the audio knows)
-            await asyncio.sleep(0.1)
+    try:
+        async with asyncio.timeout(PATIENCE_S):
+            while words not in heard(call):  # noqa: ASYNC110 (only the audio knows)
+                await asyncio.sleep(0.1)
+    except TimeoutError:
+        raise TimeoutError(f"{words!r} not heard: {heard(call)!r}") from None
 
 
 async def until_silent(call: Call) -> None:
@@ -164,20 +167,20 @@ async def test_a_caller_who_is_put_through(stack: Stack) -> None:
         assert call.dialled == ["+15550123"]
 
 
-async def kill_worker(stack: Stack, call: Call, realtime: Realtime) -> None:
+async def kill_worker(stack: Stack, call: Call, model: Session) -> None:
     os.kill(await stack.worker_pid(await session_of(stack, call)), signal.SIGKILL)
 
 
-async def kill_gateway(stack: Stack, call: Call, realtime: Realtime) -> None:
+async def kill_gateway(stack: Stack, call: Call, model: Session) -> None:
     os.kill(await stack.gateway_pid(await session_of(stack, call)), signal.SIGKILL)
 
 
-async def drop_stream(stack: Stack, call: Call, realtime: Realtime) -> None:
+async def drop_stream(stack: Stack, call: Call, model: Session) -> None:
     call.drop()
 
 
-async def drop_model(stack: Stack, call: Call, realtime: Realtime) -> None:
-    realtime.session.inject(Drop())
+async def drop_model(stack: Stack, call: Call, model: Session) -> None:
+    model.inject(Drop())
 
 
 async def session_of(stack: Stack, call: Call) -> str:
@@ -185,28 +188,46 @@ async def session_of(stack: Stack, call: Call) -> str:
     return raw.decode()
 
 
-Fault = Callable[[Stack, Call, Realtime], Awaitable[None]]
+def session_of_caller(realtime: Realtime, name: str) -> Session:
+    """The last session with the model that knows a caller's name."""
+    return next(session for session in reversed(realtime.sessions) if f"my name is {name}" in _said(session))
 
 
-@pytest.mark.parametrize("fault", [kill_worker, kill_gateway, drop_stream, drop_model])
-async def test_a_call_goes_on(stack: Stack, realtime: Realtime, fault: Fault) -> None:
-    """In the middle of an answer a part dies: the answer is heard to its end, and what was said before is known."""
+def _said(session: Session) -> list[str]:
+    return [text_of(item) for item in session.items if item["type"] == "message"]
+
+
+Fault = Callable[[Stack, Call, Session], Awaitable[None]]
+
+
+@pytest.mark.parametrize(
+    "faults", [[kill_worker], [kill_gateway], [drop_stream, drop_model]], ids=["worker", "gateway", "lines"]
+)
+async def test_a_call_goes_on(stack: Stack, realtime: Realtime, faults: list[Fault]) -> None:
+    """In the middle of an answer a part dies: the answer is heard to its end, and what was said before is known. What
+    only one call has is taken from two at once."""
+    async with asyncio.TaskGroup() as calls:
+        for fault, name in zip(faults, ("ada", "queen"), strict=False):
+            calls.create_task(_goes_on(stack, realtime, fault, name))
+
+
+async def _goes_on(stack: Stack, realtime: Realtime, fault: Fault, name: str) -> None:
     async with dial(stack, return_ms=100) as call:
         await until_heard(call, "welcome")
-        say(call, "my name is ada")
-        await until_heard(call, "you said my name is ada")
+        say(call, f"my name is {name}")
+        await until_heard(call, f"you said my name is {name}")
         say(call, "tell me a story")
         await until_heard(call, "once upon a time there was")
-        await fault(stack, call, realtime)
+        await fault(stack, call, session_of_caller(realtime, name))
         await until_heard(call, "the star")
         story = heard(call).split("once upon")[1].split()
         expected = STORY.split()[2:]
         assert_told(story, expected, cut_words=int(fault in (kill_gateway, drop_stream)))
+        await until_silent(call)
         say(call, "what is the time")
         await until_heard(call, "you said what is the time")
         assert not call.ended
-        known = [text_of(item) for item in realtime.session.items if item["type"] == "message"]
-        assert "my name is ada" in known
+        assert "what is the time" in _said(session_of_caller(realtime, name))
         await call.hang_up()
     assert call.errors == (["31903: the gateway's connection broke"] if fault is kill_gateway else [])
 

@@ -7,45 +7,42 @@ shows the figures.
 from __future__ import annotations
 
 import asyncio
-import base64
-import contextlib
 import os
 import signal
 from collections.abc import AsyncIterator, Awaitable, Callable
-from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, TypeAlias
 
 import numpy as np
 import pytest
 import pytest_asyncio
-from playwright.async_api import Page
 
-from benchmarks.faults import speech
 from benchmarks.stack import ROOT, Stack
-from tests.browser.conftest import ASSETS, Expected, OpenPage, Samples, write_wav
+from tests.browser.calls.console import (
+    LOUD,
+    RATE_HZ,
+    REFUSED,
+    Console,
+    OpenConsole,
+    Recording,
+    answer_to,
+    as_spoken,
+    edges,
+    ms,
+    opens,
+    report,
+    silence,
+)
+from tests.browser.conftest import Expected, OpenPage, Samples
 from tests.browser.test_console_audio import find
-from trunkline.audio.resample import Resampler
-from workers.cascade.pieces import Cutter
-from workers.cascade.sentences import Sentences
-from workers.cascade.speakable import Reader
-from workers.providers import demo, espeak
-from workers.providers.base import ChatMessage
 from workers.snapshot import unpack
 
 pytestmark = [pytest.mark.browser, pytest.mark.system, pytest.mark.asyncio(loop_scope="module")]
 
-RATE_HZ = 16_000
 TENANTS = {
     "demo.yaml": (ROOT / "deploy/tenants/demo.yaml").read_text(encoding="utf-8"),
     "quiet.yaml": "id: quiet\nbackend: cascade\n",
 }
 STORY, AGAIN = "tell me a story", "say that again"
-LISTEN = (ASSETS / "listen.js").read_text(encoding="utf-8")
-REFUSED = "WebSocket connection to"
-"""How Chromium logs a socket that failed; a page cannot prevent that line."""
-
 # Bounds for a busy machine of two cores; what is usually measured is far below (the figures are printed).
 FELT_MS = 2000
 STOPS_WITHIN_MS = 500
@@ -53,8 +50,6 @@ BACK_WITHIN_MS = 500
 WORKER_GAP_MS = 300
 GATEWAY_GAP_MS = 500
 
-LOUD = 500
-"""Of 32768: speech, not the noise of a codec or a filter."""
 SECTION = 4000
 """A quarter of a second: what is looked for in a recording at a time."""
 
@@ -66,132 +61,9 @@ async def stack() -> AsyncIterator[Stack]:
         yield running
 
 
-# --- the page, and what is heard in it
-
-
-@dataclass(frozen=True)
-class Event:
-    """What the page's client said; `at` in samples of the recording, `ms` on the page's clock."""
-
-    at: int
-    ms: float
-    type: str
-    detail: Any
-
-
-@dataclass(frozen=True)
-class Recording:
-    """16 bits at RATE_HZ, on one clock."""
-
-    microphone: Samples
-    output: Samples
-
-
-class Console:
-    """The page in a conversation."""
-
-    def __init__(self, page: Page) -> None:
-        self.page = page
-
-    async def start(self) -> None:
-        await self.page.evaluate("heard.begin()")
-        await self.page.click("#start")
-        await self.event("state")
-
-    async def type(self, text: str) -> None:
-        await self.page.fill("#text", text)
-        await self.page.press("#text", "Enter")
-
-    async def events(self, kind: str) -> list[Event]:
-        found = await self.page.evaluate("heard.events")
-        return [Event(**event) for event in found if event["type"] == kind]
-
-    async def event(self, kind: str, *, count: int = 1, timeout_s: float = 20, **fields: object) -> Event:
-        """The `count`th event of a kind that has these fields, when it has come."""
-        async with asyncio.timeout(timeout_s):
-            while True:
-                matching = [event for event in await self.events(kind) if _has(event.detail, fields)]
-                if len(matching) >= count:
-                    return matching[count - 1]
-                await asyncio.sleep(0.05)
-
-    async def session(self) -> str:
-        return str((await self.event("session_ready")).detail["session_id"])
-
-    async def recording(self) -> Recording:
-        rate_hz = await self.page.evaluate("heard.rateHz")  # of the page's sound: over WebRTC the machine's own
-        async with asyncio.timeout(20):
-            await self.page.evaluate("heard.caughtUp()")
-        channels = [base64.b64decode(channel) for channel in await self.page.evaluate("heard.samples()")]
-        if rate_hz != RATE_HZ:
-            channels = [(resampler := Resampler(rate_hz, RATE_HZ)).push(pcm) + resampler.flush() for pcm in channels]
-        return Recording(*(np.frombuffer(channel, dtype="<i2") for channel in channels))
-
-    async def words(self) -> list[tuple[str, str]]:
-        """The transcript that is shown: who, and what."""
-        rows = await self.page.locator("#transcript li").all()
-        return [(await row.locator(".who").inner_text(), await row.locator("p").inner_text()) for row in rows]
-
-
-def _has(detail: object, fields: dict[str, object]) -> bool:
-    return not fields or (isinstance(detail, dict) and fields.items() <= detail.items())
-
-
-OpenConsole: TypeAlias = Callable[..., contextlib.AbstractAsyncContextManager[Console]]
-
-
 @pytest.fixture
 def open_console(open_page: OpenPage, stack: Stack, tmp_path: Path) -> OpenConsole:
-    """`async with open_console(2.0, "a sentence", ...) as console`: seconds of silence, and what is said, in turns."""
-
-    @contextlib.asynccontextmanager
-    async def open_console(*spoken: float | str, tenant: str = "quiet") -> AsyncIterator[Console]:
-        parts = [bytes(2 * round(part * RATE_HZ)) if isinstance(part, float) else await speech(part) for part in spoken]
-        wav = write_wav(
-            tmp_path / "microphone.wav", np.frombuffer(b"".join([*parts, bytes(4 * RATE_HZ)]), "<i2"), RATE_HZ
-        )
-        async with open_page(f"http://127.0.0.1:{stack.port}/?tenant={tenant}", wav=wav, init=LISTEN) as page:
-            yield Console(page)
-
-    return open_console
-
-
-async def as_spoken(text: str) -> Samples:
-    """What the cascade's voice makes of an answer, sample for sample."""
-    sentences = Sentences(early=True)
-    cut = [sentence for word in text.split(" ") for sentence in sentences.push(f"{word} ")]
-    voice = espeak.text_to_speech({})
-    reader, pcm = Reader(), b""
-    for sentence in [*cut, *sentences.flush()]:
-        resampler, cutter = Resampler(voice.rate_hz, RATE_HZ), Cutter(RATE_HZ)
-        async for chunk in voice.speak(reader.read(sentence).spoken.strip()):
-            if isinstance(chunk, bytes):
-                pcm += b"".join(cutter.push(resampler.push(chunk)))
-        pcm += b"".join(cutter.finish(resampler.flush()))
-    await voice.close()
-    return np.frombuffer(pcm, "<i2")
-
-
-def answer_to(*asked: str) -> str:
-    return demo.answer([ChatMessage("user", text) for text in asked], datetime.now(UTC))
-
-
-def edges(samples: Samples, begin: int = 0) -> tuple[int, int]:
-    """The first and the last loud sample from `begin` on."""
-    loud = np.flatnonzero(np.abs(samples[begin:].astype(int)) > LOUD) + begin
-    assert len(loud), "nothing was heard"
-    return int(loud[0]), int(loud[-1])
-
-
-def ms(samples: float) -> int:
-    return round(samples * 1000 / RATE_HZ)
-
-
-def report(name: str, **figures: object) -> None:
-    print(f"\n  {name}: " + ", ".join(f"{key} {value}" for key, value in figures.items()))  # noqa: T201 (for -s)
-
-
-# --- speaking and hearing
+    return opens(open_page, stack, tmp_path)
 
 
 async def test_a_spoken_question_is_answered_aloud(open_console: OpenConsole) -> None:
@@ -289,13 +161,6 @@ async def test_speaking_over_an_answer_silences_it(open_console: OpenConsole, st
     assert words[2] == ("You", AGAIN)
     assert cuts == 1
     assert [(item.role, item.text) for item in items if item.role == "assistant"] == [("assistant", cut)] * 2
-
-
-def silence(output: Samples, longest_ms: int = 300) -> int:
-    """Where the first silence of this length begins."""
-    sounding = np.append(np.flatnonzero(output), len(output))
-    pauses = np.diff(sounding)
-    return int(sounding[np.argmax(pauses > longest_ms * RATE_HZ // 1000)])
 
 
 # --- processes that die

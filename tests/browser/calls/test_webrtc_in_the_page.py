@@ -16,32 +16,28 @@ import subprocess
 from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeAlias
 
 import numpy as np
 import pytest
 import pytest_asyncio
 
-from benchmarks.faults import speech
 from benchmarks.stack import ROOT, Stack
-from tests.browser.conftest import ASSETS, Expected, OpenPage, Samples, until, write_wav
-from tests.browser.test_real_stack import (
-    AGAIN,
-    FELT_MS,
-    LISTEN,
+from tests.browser.calls.console import (
     LOUD,
     RATE_HZ,
     REFUSED,
-    SECTION,
-    STORY,
     Console,
+    OpenConsole,
     answer_to,
     as_spoken,
     edges,
     ms,
+    opens,
     report,
     silence,
 )
+from tests.browser.calls.test_real_stack import AGAIN, FELT_MS, SECTION, STORY
+from tests.browser.conftest import ASSETS, Expected, OpenPage, Samples, until
 
 pytestmark = [pytest.mark.browser, pytest.mark.system, pytest.mark.asyncio(loop_scope="module")]
 
@@ -110,24 +106,9 @@ async def stack(embedder: int) -> AsyncIterator[Stack]:
         yield running
 
 
-OpenConsole: TypeAlias = Callable[..., contextlib.AbstractAsyncContextManager[Console]]
-
-
 @pytest.fixture
 def open_console(open_page: OpenPage, stack: Stack, tmp_path: Path) -> OpenConsole:
-    """`async with open_console(2.0, "a sentence", ...) as console`: seconds of silence, and what is said, in turns."""
-
-    @contextlib.asynccontextmanager
-    async def open_console(*spoken: float | str, tenant: str = "quiet") -> AsyncIterator[Console]:
-        parts = [bytes(2 * round(part * RATE_HZ)) if isinstance(part, float) else await speech(part) for part in spoken]
-        wav = write_wav(
-            tmp_path / "microphone.wav", np.frombuffer(b"".join([*parts, bytes(4 * RATE_HZ)]), "<i2"), RATE_HZ
-        )
-        url = f"http://127.0.0.1:{stack.port}/?tenant={tenant}"
-        async with open_page(url, wav=wav, init=AS_IT_IS + LISTEN, transport="webrtc") as page:
-            yield Console(page)
-
-    return open_console
+    return opens(open_page, stack, tmp_path, init=AS_IT_IS, transport="webrtc")
 
 
 def alike(output: Samples, expected: Samples) -> float:

@@ -10,9 +10,9 @@ import pytest
 import pytest_asyncio
 
 from benchmarks.stack import Stack
+from tests.browser.calls.console import LISTEN, REFUSED, Console, answer_to, report
+from tests.browser.calls.network import HOST, Network, network
 from tests.browser.conftest import Expected, OpenPage, until
-from tests.browser.network import HOST, Network, network
-from tests.browser.test_real_stack import LISTEN, REFUSED, Console, answer_to, report
 
 pytestmark = [pytest.mark.browser, pytest.mark.system, pytest.mark.asyncio(loop_scope="module")]
 

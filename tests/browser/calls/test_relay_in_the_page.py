@@ -7,11 +7,9 @@ The microphone says words of `tones`, which the stand-in understands; where our 
 from __future__ import annotations
 
 import asyncio
-import contextlib
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from dataclasses import replace
 from pathlib import Path
-from typing import TypeAlias
 
 import numpy as np
 import pytest
@@ -19,8 +17,19 @@ import pytest_asyncio
 
 from benchmarks.faults import speech
 from benchmarks.stack import Stack
-from tests.browser.conftest import OpenPage, Samples, write_wav
-from tests.browser.test_real_stack import LISTEN, LOUD, RATE_HZ, Console, Recording, edges, ms, report, silence
+from tests.browser.calls.console import (
+    LOUD,
+    RATE_HZ,
+    Console,
+    OpenConsole,
+    Recording,
+    edges,
+    ms,
+    opens,
+    report,
+    silence,
+)
+from tests.browser.conftest import OpenPage, Samples
 from tests.standins import tones
 from tests.standins.realtime import Drop, Prompt, Realtime, Refuse, Reply, Say, echo, text_of
 
@@ -72,21 +81,9 @@ async def stack(realtime: Realtime) -> AsyncIterator[Stack]:
             assert "Traceback" not in log, log[-6000:]
 
 
-OpenConsole: TypeAlias = Callable[..., contextlib.AbstractAsyncContextManager[Console]]
-
-
 @pytest.fixture
 def open_console(open_page: OpenPage, stack: Stack, tmp_path: Path) -> OpenConsole:
-    """`async with open_console("clinic", 2.0, pcm, ...) as console`: seconds of silence, and what is said, in turns."""
-
-    @contextlib.asynccontextmanager
-    async def open_console(tenant: str, *spoken: float | bytes) -> AsyncIterator[Console]:
-        parts = [bytes(2 * round(part * RATE_HZ)) if isinstance(part, float) else part for part in spoken]
-        wav = write_wav(tmp_path / "microphone.wav", np.frombuffer(b"".join(parts), "<i2"), RATE_HZ)
-        async with open_page(f"http://127.0.0.1:{stack.port}/?tenant={tenant}", wav=wav, init=LISTEN) as page:
-            yield Console(page)
-
-    return open_console
+    return opens(open_page, stack, tmp_path)
 
 
 def words(text: str) -> bytes:
@@ -115,7 +112,7 @@ async def test_a_spoken_question_an_answer_and_speaking_over_it(
     open_console: OpenConsole, realtime: Realtime, stack: Stack
 ) -> None:
     spoken = (5.0, words("tell me a story"), 2.5, words("thank you"), 30.0)
-    async with open_console("clinic", *spoken) as console:
+    async with open_console(*spoken, tenant="clinic") as console:
         await console.start()
         await console.event("response_done", count=1)
         greeted = (await console.event("response_done")).at
@@ -172,7 +169,7 @@ async def test_a_spoken_question_an_answer_and_speaking_over_it(
 async def test_typed_words_the_interrupt_button_and_a_model_that_is_lost(
     open_console: OpenConsole, realtime: Realtime
 ) -> None:
-    async with open_console("quiet", 60.0) as console:
+    async with open_console(60.0) as console:
         await console.start()
         await console.type("tell me a story")
         await until_heard(console, "once upon a time")
@@ -234,7 +231,7 @@ async def test_our_own_ear_pauses_an_answer_and_the_model_ends_it_or_lets_it_go_
     """Of a model that takes its time: a sound is a pause to the caller and no more, and speech ends the answer."""
     realtime.options = replace(realtime.options, vad_floor_ms=SURE_MS)
     spoken = (6.0, await speech("uh huh"), 1.5, await speech("please stop now, I have heard enough of it"), 30.0)
-    async with open_console("alert", *spoken) as console:
+    async with open_console(*spoken, tenant="alert") as console:
         await console.start()
         await asyncio.sleep(1.5)
         await console.type("tell me the story twice")
@@ -271,7 +268,7 @@ def without_pauses(output: Samples) -> Samples:
 
 async def test_a_key_that_is_refused_is_an_apology_and_a_reason(open_console: OpenConsole, realtime: Realtime) -> None:
     realtime.inject(Refuse(401))
-    async with open_console("clinic", 60.0) as console:
+    async with open_console(60.0, tenant="clinic") as console:
         await console.page.click("#start")  # without a recording: what is heard ends soon
         await console.page.wait_for_selector("#problem[data-code=provider]")
         assert await console.page.inner_text("#problem strong") == "The model cannot be reached"

@@ -10,7 +10,7 @@ from benchmarks.stack import Stack
 from tests.browser.conftest import OpenPage, until
 from tests.standins.realtime import Call, Prompt, Realtime, Reply, Say, text_of
 
-pytestmark = [pytest.mark.browser, pytest.mark.system]
+pytestmark = [pytest.mark.browser, pytest.mark.system, pytest.mark.asyncio(loop_scope="module")]
 
 CLINIC = """
 id: clinic

@@ -1,8 +1,8 @@
 """Browsers that treat the relay, and the Realtime model behind it, as nobody should: whoever shares their worker hears
 nothing of it.
 
-Against real processes; see `hostile.py` for what must hold around every test. Beside the innocent telephone there is an
-innocent conversation with the same worker's relay.
+Against real processes; see `innocent.py` for what must hold around every test. Beside the innocent telephone there is
+an innocent conversation with the same worker's relay.
 """
 
 from __future__ import annotations
@@ -11,8 +11,7 @@ import asyncio
 import base64
 import json
 import logging
-import socket
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from typing import Any
 
@@ -25,34 +24,14 @@ from benchmarks.stack import pid_of
 from cli.client import Caller
 from tests.standins.realtime import Call as Use
 from tests.standins.realtime import Prompt, Realtime, Reply, Say, echo, text_of
-from tests.system.hostile import MB, NUMBER, PATIENCE_S, Target, deployed, nobody_is_hurt
+from tests.system.hostile.innocent import nobody_is_hurt
+from tests.system.hostile.target import MB, PATIENCE_S, Target
 from trunkline.bus import keys
 
 log = logging.getLogger(__name__)
 
-RELAY = """
-id: open
-backend: relay
-relay: {client_may_update: [instructions, voice, speed, turn_detection, transcription, max_output_tokens]}
-client_tools:
-  - {name: look, description: Looks., timeout_s: 5}
-"""
 MOST_FELT_S = 6.0
 """From a question to its answer, on a busy machine; an attack that gets through costs the model's patience of 8 s."""
-
-
-@pytest.fixture(scope="module")
-def port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
-@pytest.fixture(scope="module")
-def target(port: int) -> Iterator[Target]:
-    tenants = {"echo.yaml": f'id: echo\nbackend: echo\nphone_numbers: ["{NUMBER}"]\n', "open.yaml": RELAY}
-    with deployed(tenants, realtime_url=f"ws://127.0.0.1:{port}/v1") as target:
-        yield target
 
 
 def model(prompt: Prompt) -> Reply:
@@ -63,8 +42,8 @@ def model(prompt: Prompt) -> Reply:
 
 
 @pytest.fixture
-async def realtime(port: int) -> AsyncIterator[Realtime]:
-    async with Realtime(port=port, answer=model) as standin:
+async def realtime(realtime_port: int) -> AsyncIterator[Realtime]:
+    async with Realtime(port=realtime_port, answer=model) as standin:
         yield standin
 
 

@@ -1,6 +1,6 @@
 """Those who would like to be Twilio, or to have somebody else's call: each is refused, and why is in the log.
 
-Against real processes; see `hostile.py` for what must hold around every test.
+Against real processes; see `innocent.py` for what must hold around every test.
 """
 
 from __future__ import annotations
@@ -8,51 +8,23 @@ from __future__ import annotations
 import asyncio
 import socket
 import time
-from collections.abc import AsyncIterator, Iterator
 from contextlib import suppress
 
 import pytest
 from websockets.exceptions import InvalidStatus
 
-from tests.standins.twilio import Faults, twiml
-from tests.system.hostile import (
-    ACCOUNT_SID,
-    MB,
-    NUMBER,
-    PUBLIC,
-    Target,
-    closed,
-    deployed,
-    message,
-    new_sid,
-    nobody_is_hurt,
-    ringing,
-    signature,
-    start,
-    until,
-)
+from tests.standins.twilio import ACCOUNT_SID, Faults, twiml
+from tests.system.hostile.innocent import until
+from tests.system.hostile.target import MB, Target, closed, message
+from tests.unit.gateway.phone import PUBLIC, new_sid, ringing, signature, start
 from trunkline.bus import keys
 
-ECHO = f'id: echo\nbackend: echo\nphone_numbers: ["{NUMBER}"]\n'
-OTHER = 'id: other\nbackend: echo\nphone_numbers: ["+15550101"]\n'
 NOT_OURS = "the signature is not ours for "
 NO_TOKEN = "its token is missing, used, too old, or another call's"
 REFUSED = 4401
 
 
-@pytest.fixture(scope="module")
-def target() -> Iterator[Target]:
-    with deployed({"echo.yaml": ECHO, "other.yaml": OTHER}) as target:
-        yield target
-
-
-@pytest.fixture
-async def _unhurt(target: Target) -> AsyncIterator[None]:
-    async with nobody_is_hurt(target):
-        yield
-
-
-pytestmark = [pytest.mark.system, pytest.mark.usefixtures("_unhurt")]
+pytestmark = [pytest.mark.system, pytest.mark.usefixtures("innocent_by_phone")]
 
 
 # --- webhooks that are not Twilio's

@@ -35,7 +35,7 @@ from tests.standins.webrtc.hearing import words_in
 from tests.standins.webrtc.network import ice_of
 from tests.standins.webrtc.signalling import BASE, Signalling, split_candidates
 from tests.standins.webrtc.track import FRAME_BYTES, FRAME_SAMPLES, RATE_HZ
-from tests.system.attacked import MB
+from tests.system.hostile.target import MB
 from tests.system.webrtc import GRACE_S, PATIENCE_S, Gateway, deployed, gateway, model, udp_ports, until_heard
 from tests.unit.gateway.test_webrtc_hostile import hostile, offered
 

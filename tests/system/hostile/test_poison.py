@@ -15,7 +15,7 @@ from trunkline.bus import keys
 CALLS = 12
 GUILTY = 3
 TENANTS = {"echo.yaml": "id: echo\nbackend: echo\n", "poison.yaml": "id: poison\nbackend: poison\n"}
-POISON = Path(__file__).parent.parent / "standins" / "poison"
+POISON = Path(__file__).parents[2] / "standins" / "poison"
 
 
 @pytest.mark.system

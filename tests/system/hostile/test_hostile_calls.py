@@ -1,47 +1,21 @@
 """What is said of calls that are over, or never were, and callers who come and go: nothing is left of them.
 
-Against real processes; see `hostile.py` for what must hold around every test.
+Against real processes; see `innocent.py` for what must hold around every test.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator
 
 import pytest
 
 from tests.standins.twilio import twiml
-from tests.system.hostile import (
-    GRACE_S,
-    MB,
-    NUMBER,
-    PUBLIC,
-    Target,
-    closed,
-    deployed,
-    message,
-    new_sid,
-    nobody_is_hurt,
-    ringing,
-    start,
-    until,
-)
+from tests.system.hostile.innocent import until
+from tests.system.hostile.target import GRACE_S, MB, Target, closed, message
+from tests.unit.gateway.phone import PUBLIC, new_sid, ringing, start
 from trunkline.bus import keys
 
-
-@pytest.fixture(scope="module")
-def target() -> Iterator[Target]:
-    with deployed({"echo.yaml": f'id: echo\nbackend: echo\nphone_numbers: ["{NUMBER}"]\n'}) as target:
-        yield target
-
-
-@pytest.fixture
-async def _unhurt(target: Target) -> AsyncIterator[None]:
-    async with nobody_is_hurt(target):
-        yield
-
-
-pytestmark = [pytest.mark.system, pytest.mark.usefixtures("_unhurt")]
+pytestmark = [pytest.mark.system, pytest.mark.usefixtures("innocent_by_phone")]
 
 
 async def test_nobody_ends_a_call_that_is_not_theirs_to_end(target: Target) -> None:

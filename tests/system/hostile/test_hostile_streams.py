@@ -1,6 +1,6 @@
 """Media streams that say what no stream should, too much of it, or nothing: forgiven or cut off, and the log says why.
 
-Against real processes; see `hostile.py` for what must hold around every test.
+Against real processes; see `innocent.py` for what must hold around every test.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import base64
 import json
 import logging
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 
 import pytest
@@ -20,21 +20,9 @@ from websockets.frames import Frame, Opcode
 
 from tests.standins.twilio import Faults
 from tests.standins.twilio.faults import huge_message
-from tests.system.hostile import (
-    GRACE_S,
-    MB,
-    NUMBER,
-    PATIENCE_S,
-    Target,
-    closed,
-    deployed,
-    message,
-    nobody_is_hurt,
-    ringing,
-    signature,
-    start,
-    until,
-)
+from tests.system.hostile.innocent import until
+from tests.system.hostile.target import GRACE_S, MB, PATIENCE_S, Target, closed, message
+from tests.unit.gateway.phone import ringing, signature, start
 
 log = logging.getLogger(__name__)
 
@@ -43,20 +31,7 @@ FRAME = bytes(range(128, 254)) + bytes(range(128, 162))
 """20 ms of mu-law, of which no sample is written in two ways."""
 
 
-@pytest.fixture(scope="module")
-def target() -> Iterator[Target]:
-    tenant = f'id: echo\nbackend: echo\nphone_numbers: ["{NUMBER}"]\n'
-    with deployed({"echo.yaml": tenant}) as target:
-        yield target
-
-
-@pytest.fixture
-async def _unhurt(target: Target) -> AsyncIterator[None]:
-    async with nobody_is_hurt(target):
-        yield
-
-
-pytestmark = [pytest.mark.system, pytest.mark.usefixtures("_unhurt")]
+pytestmark = [pytest.mark.system, pytest.mark.usefixtures("innocent_by_phone")]
 
 
 def media(ulaw: bytes = FRAME, chunk: object = "1", timestamp: object = "0", **more: object) -> str:
