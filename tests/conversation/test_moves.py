@@ -13,9 +13,9 @@ from tests.conversation.test_relay_faults import assert_once
 from tests.standins import tones
 from tests.standins.model import Model
 from tests.standins.realtime import Drop, FailResponse, Mute, Options, Refuse
-from tests.standins.session import Action, Say, Type
+from tests.standins.session import Action, Ask, Say, Type
 from tests.standins.voices import Failing
-from trunkline.tenants import Tenant
+from trunkline.tenants import RelaySettings, Tenant
 from workers.relay.line import FALL_BACK_S
 
 SCRIPT: list[Action] = [Say(2000, QUESTION), Say(9500, SECOND)]
@@ -173,6 +173,20 @@ def test_a_model_that_owes_an_answer_is_replaced_before_three_seconds_are_over(m
     outcome = talk(SCRIPT[:1], cast, beside=mute)
     assert outcome.backends == ["relay", "cascade"]
     assert question(outcome) == ANSWERED
+    assert silence_ms(outcome) < 3000
+
+
+def test_a_model_that_does_not_take_a_commit_is_replaced_before_three_seconds_are_over() -> None:
+    relay = RelaySettings(turn_detection=None)
+    cast = Cast(Tenant(id="test", backend="relay", fallback_backend="cascade", relay=relay))
+
+    async def mute() -> None:
+        await asyncio.sleep(1.9)
+        cast.model.session.inject(Mute())
+
+    outcome = talk([Say(2000, QUESTION), Ask(2700, "commit")], cast, beside=mute)
+    assert outcome.backends == ["relay", "cascade"]
+    assert outcome.items == ANSWERED
     assert silence_ms(outcome) < 3000
 
 

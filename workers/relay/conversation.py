@@ -113,6 +113,7 @@ class Conversation:
                 return
             case ClientEvent(name="commit"):  # again, too, when the audio before it is
                 self._floor.uplink.mark(message.seq)
+                self._floor.be_patient()
                 self._floor.keeper.wake()
                 await self._pump()
                 return

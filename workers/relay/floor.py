@@ -29,7 +29,7 @@ HURRIED_S = 1.8
 """One that owes an answer, where somebody else can give it. With the silence that ended the question (0.5 s), and what
 a cascade takes for its first words, the caller has waited for 3 s."""
 PROBE_S = 1.0
-"""And one that hears the caller speak, before it is asked for a sign of life, and until that comes."""
+"""And one that has heard the caller, before it is asked for a sign of life, and until that comes."""
 NO_SIGN = "it gives no sign of life"
 UNDO_KEPT = 8
 """A client's changes that the model may still refuse; it answers within a moment."""
@@ -113,7 +113,7 @@ class Floor:
             return said_s
         if self.hurried and self.responses.owed:
             return HURRIED_S
-        return PROBE_S if self.hurried and (self._doubted or self.uplink.speaking) else PATIENCE_S
+        return PROBE_S if self.hurried and (self._doubted or self.uplink.unsettled) else PATIENCE_S
 
     def _doubt(self) -> None:
         """The model has been silent for long. If it need not say anything, it is asked whether it lives."""
@@ -125,7 +125,7 @@ class Floor:
             self._doubted = True
             self._patience.set(self._patience_s)
             self._group.create_task(self.line.tell(protocol.probe()))
-        elif self.uplink.speaking:
+        elif self.uplink.unsettled:
             self._group.create_task(self._do_without(NO_SIGN))
         else:
             self.line.drop(NO_SIGN)
@@ -134,7 +134,7 @@ class Floor:
         """The caller has waited long enough already to be answered by somebody else, where there is one."""
         generation, hurried = self.line.generation, self.hurried
         await self.fall_back()
-        if self.line.generation != generation or not (self.responses.owed or self.uplink.speaking):
+        if self.line.generation != generation or not (self.responses.owed or self.uplink.unsettled):
             return
         if hurried and self.tenant.relay.answer_timeout_s is None:  # there is none: it may take its time
             self.be_patient()
