@@ -114,8 +114,10 @@ class Session(Protocol):
     """Rate of the audio both ways: s16le mono."""
     snapshot: Snapshot
     """Changed in place, then `commit`ted. At `run` it holds what an earlier worker left."""
-    playhead: Playhead
-    """Kept up to date; at `run` it says how far the caller was when this worker came."""
+
+    @property
+    def playhead(self) -> Playhead:
+        """How far the caller is; at `run`, how far they were when this worker came."""
 
     def inbox(self) -> AsyncIterator[Inbound]:
         """What the caller does, in order, without gaps or duplicates: lost audio arrives as silence.

@@ -1,7 +1,6 @@
 """One session in a worker: what its backend is given, kept in step with the gateway.
 
-Uplink is put in order (duplicates dropped, gaps made silence). Downlink is numbered and kept until the caller has heard
-it, so that a gateway, or Redis, may be lost in between. Credit holds the backend to 2 s ahead of what was heard.
+Uplink is put in order (duplicates dropped, gaps made silence); what goes down is in `downlink.py`.
 """
 
 from __future__ import annotations
@@ -13,34 +12,26 @@ import time
 from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import replace
-from typing import Any, Protocol, TypeVar
+from typing import Any, TypeVar
 
 from trunkline.audio.frame import FRAME_MS, bytes_in, silence
 from trunkline.bus.messages import (
     Attached,
-    Clear,
     ClientEvent,
-    Close,
     Committed,
     Control,
-    Downlink,
-    DownlinkAudio,
     Dtmf,
     Ease,
-    Event,
     Hangup,
     Joined,
     Left,
     LinkLost,
     LinkResumed,
     Message,
-    Pause,
     Played,
-    Resume,
     Silenced,
     Superseded,
     Text,
-    TurnEnd,
     UplinkAudio,
 )
 from trunkline.bus.sequence import Order, Sequence
@@ -49,6 +40,7 @@ from trunkline.sessions import Record, Records
 from trunkline.tenants import UNHURRIED_BACKENDS, Tenant
 from workers import crumb
 from workers.backend import Inbound, Playhead
+from workers.downlink import Downlink, Lanes
 from workers.latency import Wait
 from workers.snapshot import pack, unpack
 from workers.timing import Timing
@@ -59,22 +51,9 @@ transcripts = logging.getLogger("transcripts")
 
 A = TypeVar("A")
 
-CREDIT_MS = 2000
-"""How much the edge may hold unheard: it hides a takeover from the caller, and bounds the edge's memory."""
-EDGE_HAS_MS = 400
-"""Audio may take its time when the edge has so much that is not heard yet."""
-PIECE_MS = 200
-"""Audio crosses the bus in pieces of at most this."""
 INBOX_LIMIT = 2000
 """Messages a backend may be behind (about 40 s of audio); beyond, the oldest audio goes."""
-KEEP_EVENT_S = 10.0
 MAX_GAP_MS = 15_000
-
-
-class Lanes(Protocol):
-    """The bus, as far as a session needs it."""
-
-    def send(self, lane: str, message: Message, *, patient: bool = False) -> None: ...
 
 
 class LiveSession:
@@ -85,7 +64,6 @@ class LiveSession:
         self.tenant = tenant
         self.rate_hz = record.rate_hz
         self.snapshot = unpack(record.snapshot)
-        self.playhead = Playhead()
         self.record = record
         self.joined = asyncio.Event()
         """Set while the gateway knows that we have the session; `unjoined` is the opposite."""
@@ -121,16 +99,8 @@ class LiveSession:
         """What was raised by a call `on_behalf` of this."""
         self._crumb = crumb.name_of(self.id)
         self._wake = asyncio.Event()
-        self._seq = 0
-        self._kept: deque[tuple[Downlink, float]] = deque()
         self._timing = Timing(self.id, tenant.id, self.event, lambda: asyncio.get_running_loop().time())
-        self._credit = asyncio.Event()
-        self._speaking = 0
-        self._sent_ms = 0
-        self._rest_of_frame = b""
-        self._dead_turn = 0
-        self._gone = False
-        """The caller is: `speak` has nobody to speak to."""
+        self._downlink = Downlink(record, lanes, self.joined, self._timing)
 
     # --- what the host does
 
@@ -142,7 +112,7 @@ class LiveSession:
             self._lane,
             self._uplink.expected,
             resume_media_ms=0 if self._media_ms is None else self._media_ms,
-            downlink_from_seq=self._kept[0][0].seq if self._kept else self._seq,
+            downlink_from_seq=self._downlink.kept_from,
             unhurried=self.record.backend in UNHURRIED_BACKENDS,
         )
         self._lanes.send(self.record.gateway, message)
@@ -258,9 +228,8 @@ class LiveSession:
             self._drop_oldest_audio()
         self._inbox.append(message)
         self._wake.set()
-        if isinstance(message, Hangup):  # who waits to speak would wait for ever: nobody hears any more
-            self._gone = True
-            self._credit.set()
+        if isinstance(message, Hangup):
+            self._downlink.caller_is_gone()
 
     def _drop_oldest_audio(self) -> None:
         self.inbox_dropped += 1
@@ -287,87 +256,39 @@ class LiveSession:
 
     # --- downlink
 
+    @property
+    def playhead(self) -> Playhead:
+        return self._downlink.playhead
+
     async def speak(self, turn: int, pcm: bytes, *, sentence_end: bool = False) -> None:
-        if turn <= self._dead_turn:
-            return
-        if turn != self._speaking:
-            self._speaking, self._rest_of_frame = turn, b""
-            self._sent_ms = self.playhead.received_ms if self.playhead.turn == turn else 0
-        pcm = self._rest_of_frame + pcm
-        frame_bytes = bytes_in(FRAME_MS, self.rate_hz)
-        if sentence_end and len(pcm) % frame_bytes:
-            pcm += bytes(frame_bytes - len(pcm) % frame_bytes)
-        whole = len(pcm) - len(pcm) % frame_bytes
-        self._rest_of_frame = pcm[whole:]
-        piece_bytes = bytes_in(PIECE_MS, self.rate_hz)
-        for start in range(0, whole, piece_bytes):
-            piece = pcm[start : min(start + piece_bytes, whole)]
-            await self._credited(turn)
-            if turn <= self._dead_turn or self._gone:
-                return
-            self._send_audio(turn, piece, sentence_end and start + piece_bytes >= whole)
-
-    def _send_audio(self, turn: int, piece: bytes, sentence_end: bool) -> None:
-        where = (turn, self._sent_ms)
-        timed = self._timing.sending(*where)
-        message = DownlinkAudio(self.id, self.record.epoch, self._seq, *where, piece, sentence_end, timed)
-        self._sent_ms += len(piece) * FRAME_MS // bytes_in(FRAME_MS, self.rate_hz)
-        self._down(message)
-
-    async def _credited(self, turn: int) -> None:
-        while turn > self._dead_turn and not self._gone:
-            heard_ms = self.playhead.played_ms if self.playhead.turn == turn else 0
-            if self._sent_ms - heard_ms < CREDIT_MS:
-                return
-            self._credit.clear()
-            await self._credit.wait()
+        await self._downlink.speak(turn, pcm, sentence_end)
 
     def end_turn(self, turn: int) -> None:
-        if turn > self._dead_turn:
-            self._down(TurnEnd(self.id, self.record.epoch, self._seq, turn))
+        self._downlink.end_turn(turn)
 
     def pause(self, turn: int) -> None:
-        self._down(Pause(self.id, self.record.epoch, self._seq, turn))
+        self._downlink.pause(turn)
 
     def resume(self, turn: int) -> None:
-        self._down(Resume(self.id, self.record.epoch, self._seq, turn))
+        self._downlink.resume(turn)
 
     def timed(self, turn: int, wait: Wait) -> None:
         self._timing.wait(turn, wait)
 
     def clear(self, turn: int, *, spoken_over_ms: int | None = None) -> None:
         self._timing.clear(turn, spoken_over_ms)
-        self._dead_turn = max(self._dead_turn, turn)
-        self._kept = deque(
-            (_nothing(kept), sent_s) if isinstance(kept, DownlinkAudio) and kept.turn <= turn else (kept, sent_s)
-            for kept, sent_s in self._kept
-        )
-        self._down(Clear(self.id, self.record.epoch, self._seq, turn))
-        self._credit.set()
+        self._downlink.clear(turn)
 
     def event(self, name: str, **data: Any) -> None:
         if name == "transcript" and not transcripts.disabled:
             transcripts.info("session %s: turn %s: %s: %s", self.id, data["turn"], data["role"], data["text"])
-        self._down(Event(self.id, self.record.epoch, self._seq, name, data))
+        self._downlink.event(name, data)
 
     def close(self, reason: str, *, transfer_to: str = "") -> None:
-        self._down(Close(self.id, self.record.epoch, self._seq, reason, transfer_to))
+        self._downlink.close(reason, transfer_to)
 
     def give_up(self, reason: str) -> None:
-        self._down(Close(self.id, self.record.epoch, self._seq, reason, failed=True))
-
-    def _down(self, message: Downlink) -> None:
-        self._seq += 1
-        self._kept.append((message, time.monotonic()))
-        if self.joined.is_set():
-            self._lanes.send(self.record.gateway, message, patient=self._may_wait(message))
-            self._forget_heard()
-
-    def _may_wait(self, message: Downlink) -> bool:
-        if isinstance(message, DownlinkAudio):
-            heard_ms = self.playhead.played_ms if self.playhead.turn == message.turn else 0
-            return message.offset_ms - heard_ms >= EDGE_HAS_MS
-        return isinstance(message, Event)
+        self._downlink.close(reason, failed=True)
 
     # --- what the gateway says
 
@@ -375,50 +296,23 @@ class LiveSession:
         if message.epoch != self.record.epoch:
             return
         self._timing.joined(message.media_ms)
-        if not self._seq:
-            self.playhead = Playhead(message.turn, message.received_ms, message.played_ms, done=False)
+        self._downlink.joined(message)
         self.joined.set()
         self.begun.set()
         self.unjoined.clear()
         self.caller_lost_s = None
         self._uplink.skip_to(message.uplink_from_seq)
-        if self._kept and self._kept[0][0].seq > message.received_seq + 1:
-            self.attach()  # part of what it misses is gone: let it know where to begin
-        for kept, _ in self._kept:
-            if kept.seq > message.received_seq:
-                self._lanes.send(self.record.gateway, kept)
+        if self._downlink.lacks(message.received_seq):
+            self.attach()  # let it know where to begin
+        self._downlink.send_again(message.received_seq)
 
     def _of_playout(self, message: Played | Left | Silenced) -> None:
         if message.epoch != self.record.epoch:
             return
         self._timing.receive(message)
         if isinstance(message, Played):
-            self._played(message)
-
-    def _played(self, message: Played) -> None:
-        self.caller_lost_s = None
-        before = self.playhead
-        ms = max(message.ms, before.played_ms) if message.turn == before.turn else message.ms
-        if message.turn >= before.turn:
-            self.playhead = Playhead(message.turn, max(ms, before.received_ms), ms, message.done)
-        self._forget_heard()
-        self._credit.set()
-        self._deliver(replace(message, ms=ms))
-
-    def _forget_heard(self) -> None:
-        old_s = time.monotonic() - KEEP_EVENT_S
-        while self._kept:
-            message, sent_s = self._kept[0]
-            if isinstance(message, DownlinkAudio):
-                if self._unheard(message, self.playhead.turn, self.playhead.played_ms):
-                    return
-            elif sent_s > old_s:
-                return
-            self._kept.popleft()
-
-    def _unheard(self, message: DownlinkAudio, turn: int, ms: int) -> bool:
-        end_ms = message.offset_ms + len(message.pcm) * FRAME_MS // bytes_in(FRAME_MS, self.rate_hz)
-        return message.turn > turn or (message.turn == turn and end_ms > ms)
+            self.caller_lost_s = None
+            self._deliver(self._downlink.played(message))
 
     def _superseded(self, message: Superseded) -> None:
         newer = message.epoch > self.record.epoch
@@ -435,27 +329,10 @@ class LiveSession:
         self.caller_lost_s = None
         if message.turn < 0:
             message = replace(message, turn=self.playhead.turn, received_ms=self.playhead.played_ms)
-        self._keep_unreceived(message)
+        self._downlink.keep_unreceived(message)
         if self.unjoined.is_set():
             self.attach()  # somebody waits for the old gateway's answer, and would ask this one a retry later
         self.unjoin()
-
-    def _keep_unreceived(self, message: LinkResumed) -> None:
-        """Forget what the returned client has; of a piece that arrived in part, keep the rest."""
-        self._kept = deque((self._unreceived(kept, message), sent_s) for kept, sent_s in self._kept)
-
-    def _unreceived(self, kept: Downlink, message: LinkResumed) -> Downlink:
-        if isinstance(kept, Event):
-            return _nothing(kept) if self.record.epoch << 32 | kept.seq <= message.client_seq else kept
-        if not isinstance(kept, DownlinkAudio):
-            return kept
-        if not self._unheard(kept, message.turn, message.received_ms):
-            return _nothing(kept)
-        skip_ms = message.received_ms - kept.offset_ms
-        if kept.turn != message.turn or skip_ms <= 0:
-            return kept
-        rest = kept.pcm[bytes_in(skip_ms, self.rate_hz) :]
-        return replace(kept, offset_ms=message.received_ms, pcm=rest, timed=False)
 
     # --- what survives
 
@@ -480,8 +357,3 @@ class LiveSession:
 
 async def _nowhere() -> None:
     """There is no other backend."""
-
-
-def _nothing(message: Downlink) -> DownlinkAudio:
-    """Takes a message's place in the sequence: no audio."""
-    return DownlinkAudio(message.session, message.epoch, message.seq, 0, 0, b"")

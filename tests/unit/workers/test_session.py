@@ -31,7 +31,8 @@ from trunkline.errors import BusError, SessionLost
 from trunkline.sessions import Record, Records
 from trunkline.tenants import Tenant
 from workers.backend import Answer, Inbound, Item, Playhead, Snapshot, Spoken
-from workers.session import CREDIT_MS, INBOX_LIMIT, LiveSession
+from workers.downlink import CREDIT_MS
+from workers.session import INBOX_LIMIT, LiveSession
 from workers.snapshot import MAX_SNAPSHOT_BYTES, pack, unpack
 
 RATE_HZ = 8000
@@ -395,10 +396,10 @@ async def test_a_commit_that_did_not_happen_lets_nothing_be_forgotten(live: Live
 async def test_what_is_kept_for_a_silent_session_is_bounded(
     live: LiveSession, bus: Bus, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("workers.session.KEEP_EVENT_S", 0.0)
+    monkeypatch.setattr("workers.downlink.KEEP_EVENT_S", 0.0)
     for number in range(1000):
         live.event("transcript_delta", delta=str(number))
-    assert len(live._kept) < 10
+    assert len(live._downlink._kept) < 10
 
 
 PLAIN = st.none() | st.booleans() | st.integers(-(2**63), 2**63) | st.text(max_size=9) | st.binary(max_size=9)
