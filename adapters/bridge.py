@@ -43,6 +43,7 @@ from trunkline.bus.messages import (
     Uplink,
     UplinkAudio,
 )
+from trunkline.bus.patience import LEISURE_S, PATIENCE_S
 from trunkline.bus.sequence import Order, Ring, Sequence
 
 log = logging.getLogger(__name__)
@@ -52,6 +53,8 @@ ACK_EVERY_MS = 100
 RECENT_EVENTS = 200
 ASK_AGAIN_MS = 50
 PIECE_MS = 200
+ANY = (0, FULL_SCALE)
+"""However loud it is."""
 NOBODYS_EPOCH = 1 << 20
 """Added to the epoch when the gateway speaks for itself: no worker's word counts after it."""
 
@@ -59,7 +62,7 @@ NOBODYS_EPOCH = 1 << 20
 class Lanes(Protocol):
     """The bus, as far as a bridge needs it."""
 
-    def send(self, lane: str, message: Message, *, patient: bool = False) -> None: ...
+    def send(self, lane: str, message: Message, *, within_s: float = 0.0) -> None: ...
 
 
 class Bridge:
@@ -98,7 +101,7 @@ class Bridge:
         """Frames that wait to be one message."""
         self._came_ms = 0.0
         """When the caller's last audio came."""
-        self._ease = Ease(session, 0, 0, 0)
+        self._ease = Ease(session, 0, 0, 0, 0)
         self._received: Sequence | None = Sequence()
         self._playout = Playout(rate_hz, whole_sentences=whole_sentences, keep_ms=keep_ms)
         self._timing = Timing(session, rate_hz)
@@ -135,10 +138,10 @@ class Bridge:
     def _may_wait(self, frame: bytes, now_ms: float) -> bool:
         """Whether what is `_together` now may wait for more. It does until the clock comes to a multiple of
         `audio_ms`, so that it shares an entry with what waits of other sessions."""
-        ease_ms = self._ease.audio_ms
+        ease, ease_ms = self._ease, self._ease.audio_ms
         if not ease_ms or len(self._together) * FRAME_MS >= ease_ms:
             return False
-        if self._ease.rms < FULL_SCALE and rms(frame) > self._ease.rms:
+        if (ease.least_rms, ease.most_rms) != ANY and not ease.least_rms <= rms(frame) <= ease.most_rms:
             return False
         return now_ms // ease_ms == self._came_ms // ease_ms
 
@@ -243,7 +246,7 @@ class Bridge:
         self._ring.append(message)
         if self.worker:
             patient = self._unhurried and isinstance(message, UplinkAudio)
-            self._lanes.send(self.worker, message, patient=patient)
+            self._lanes.send(self.worker, message, within_s=PATIENCE_S if patient else 0.0)
 
     # --- the bus's side
 
@@ -285,7 +288,7 @@ class Bridge:
             if self.worker and self.worker != message.lane:
                 self._lanes.send(self.worker, Superseded(self.session, message.epoch, message.lane))
             self._received = Sequence()
-            self._ease = Ease(self.session, message.epoch, 0, 0)
+            self._ease = Ease(self.session, message.epoch, 0, 0, 0)
         self.epoch, self.worker, self._unhurried = message.epoch, message.lane, message.unhurried
         if self._next_seq < message.resume_from_seq:
             self._next_seq, self._media_ms = message.resume_from_seq, message.resume_media_ms
@@ -358,7 +361,7 @@ class Bridge:
         self._event("clear", {"turn": message.turn, "ms": heard.played_ms}, message.seq)
         silenced = self._timing.silenced(message.turn, self.epoch, now_ms)
         if before.turn == message.turn and not before.done:
-            self._lanes.send(self.worker, silenced, patient=True)
+            self._lanes.send(self.worker, silenced, within_s=LEISURE_S)
         self._report(heard)
 
     def _event(self, name: str, data: dict[str, Any], seq: int | None = None) -> None:
@@ -390,7 +393,7 @@ class Bridge:
             self.link.play(*chunk)
         if chunks and self._timing.asked:
             for left in self._timing.went(chunks, self._playout.ahead_ms(now_ms), self.epoch, now_ms):
-                self._lanes.send(self.worker, left, patient=True)
+                self._lanes.send(self.worker, left, within_s=LEISURE_S)
         for heard in finished:
             self._finished(heard)
         if self._playout.active:
@@ -409,7 +412,7 @@ class Bridge:
         self._acked, self._acked_at_ms = heard, self._clock_ms()
         if self.worker:
             played = Played(self.session, self.epoch, heard.turn, heard.played_ms, heard.done)
-            self._lanes.send(self.worker, played, patient=not heard.done)
+            self._lanes.send(self.worker, played, within_s=0.0 if heard.done else LEISURE_S)
 
     @property
     def is_on_its_own(self) -> bool:

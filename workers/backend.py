@@ -136,9 +136,10 @@ class Session(Protocol):
         and what it raises is raised by the inbox."""
         ...
 
-    def ease(self, audio_ms: int, rms: int) -> None:
+    def ease(self, audio_ms: int, least_rms: int, most_rms: int) -> None:
         """From now on, audio may wait for what comes after it, until there are `audio_ms` of it, and come as one
-        message; unless it is louder than `rms` (of 32768). 0 ms: each frame as it comes, as it is at first."""
+        message, where it is no softer than `least_rms` and no louder than `most_rms` (of 32768). 0 ms: each frame as it
+        comes, as it is at first."""
 
     async def speak(self, turn: int, pcm: bytes, *, sentence_end: bool = False) -> None:
         """Send the next audio of `turn` (any even number of bytes). Waits while the edge has 2 s of it unheard. In a

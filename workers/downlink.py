@@ -24,6 +24,7 @@ from trunkline.bus.messages import (
     TurnEnd,
 )
 from trunkline.bus.messages import Downlink as Numbered
+from trunkline.bus.patience import LEISURE_S
 from trunkline.sessions import Record
 from workers.backend import Playhead
 from workers.timing import Timing
@@ -40,7 +41,7 @@ KEEP_EVENT_S = 10.0
 class Lanes(Protocol):
     """The bus, as far as a session needs it."""
 
-    def send(self, lane: str, message: Message, *, patient: bool = False) -> None: ...
+    def send(self, lane: str, message: Message, *, within_s: float = 0.0) -> None: ...
 
 
 class Downlink:
@@ -138,7 +139,7 @@ class Downlink:
         self._seq += 1
         self._kept.append((message, time.monotonic()))
         if self._joined.is_set():
-            self._lanes.send(self._record.gateway, message, patient=self._may_wait(message))
+            self._lanes.send(self._record.gateway, message, within_s=LEISURE_S if self._may_wait(message) else 0.0)
             self._forget_heard()
 
     def _may_wait(self, message: Numbered) -> bool:

@@ -34,6 +34,7 @@ from trunkline.bus.messages import (
     Text,
     UplinkAudio,
 )
+from trunkline.bus.patience import LEISURE_S
 from trunkline.bus.sequence import Order, Sequence
 from trunkline.errors import BusError
 from trunkline.sessions import Record, Records
@@ -251,8 +252,9 @@ class LiveSession:
             self._wake.clear()
             await self._wake.wait()
 
-    def ease(self, audio_ms: int, rms: int) -> None:
-        self._lanes.send(self.record.gateway, Ease(self.id, self.record.epoch, audio_ms, rms), patient=True)
+    def ease(self, audio_ms: int, least_rms: int, most_rms: int) -> None:
+        message = Ease(self.id, self.record.epoch, audio_ms, least_rms, most_rms)
+        self._lanes.send(self.record.gateway, message, within_s=LEISURE_S if audio_ms else 0.0)
 
     # --- downlink
 
@@ -344,7 +346,7 @@ class LiveSession:
             log.warning("session %s: not committed, will be with the next: %s", self.id, error)
             return
         committed = Committed(self.id, self.record.epoch, self.snapshot.uplink_seq)
-        self._lanes.send(self.record.gateway, committed, patient=True)
+        self._lanes.send(self.record.gateway, committed, within_s=LEISURE_S)
 
     async def fall_back(self) -> None:
         await self.on_failed()

@@ -99,7 +99,7 @@ class DirectLanes:
         self._up_s, self._down_s = up_ms / 1000, down_ms / 1000
         self._on_their_way: dict[bool, deque[Callable[[], None]]] = {True: deque(), False: deque()}
 
-    def send(self, lane: str, message: Message, *, patient: bool = False) -> None:
+    def send(self, lane: str, message: Message, *, within_s: float = 0.0) -> None:
         if lane == "gateway":
             assert self.bridge is not None
             bridge = self.bridge

@@ -8,24 +8,22 @@ from tests.standins.voices import LOUD
 from trunkline.audio.frame import FULL_SCALE
 from workers.cascade.easing import AS_IT_COMES, TOGETHER, TOGETHER_MS
 
-OVER_AN_ANSWER = (TOGETHER_MS, LOUD)
+WHAT_IS_LOUD = (TOGETHER_MS, LOUD, FULL_SCALE)
+WHAT_IS_SOFT = (TOGETHER_MS, 0, LOUD)
 
 
 def test_a_question_and_its_answer() -> None:
     outcome = talk([Say(1000, QUESTION)])
     assert outcome.edge.heard == ANSWER
     assert outcome.last.eased == [
-        TOGETHER,  # nobody speaks, and then the caller
+        TOGETHER,
+        WHAT_IS_LOUD,  # they speak: silence is waited for
         AS_IT_COMES,  # they are silent: are they done?
-        OVER_AN_ANSWER,  # what is quiet may wait
+        WHAT_IS_SOFT,  # they are answered: speech is waited for
         TOGETHER,
     ]
 
 
-def test_over_an_answer_speech_is_heard_as_it_comes() -> None:
+def test_speech_over_an_answer_comes_as_it_is_spoken_until_that_is_given_up() -> None:
     outcome = talk([Say(1000, QUESTION), Say(4000, QUESTION)])
-    assert outcome.last.eased[2:6] == [OVER_AN_ANSWER, AS_IT_COMES, TOGETHER, AS_IT_COMES]
-
-
-def test_no_noise_is_above_full_scale() -> None:
-    assert LOUD < TOGETHER[1] == FULL_SCALE
+    assert outcome.last.eased[3:7] == [WHAT_IS_SOFT, AS_IT_COMES, WHAT_IS_LOUD, AS_IT_COMES]

@@ -128,10 +128,10 @@ def test_speech_while_it_thinks_counts_from_its_own_end() -> None:
 class Untimed(DirectLanes):
     """To a gateway of before answers were timed: it does not read the field."""
 
-    def send(self, lane: str, message: Message, *, patient: bool = False) -> None:
+    def send(self, lane: str, message: Message, *, within_s: float = 0.0) -> None:
         if isinstance(message, DownlinkAudio):
             message = replace(message, timed=False)
-        super().send(lane, message, patient=patient)
+        super().send(lane, message, within_s=within_s)
 
 
 def test_a_gateway_that_times_nothing_leaves_what_the_worker_knows() -> None:

@@ -250,7 +250,7 @@ class StandInSession:
         """For each `timed` audio, the wait that it ended."""
         self.spoken_over_ms: list[int | None] = []
         """For each `clear`, since when the user spoke over it."""
-        self.eased: list[tuple[int, int]] = []
+        self.eased: list[tuple[int, int, int]] = []
         self.alive = True
         self.lost = False
         self.closed: tuple[str, str] | None = None
@@ -278,8 +278,8 @@ class StandInSession:
     def on_behalf(self, call: Callable[[A], None]) -> Callable[[A], None]:
         return call
 
-    def ease(self, audio_ms: int, rms: int) -> None:
-        self.eased.append((audio_ms, rms))
+    def ease(self, audio_ms: int, least_rms: int, most_rms: int) -> None:
+        self.eased.append((audio_ms, least_rms, most_rms))
 
     async def pump(self) -> None:
         """Bring the caller's messages, from the snapshot's position on: past ones quickly, others when they are due."""

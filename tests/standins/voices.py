@@ -55,7 +55,8 @@ class LoudnessVad:
         self._chunk = rate_hz * 32 // 1000 * 2
         self._buffer = b""
 
-    quiet_rms = LOUD
+    hush_rms = LOUD
+    settled = True
 
     def cut(self, pcm: bytes) -> list[bytes]:
         self._buffer += pcm

@@ -36,9 +36,6 @@ GATHER_S = 0.002
 """Writes are at least this far apart; what comes after a longer silence (a single call's every frame) goes at once. An
 entry costs all three processes more than the frames in it. 50 echo calls, CPU-s per call-minute in all, and p50 both
 ways: 1 ms 0.70 and 1.5 ms, 2 ms 0.57 and 2.6 ms, 3 ms 0.55 and 4.9 ms (two runs each, on a busy machine)."""
-PATIENCE_S = 0.008
-"""What nobody hears or sees late waits so long for company: transcripts, what may be forgotten, audio behind audio, a
-caller's audio where chunks of 32 ms are judged."""
 ENTRIES_A_READ = 200
 
 
@@ -58,21 +55,29 @@ class Outbox:
         self._idle.set()
         self.dropped = 0
 
-    def send(self, lane: str, message: Message, *, patient: bool = False) -> None:
-        """Send to `lane` with its next entry; a `patient` message waits for others for up to `PATIENCE_S`, and never
-        falls behind them. Never blocks, never fails: a lane that is gone is reported."""
+    def send(self, lane: str, message: Message, *, within_s: float = 0.0) -> None:
+        """Send to `lane` with its next entry, which may wait for others for `within_s` (`trunkline.bus.patience`); it
+        never falls behind them. Never blocks, never fails: a lane that is gone is reported."""
         batch = self._ready.get(lane)
         if batch is None:
             batch = self._ready[lane] = []
             self._idle.clear()
         batch.append(message)
-        if not patient:
+        if within_s:
+            self._write_by(asyncio.get_running_loop(), within_s)
+        else:
             self._wake.set()
-        elif self._hurry is None:
-            self._hurry = asyncio.get_running_loop().call_later(PATIENCE_S, self._be_written)
         if len(batch) > MAX_WAITING:
             del batch[: MAX_WAITING // 10]
             self.dropped += MAX_WAITING // 10
+
+    def _write_by(self, loop: asyncio.AbstractEventLoop, within_s: float) -> None:
+        due_s = loop.time() + within_s
+        if self._hurry is not None:
+            if self._hurry.when() <= due_s:
+                return
+            self._hurry.cancel()
+        self._hurry = loop.call_at(due_s, self._be_written)
 
     def _be_written(self) -> None:
         self._hurry = None

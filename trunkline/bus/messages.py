@@ -294,14 +294,15 @@ class Committed:
 @_message
 class Ease:
     """From now on, the caller's audio may wait for what comes after it, until there are `audio_ms` of it, and come as
-    one message; unless it is louder than `rms` (of 32768). 0 ms: each frame as it comes. It has no `seq`: who misses it
-    goes on as before, until the next."""
+    one message, where it is no softer than `least_rms` and no louder than `most_rms` (of 32768). 0 ms: each frame as it
+    comes. It has no `seq`: who misses it goes on as before, until the next."""
 
     KIND: ClassVar[int] = 41
     session: str
     epoch: int
     audio_ms: int
-    rms: int
+    least_rms: int
+    most_rms: int
 
 
 # --- to any process, about a session it owns --------------------------------------------------------------------------

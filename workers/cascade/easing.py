@@ -10,33 +10,41 @@ from workers.cascade.turn import Turn
 TOGETHER_MS = 60
 """Of audio on which nothing hangs for now: how much may come as one message. It is known later by that."""
 
-AS_IT_COMES = (0, 0)
-TOGETHER = (TOGETHER_MS, FULL_SCALE)
+Wish = tuple[int, int, int]
+"""As `Session.ease` takes it."""
+
+AS_IT_COMES = (0, 0, 0)
+TOGETHER = (TOGETHER_MS, 0, FULL_SCALE)
 
 
 class Easing:
-    """One session's. Somebody waits for the end of a pause that may end a turn, and, while an answer is given, for
-    speech; and for nothing else."""
+    """One session's. Somebody waits for speech while an answer is given, for silence while the caller speaks, and for
+    the end of a silence that may end a turn; and for nothing else."""
 
     def __init__(self, session: Session, ear: Ear, turn: Turn) -> None:
         self._session = session
         self._ear = ear
         self._turn = turn
-        self._told = AS_IT_COMES
+        self._told: Wish = AS_IT_COMES
 
     def look(self) -> None:
         """Tell the gateway, if it has changed."""
         wanted = self._wanted()
-        if wanted[0] != self._told[0] or abs(wanted[1] - self._told[1]) > self._told[1] // 4:
+        if not _alike(wanted, self._told):
             self._told = wanted
             self._session.ease(*wanted)
 
-    def _wanted(self) -> tuple[int, int]:
-        endpointing, turn = self._ear.endpointing, self._turn
-        if turn.is_held or endpointing.quiet:
+    def _wanted(self) -> Wish:
+        ear, endpointing = self._ear, self._ear.endpointing
+        if self._turn.is_held or endpointing.quiet:
             return AS_IT_COMES
-        if not turn.is_answer_s:
+        if endpointing.speaking:
+            return TOGETHER_MS, ear.hush_rms, FULL_SCALE
+        if not self._turn.is_answer_s:
             return TOGETHER
-        if endpointing.speech_ms:
-            return AS_IT_COMES
-        return TOGETHER_MS, self._ear.quiet_rms
+        return (TOGETHER_MS, 0, ear.hush_rms) if ear.settled and not endpointing.speech_ms else AS_IT_COMES
+
+
+def _alike(one: Wish, other: Wish) -> bool:
+    """Noise wavers: nobody is told of a quarter more or less."""
+    return one[0] == other[0] and all(abs(a - b) <= max(a, b) // 4 for a, b in zip(one[1:], other[1:], strict=True))

@@ -33,8 +33,13 @@ class VoiceActivity(Protocol):
     """A voice activity detector of one session, such as `workers.turns.company.SharedVoiceActivity`."""
 
     @property
-    def quiet_rms(self) -> int:
-        """Audio that is no louder than this (of 32768) is no speech, and the detector does not need it soon."""
+    def hush_rms(self) -> int:
+        """The line's own noise is no louder than this (of 32768), as far as that is known."""
+        ...
+
+    @property
+    def settled(self) -> bool:
+        """Whether audio that is no louder than that is no speech by itself: it was quiet for so long."""
         ...
 
     def cut(self, pcm: bytes) -> Iterable[bytes]:
@@ -232,9 +237,14 @@ class Ear:
         self._heard(edge, self._next_seq)
 
     @property
-    def quiet_rms(self) -> int:
-        """What is no louder (of 32768) is no speech."""
-        return self._voice_activity.quiet_rms
+    def hush_rms(self) -> int:
+        """The line's own noise is no louder than this (of 32768), as far as that is known."""
+        return self._voice_activity.hush_rms
+
+    @property
+    def settled(self) -> bool:
+        """Whether audio that is no louder than that is no speech by itself."""
+        return self._voice_activity.settled
 
     def _decides(self) -> bool:
         """Whether the next chunk may begin an utterance, or end one. Somebody waits for that, and for nothing else: a

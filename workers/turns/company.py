@@ -17,8 +17,8 @@ from workers.turns.vad import CHUNK_MS, VoiceActivity, judge
 WINDOW_S = 0.003
 """The longest that a chunk waits for company which may begin or end an utterance."""
 
-PATIENCE_S = 0.015
-"""The longest that any other does: less than a frame, so that the next one finds its session free."""
+PATIENCE_S = 0.025
+"""The longest that any other does: less than a chunk, so that the next one finds its session free."""
 
 MOST = 16
 """So many are judged without waiting for more: larger batches cost no less a chunk, and hold the loop up for longer."""
@@ -110,9 +110,14 @@ class SharedVoiceActivity:
         self._company: Company | None = None
 
     @property
-    def quiet_rms(self) -> int:
-        """The model would not be asked about audio that is no louder (of 32768)."""
-        return self._activity.quiet_rms
+    def hush_rms(self) -> int:
+        """The line's own noise is no louder than this (of 32768), as far as that is known."""
+        return self._activity.hush_rms
+
+    @property
+    def settled(self) -> bool:
+        """Whether the model would not be asked about audio that is no louder than that."""
+        return self._activity.settled
 
     def cut(self, pcm: bytes) -> Sequence[bytes]:
         """Take audio of any length; returns the 32 ms chunks that it completed: each is to be judged, in order."""

@@ -36,7 +36,7 @@ HUSH = 2.0
 quiet before it: the even hiss of a telephone line. Of noise that wavers it is still asked two chunks in three.
 What that moves of the edges of speech is in docs/turns.md."""
 
-LOUDEST_HUSH = 3276.0
+LOUDEST_HUSH = 3276
 """A line's own noise is never taken to be louder than this (-20 dBFS)."""
 
 RISE = 1.02
@@ -109,12 +109,17 @@ class VoiceActivity:
         return [judge([self])[0] if self.load(chunk) else 0.0 for chunk in self.cut(pcm)]
 
     @property
-    def quiet_rms(self) -> int:
-        """The model would not be asked about audio that is no louder (of 32768)."""
-        if self._quiet_ms < SETTLED_MS:
-            return 0
-        hiss_rms = math.sqrt(self._hiss * HUSH / (self.chunk_bytes // 2)) / float(_SCALE)
-        return max(FLOOR, int(min(hiss_rms, LOUDEST_HUSH)))
+    def hush_rms(self) -> int:
+        """The line's own noise is no louder than this (of 32768), as far as that is known."""
+        if self._hiss == math.inf:
+            return FLOOR
+        hush_rms = math.sqrt(self._hiss * HUSH / (self.chunk_bytes // 2)) / float(_SCALE)
+        return max(FLOOR, min(int(hush_rms), LOUDEST_HUSH))
+
+    @property
+    def settled(self) -> bool:
+        """Whether the model would not be asked about audio that is no louder than that."""
+        return self._quiet_ms >= SETTLED_MS
 
     # --- the same in steps, for those who run several streams together
 

@@ -80,9 +80,9 @@ class Edge:
         self.bridge = Bridge("s", RATE_HZ, self, lambda: self.now_ms, whole_sentences=False)
         self.bridge.connect(self.wire)
 
-    def send(self, lane: str, message: Message, *, patient: bool = False) -> None:
+    def send(self, lane: str, message: Message, *, within_s: float = 0.0) -> None:
         self.sent.append((lane, message))
-        if patient:
+        if within_s:
             self.patient.append(message)
 
     def take(self, *kinds: type[Any]) -> list[Message]:
@@ -157,8 +157,8 @@ def test_an_unhurried_worker_lets_audio_wait_and_nothing_else(edge: Edge) -> Non
     assert edge.patient == [UplinkAudio("s", 0, 0, FRAME)], "the next worker is in a hurry"
 
 
-def ease(edge: Edge, audio_ms: int, rms: int = FULL_SCALE, epoch: int = 1) -> None:
-    edge.bridge.receive(Ease("s", epoch, audio_ms, rms))
+def ease(edge: Edge, audio_ms: int, least_rms: int = 0, most_rms: int = FULL_SCALE, epoch: int = 1) -> None:
+    edge.bridge.receive(Ease("s", epoch, audio_ms, least_rms, most_rms))
 
 
 def say(edge: Edge, *frames: bytes) -> list[Message]:
@@ -189,16 +189,26 @@ def test_a_burst_comes_in_messages_of_the_length_that_was_asked_for(edge: Edge) 
     assert edge.take() == [UplinkAudio("s", 0, 0, FRAME * 3), UplinkAudio("s", 1, 60, FRAME * 3)]
 
 
-def test_what_is_loud_does_not_wait_nor_does_what_was_before_it(edge: Edge) -> None:
+def test_what_is_too_loud_does_not_wait_nor_does_what_was_before_it(edge: Edge) -> None:
     loud = array("h", [1000, -1000] * 80).tobytes()
     edge.attach()
-    ease(edge, 60, rms=999)
+    ease(edge, 60, most_rms=999)
     edge.take()
     assert say(edge, FRAME) == []
     assert say(edge, loud) == [UplinkAudio("s", 0, 0, FRAME + loud)]
     assert say(edge, loud, loud) == [UplinkAudio("s", 1, 40, loud), UplinkAudio("s", 2, 60, loud)]
-    ease(edge, 60, rms=1000)
+    ease(edge, 60, most_rms=1000)
     assert say(edge, loud) == []
+
+
+def test_nor_does_what_is_too_soft(edge: Edge) -> None:
+    loud = array("h", [1000, -1000] * 80).tobytes()
+    edge.attach()
+    ease(edge, 60, least_rms=1000)
+    edge.take()
+    assert say(edge, loud) == []
+    assert say(edge, FRAME) == [UplinkAudio("s", 0, 0, loud + FRAME)]
+    assert say(edge, FRAME) == [UplinkAudio("s", 1, 40, FRAME)]
 
 
 @pytest.mark.parametrize("other", [Text("s", 1, "hi"), Dtmf("s", 1, "5"), ClientEvent("s", 1, "commit"), None])

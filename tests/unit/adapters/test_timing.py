@@ -115,7 +115,7 @@ class Edge:
         self._seq = itertools.count()
         self._speaks = speaks
 
-    def send(self, lane: str, message: Message, *, patient: bool = False) -> None:
+    def send(self, lane: str, message: Message, *, within_s: float = 0.0) -> None:
         self.sent.append(message)
 
     def wait(self, ms: int) -> None:

@@ -126,23 +126,21 @@ async def test_messages_that_come_soon_after_each_other_share_an_entry(
     assert one.got == [text(seq) for seq in range(10)]
 
 
-async def test_a_patient_message_waits_for_company_and_keeps_its_place(
-    redis: Redis, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(lanes, "PATIENCE_S", 0.3)
+async def test_a_patient_message_waits_for_company_and_keeps_its_place(redis: Redis) -> None:
     one = Process(redis, "one")
     await one.inbox.open()
     lane = keys.lane("one")
     async with one.running():
-        one.outbox.send(lane, text(0), patient=True)
+        one.outbox.send(lane, text(0), within_s=3600)
         await asyncio.sleep(0.02)
         assert one.got == []
         one.outbox.send(lane, text(1))
         await until(lambda: one.got == [text(0), text(1)])
         assert await redis.ask("XLEN", lane) == 2, "the lane's first entry, and one for both"
-        one.outbox.send(lane, text(2), patient=True)
-        await until(lambda: len(one.got) == 3)
-    assert one.got == [text(0), text(1), text(2)], "nobody waits for ever"
+        one.outbox.send(lane, text(2), within_s=3600)
+        one.outbox.send(lane, text(3), within_s=0.03)
+        await until(lambda: len(one.got) == 4)
+    assert one.got == [text(0), text(1), text(2), text(3)], "the least patient of them decides"
 
 
 async def test_what_is_sent_to_a_dead_process_is_dropped_and_reported(redis: Redis) -> None:

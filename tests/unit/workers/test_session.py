@@ -48,7 +48,7 @@ class Bus:
         self.committed: list[Record] = []
         self.refusal: Exception | None = None
 
-    def send(self, lane: str, message: Message, *, patient: bool = False) -> None:
+    def send(self, lane: str, message: Message, *, within_s: float = 0.0) -> None:
         self.sent.append((lane, message))
 
     async def commit(self, record: Record) -> None:

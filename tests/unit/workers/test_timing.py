@@ -35,7 +35,7 @@ class Bus:
     def __init__(self) -> None:
         self.sent: list[Message] = []
 
-    def send(self, lane: str, message: Message, *, patient: bool = False) -> None:
+    def send(self, lane: str, message: Message, *, within_s: float = 0.0) -> None:
         self.sent.append(message)
 
     def events(self) -> list[tuple[str, dict[str, Any]]]:
