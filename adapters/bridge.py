@@ -130,27 +130,33 @@ class Bridge:
         now_ms = self._clock_ms()
         for frame in frames:
             self._together.append(frame)
-            if not self._may_wait(frame, now_ms):
-                self._send_audio()
+            at_ease = self._is_at_ease(frame)
+            if not at_ease or self._is_time(now_ms):
+                self._send_audio(LEISURE_S if at_ease else PATIENCE_S)
         self._came_ms = now_ms
         self._timing.clock.heard(self.media_ms, now_ms)
 
-    def _may_wait(self, frame: bytes, now_ms: float) -> bool:
-        """Whether what is `_together` now may wait for more. It does until the clock comes to a multiple of
-        `audio_ms`, so that it shares an entry with what waits of other sessions."""
-        ease, ease_ms = self._ease, self._ease.audio_ms
-        if not ease_ms or len(self._together) * FRAME_MS >= ease_ms:
-            return False
-        if (ease.least_rms, ease.most_rms) != ANY and not ease.least_rms <= rms(frame) <= ease.most_rms:
-            return False
-        return now_ms // ease_ms == self._came_ms // ease_ms
+    def _is_at_ease(self, frame: bytes) -> bool:
+        """Whether nobody waits for this frame."""
+        ease = self._ease
+        if not ease.audio_ms or (ease.least_rms, ease.most_rms) == ANY:
+            return ease.audio_ms > 0
+        return ease.least_rms <= rms(frame) <= ease.most_rms
 
-    def _send_audio(self) -> None:
+    def _is_time(self, now_ms: float) -> bool:
+        """Whether what is `_together` is to be sent: at each multiple of `audio_ms` by the clock, to share an entry
+        with what waits of other sessions."""
+        ease_ms = self._ease.audio_ms
+        return len(self._together) * FRAME_MS >= ease_ms or now_ms // ease_ms != self._came_ms // ease_ms
+
+    def _send_audio(self, within_s: float = 0.0) -> None:
+        """What is `_together`, if anything is; `within_s` if the worker can wait at all."""
         if not self._together:
             return
         pcm, length_ms = b"".join(self._together), len(self._together) * FRAME_MS
         self._together.clear()
-        self._put(UplinkAudio(self.session, self._next_seq, self._media_ms, pcm))
+        message = UplinkAudio(self.session, self._next_seq, self._media_ms, pcm)
+        self._put(message, within_s if self._unhurried else 0.0)
         self._media_ms += length_ms
 
     def hasten(self, now_ms: float) -> None:
@@ -241,12 +247,11 @@ class Bridge:
         if self.worker:
             self._lanes.send(self.worker, resumed)
 
-    def _put(self, message: Uplink) -> None:
+    def _put(self, message: Uplink, within_s: float = 0.0) -> None:
         self._next_seq += 1
         self._ring.append(message)
         if self.worker:
-            patient = self._unhurried and isinstance(message, UplinkAudio)
-            self._lanes.send(self.worker, message, within_s=PATIENCE_S if patient else 0.0)
+            self._lanes.send(self.worker, message, within_s=within_s)
 
     # --- the bus's side
 

@@ -177,7 +177,7 @@ class Downlink:
             self.playhead = Playhead(message.turn, max(ms, before.received_ms), ms, message.done)
         self._forget_heard()
         self._credit.set()
-        return replace(message, ms=ms)
+        return message if ms == message.ms else replace(message, ms=ms)
 
     def _heard_ms(self, turn: int) -> int:
         return self.playhead.played_ms if self.playhead.turn == turn else 0

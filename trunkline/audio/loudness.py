@@ -33,7 +33,7 @@ class Loudness:
         whole = len(audio) - len(audio) % self.frame_bytes
         self._begun = audio[whole:]
         frames = np.frombuffer(audio, "<i2", whole // 2).astype(np.float32).reshape(-1, self.frame_bytes // 2)
-        levels: list[float] = np.sqrt(np.square(frames).mean(axis=1)).tolist() if whole else []
+        levels: list[float] = np.sqrt(np.einsum("ij,ij->i", frames, frames) / frames.shape[1]).tolist() if whole else []
         self.rms += levels
         return levels
 
