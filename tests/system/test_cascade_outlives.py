@@ -176,8 +176,9 @@ async def cut_short(scene: Scene, by: str) -> None:
     assert heard[len(story) :] == f"you said {by}".split()
     assert story == STORY_WORDS[: len(story)]
     assert len(story) < len(STORY_WORDS), "it was told to its end"
-    *_, (asked, first), (answered, known), (_, last) = told(scene.used.asked(caller.tenant)[-1])
-    assert (asked, first, answered, last) == ("user", "tell me a story", "assistant", by)
+    messages = told(scene.used.asked(caller.tenant)[-1])
+    *_, (asked, first), (answered, known), (_, last) = messages
+    assert (asked, first, answered, last) == ("user", "tell me a story", "assistant", by), (messages, story)
     assert abs(len(known.split()) - len(story)) <= TWO_WORDS, (known, story)
 
 

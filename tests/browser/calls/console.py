@@ -31,6 +31,18 @@ REFUSED = "WebSocket connection to"
 
 LOUD = 500
 """Of 32768: speech, not the noise of a codec or a filter."""
+SECTION = 4000
+"""A quarter of a second: what is looked for in a recording at a time."""
+ALIKE = 0.9
+"""Correlation of an answer with what was heard of it, after Opus."""
+AS_IT_IS = """if (navigator.mediaDevices) {
+  const { mediaDevices } = navigator;
+  const capture = mediaDevices.getUserMedia.bind(mediaDevices);
+  const raw = { echoCancellation: false, noiseSuppression: false, autoGainControl: false };
+  mediaDevices.getUserMedia = ({ audio }) => capture({ audio: { ...audio, ...raw } });
+}
+"""
+"""A microphone of a file has no echo of what is played: Chromium's canceller takes its speech for one meanwhile."""
 
 
 @dataclass(frozen=True)
@@ -170,3 +182,19 @@ def silence(output: Samples, longest_ms: int = 300) -> int:
     sounding = np.append(np.flatnonzero(output), len(output))
     pauses = np.diff(sounding)
     return int(sounding[np.argmax(pauses > longest_ms * RATE_HZ // 1000)])
+
+
+def alike(output: Samples, expected: Samples) -> float:
+    """How alike what was heard is, from 0 to 1: the median of what is meant to sound, section by section."""
+    sections = [expected[start : start + SECTION] for start in range(0, len(expected) - SECTION, SECTION)]
+    return float(np.median([_likeness(output, section) for section in sections if np.max(np.abs(section)) > LOUD]))
+
+
+def _likeness(output: Samples, section: Samples) -> float:
+    """The correlation of a section and the part of the output that is most like it."""
+    whole, part = output.astype(float), section.astype(float)
+    size = len(whole) + len(part)
+    product = np.fft.irfft(np.fft.rfft(whole, size) * np.conj(np.fft.rfft(part, size)), size)[: len(whole) - len(part)]
+    energy = np.concatenate([[0.0], np.cumsum(whole**2)])
+    energies = energy[len(part) : -1] - energy[: -len(part) - 1]
+    return float(np.max(product / np.sqrt(np.dot(part, part) * np.maximum(energies, 1e6))))

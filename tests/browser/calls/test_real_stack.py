@@ -21,6 +21,7 @@ from tests.browser.calls.console import (
     LOUD,
     RATE_HZ,
     REFUSED,
+    SECTION,
     Console,
     OpenConsole,
     Recording,
@@ -49,9 +50,6 @@ STOPS_WITHIN_MS = 500
 BACK_WITHIN_MS = 500
 WORKER_GAP_MS = 300
 GATEWAY_GAP_MS = 500
-
-SECTION = 4000
-"""A quarter of a second: what is looked for in a recording at a time."""
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")

@@ -23,11 +23,13 @@ import pytest_asyncio
 
 from benchmarks.stack import ROOT, Stack
 from tests.browser.calls.console import (
-    LOUD,
+    ALIKE,
+    AS_IT_IS,
     RATE_HZ,
     REFUSED,
     Console,
     OpenConsole,
+    alike,
     answer_to,
     as_spoken,
     edges,
@@ -36,7 +38,7 @@ from tests.browser.calls.console import (
     report,
     silence,
 )
-from tests.browser.calls.test_real_stack import AGAIN, FELT_MS, SECTION, STORY
+from tests.browser.calls.test_real_stack import AGAIN, FELT_MS, STORY
 from tests.browser.conftest import ASSETS, Expected, OpenPage, Samples, until
 
 pytestmark = [pytest.mark.browser, pytest.mark.system, pytest.mark.asyncio(loop_scope="module")]
@@ -55,14 +57,6 @@ TENANTS = {
     "keyless.yaml": "id: keyless\nbackend: relay\n",
 }
 FOREIGN = (ASSETS / "foreign.js").read_text(encoding="utf-8")
-AS_IT_IS = """if (navigator.mediaDevices) {
-  const { mediaDevices } = navigator;
-  const capture = mediaDevices.getUserMedia.bind(mediaDevices);
-  const raw = { echoCancellation: false, noiseSuppression: false, autoGainControl: false };
-  mediaDevices.getUserMedia = ({ audio }) => capture({ audio: { ...audio, ...raw } });
-}
-"""
-"""A microphone of a file has no echo of what is played: Chromium's canceller takes its speech for one meanwhile."""
 NO_ANSWER = "Failed to load resource"
 """How Chromium logs a request that nobody answered; a page cannot prevent that line."""
 
@@ -72,8 +66,6 @@ STOPS_WITHIN_MS = 600
 BACK_WITHIN_S = 12.0
 HANDED_OVER_MS = 1500
 """A silence that is noticed and then mended takes longer."""
-ALIKE = 0.9
-"""Correlation of an answer with what was heard of it, after Opus."""
 QUIET = 100
 """Of 32768: below it is what Opus and comfort noise leave of silence."""
 
@@ -109,22 +101,6 @@ async def stack(embedder: int) -> AsyncIterator[Stack]:
 @pytest.fixture
 def open_console(open_page: OpenPage, stack: Stack, tmp_path: Path) -> OpenConsole:
     return opens(open_page, stack, tmp_path, init=AS_IT_IS, transport="webrtc")
-
-
-def alike(output: Samples, expected: Samples) -> float:
-    """How alike what was heard is, from 0 to 1: the median of what is meant to sound, section by section."""
-    sections = [expected[start : start + SECTION] for start in range(0, len(expected) - SECTION, SECTION)]
-    return float(np.median([_likeness(output, section) for section in sections if np.max(np.abs(section)) > LOUD]))
-
-
-def _likeness(output: Samples, section: Samples) -> float:
-    """The correlation of a section and the part of the output that is most like it."""
-    whole, part = output.astype(float), section.astype(float)
-    size = len(whole) + len(part)
-    product = np.fft.irfft(np.fft.rfft(whole, size) * np.conj(np.fft.rfft(part, size)), size)[: len(whole) - len(part)]
-    energy = np.concatenate([[0.0], np.cumsum(whole**2)])
-    energies = energy[len(part) : -1] - energy[: -len(part) - 1]
-    return float(np.max(product / np.sqrt(np.dot(part, part) * np.maximum(energies, 1e6))))
 
 
 def without_noise(output: Samples) -> Samples:

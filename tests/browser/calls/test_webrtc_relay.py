@@ -17,9 +17,8 @@ import pytest_asyncio
 
 from benchmarks.faults import speech
 from benchmarks.stack import Stack
-from tests.browser.calls.console import LISTEN, RATE_HZ, Console, as_spoken, edges, report
+from tests.browser.calls.console import ALIKE, AS_IT_IS, LISTEN, RATE_HZ, Console, alike, as_spoken, edges, report
 from tests.browser.calls.network import HOST, IP, Network, network
-from tests.browser.calls.test_webrtc_in_the_page import ALIKE, AS_IT_IS, alike
 from tests.browser.conftest import Expected, OpenPage, until, write_wav
 
 pytestmark = [pytest.mark.browser, pytest.mark.system, pytest.mark.asyncio(loop_scope="module")]
