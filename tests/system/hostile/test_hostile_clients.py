@@ -23,6 +23,7 @@ from websockets.asyncio.client import ClientConnection
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
 from cli.client import Caller
+from tests.system.hostile.innocent import watched
 from tests.system.hostile.target import GRACE_S, MB, Target
 
 log = logging.getLogger(__name__)
@@ -60,22 +61,20 @@ async def _nobody_is_hurt(target: Target) -> AsyncIterator[Caller]:
 async def _unhurt(target: Target) -> AsyncIterator[Caller]:
     dice = random.Random(1)
     said: list[bytes] = []
-    async with Caller(target.stack.url, tenant="echo") as caller:
+    async with watched() as late, Caller(target.stack.url, tenant="echo") as caller:
 
         async def speak() -> None:
             while True:
                 said.append(dice.randbytes(SECOND // 2))
                 await caller.say(said[-1])
 
-        late = Lateness()
-        tasks = [asyncio.create_task(speak()), asyncio.create_task(late.watch())]
+        speaking = asyncio.create_task(speak())
         try:
             yield caller
             await caller.until(lambda: len(said) > 2)
         finally:
-            for task in tasks:
-                task.cancel()
-            await asyncio.wait(tasks)
+            speaking.cancel()
+            await asyncio.wait((speaking,))
         async with asyncio.timeout(20):
             while said[-2] not in caller.speaker.sound_of(1):  # noqa: ASYNC110  (it is on its way back)
                 await asyncio.sleep(0.05)
@@ -97,23 +96,6 @@ async def _unhurt(target: Target) -> AsyncIterator[Caller]:
             late.worst_ms,
         )
         assert worst <= MOST_GAP_MS + late.worst_ms
-
-
-class Lateness:
-    """How late this process was at worst: so long, its caller heard nothing for its own sake and not the gateway's."""
-
-    EVERY_S = 0.02
-
-    def __init__(self) -> None:
-        self.worst_ms = 0.0
-
-    async def watch(self) -> None:
-        """Until cancelled."""
-        clock = asyncio.get_running_loop().time
-        while True:
-            due_s = clock() + self.EVERY_S
-            await asyncio.sleep(self.EVERY_S)
-            self.worst_ms = max(self.worst_ms, (clock() - due_s) * 1000)
 
 
 pytestmark = [pytest.mark.system, pytest.mark.usefixtures("_nobody_is_hurt")]
