@@ -5,6 +5,8 @@ PCM here is always signed 16-bit little-endian, one channel, in `bytes`; a rate 
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -73,8 +75,8 @@ def saturate(samples: NDArray[np.float64] | NDArray[np.int32]) -> bytes:
 
 def rms(pcm: bytes) -> float:
     """Root mean square in s16 units, 0.0 to 32768.0; 0.0 for no samples. A full-scale sine has 23170."""
-    samples = samples_of(pcm).astype(np.float64)
-    return float(np.sqrt(samples @ samples / samples.size)) if samples.size else 0.0
+    samples = samples_of(pcm).astype(np.float32)
+    return math.sqrt(float(samples.dot(samples)) / samples.size) if samples.size else 0.0
 
 
 def peak(pcm: bytes) -> int:
