@@ -1,8 +1,9 @@
 """A provider's code, as its chain calls it: somebody else wrote it, and it may have faults of its own.
 
-Whatever it raises that is no ProviderError, a KeyError for a reply that it did not expect, is that provider's failure:
-the log has the traceback, its breaker counts it, and the chain turns to the next. What it gives is of the right kind,
-and bounded. No other place calls a provider's code in a conversation, and none but this forgives its faults.
+Whatever it raises that is no ProviderError, a KeyError for a reply that it did not expect, or because a task of its own
+was cancelled, is that provider's failure: the log has the traceback, its breaker counts it, and the chain turns to the
+next. Who is cancelled stays cancelled, whatever it raises on the way out. What it gives is of the right kind, and
+bounded. No other place calls a provider's code in a conversation, and none but this forgives its faults.
 """
 
 from __future__ import annotations
@@ -36,9 +37,6 @@ People say up to 20; a recogniser that repeats itself without end says any numbe
 
 LONGEST_REASON = 200
 """Characters of a fault's own words in an error; the log has all of them."""
-
-NOT_ITS_OWN = (ProviderError, SessionLost, BusError)
-"""What a provider raises on purpose, and what is not about it."""
 
 
 class _End(Enum):
@@ -83,27 +81,49 @@ class _Blamed:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        if isinstance(error, Exception) and not isinstance(error, NOT_ITS_OWN):
+        if error is None or isinstance(error, SessionLost | BusError) or not _is_its_own(error):
+            return
+        if not isinstance(error, ProviderError):
             _log.error("provider %s has a fault of its own", self._name, exc_info=error)
-            if _was_clearing_up(error):
-                raise asyncio.CancelledError from error
-            reason = f"raised {type(error).__name__}: {error}"
-            raise ProviderError(self._name, reason[:LONGEST_REASON]) from error
+        if _was_clearing_up(error):
+            raise asyncio.CancelledError from error
+        if not isinstance(error, ProviderError):
+            raise ProviderError(self._name, _reason(error)) from error
 
 
-def _was_clearing_up(error: Exception) -> bool:
-    """Whether it was raised on the way out of what was cancelled: cancelled that stays."""
+def _is_its_own(error: BaseException) -> bool:
+    """Whether the provider raised it: that somebody wants it no more, it did not."""
+    return isinstance(error, Exception) or (isinstance(error, asyncio.CancelledError) and not _is_cancelled())
+
+
+def _is_cancelled() -> bool:
     task = asyncio.current_task()
-    return task is not None and task.cancelling() > 0 and isinstance(error.__context__, asyncio.CancelledError)
+    return task is not None and task.cancelling() > 0
+
+
+def _was_clearing_up(error: BaseException) -> bool:
+    """Whether it was raised on the way out of what was cancelled: cancelled that stays."""
+    before: BaseException | None = error
+    while before is not None and not isinstance(before, asyncio.CancelledError):
+        before = before.__context__
+    return before is not None and _is_cancelled()
+
+
+def _reason(error: BaseException) -> str:
+    if isinstance(error, asyncio.CancelledError):
+        return "something of its own was cancelled"
+    return f"raised {type(error).__name__}: {error}"[:LONGEST_REASON]
 
 
 class _GivenUp:
-    """Nobody waits for what is done in it: its failure is known to the log, and to nobody else."""
+    """Nobody waits for what is done in it: its failure is known to the log, and to nobody else. `awaits`: we may be
+    cancelled in it, and then are, whatever it makes of that."""
 
-    __slots__ = ("_name",)
+    __slots__ = ("_awaits", "_name")
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, *, awaits: bool = False) -> None:
         self._name = name
+        self._awaits = awaits
 
     def __enter__(self) -> None:
         pass
@@ -111,10 +131,12 @@ class _GivenUp:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> bool:
-        faulty = isinstance(error, Exception) and not isinstance(error, SessionLost | BusError)
-        if faulty:
-            _log.error("provider %s has a fault of its own when it is given up", self._name, exc_info=error)
-        return faulty
+        if error is None or isinstance(error, SessionLost | BusError) or not _is_its_own(error):
+            return False
+        _log.error("provider %s has a fault of its own when it is given up", self._name, exc_info=error)
+        if self._awaits and _was_clearing_up(error):
+            raise asyncio.CancelledError from error
+        return True
 
 
 async def _stream(
@@ -134,7 +156,7 @@ async def _stream(
                 return
             yield part
     finally:
-        with _GivenUp(name):
+        with _GivenUp(name, awaits=True):
             await parts.aclose()
 
 
@@ -225,7 +247,7 @@ class _Voice:
         return _stream(self._name, lambda: parts, _sound_or_word)
 
     async def close(self) -> None:
-        with _GivenUp(self._name):
+        with _GivenUp(self._name, awaits=True):
             await self._its.close()
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import AsyncGenerator, Iterator, Sequence
-from contextlib import aclosing
+from contextlib import AsyncExitStack, aclosing
 from dataclasses import dataclass, field
 from functools import partial
 
@@ -182,12 +182,17 @@ class ChainedVoice:
             yield _entry(speaker, speaker.voice.speak(sentence.text, last=sentence.last), sentence.text)
 
     async def _close_others(self) -> None:
-        """Of all who were asked, leave the one that has the answer."""
-        others = [speaker for speaker in self._open if speaker is not self._speaker]
-        self._open = [] if self._speaker is None else [self._speaker]
-        for speaker in others:
-            speaker.permit.dropped()
-            await speaker.voice.close()
+        """Of all who were asked, leave the one that has the answer; also when this is cancelled meanwhile."""
+        async with AsyncExitStack() as others:
+            for speaker in self._open:
+                if speaker is not self._speaker:
+                    speaker.permit.dropped()
+                    others.push_async_callback(self._close, speaker)
+
+    async def _close(self, speaker: _Speaker) -> None:
+        """It stays among the open ones until it is closed: who is cancelled meanwhile closes it later."""
+        await speaker.voice.close()
+        self._open.remove(speaker)
 
     # --- what they say
 
