@@ -119,7 +119,7 @@ class IdleSettings(_Model):
 class ServerVad(_Model):
     """The model's own turn detection, by sound. Names and units are OpenAI's."""
 
-    type: Literal["server_vad"] = "server_vad"
+    type: Literal["server_vad"]
     threshold: float = Field(default=0.5, gt=0, lt=1)
     prefix_padding_ms: int = Field(default=300, ge=0, le=2000)
     silence_duration_ms: int = Field(default=500, ge=100, le=5000)
@@ -151,7 +151,9 @@ class RelaySettings(_Model):
     link: Literal["websocket", "webrtc"] = Field(default="websocket", description="the wire to the model")
     voice: str = Field(default="marin", min_length=1)
     speed: float = Field(default=1.0, ge=0.25, le=1.5)
-    turn_detection: Annotated[ServerVad | SemanticVad, Field(discriminator="type")] | None = ServerVad()
+    turn_detection: Annotated[ServerVad | SemanticVad, Field(discriminator="type")] | None = ServerVad(
+        type="server_vad"
+    )
     transcription: Transcription | None = Transcription()
     noise_reduction: Literal["near_field", "far_field"] | None = None
     max_output_tokens: Annotated[int, Field(ge=1, le=4096)] | Literal["inf"] = "inf"
@@ -303,6 +305,12 @@ def _from_json(raw: bytes, source: str) -> Tenant:
         raise _refusal(error, source) from error
 
 
+def _to_json(tenant: Tenant) -> str:
+    """Without what it has not set: workers of an older version read it, too, and know no setting that came later. What
+    is not set is each version's own."""
+    return tenant.model_dump_json(exclude_defaults=True)
+
+
 def _refusal(error: ValidationError, source: str) -> SettingsError:
     wrong = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors())
     known = ", ".join(Tenant.model_fields)
@@ -338,7 +346,7 @@ class Directory:
     async def put(self, tenants: Iterable[Tenant]) -> None:
         """Store tenants. Raises BusError."""
         for tenant in tenants:
-            await self._redis.ask("HSET", keys.TENANTS, tenant.id, tenant.model_dump_json())
+            await self._redis.ask("HSET", keys.TENANTS, tenant.id, _to_json(tenant))
             for number in tenant.phone_numbers:
                 await self._redis.ask("HSET", keys.NUMBERS, number, tenant.id)
             self._known[tenant.id] = tenant
@@ -373,6 +381,6 @@ class Directory:
     async def restore(self) -> None:
         """Write what this process knows and Redis does not. Raises BusError."""
         for tenant in self._known.values():
-            await self._redis.ask("HSETNX", keys.TENANTS, tenant.id, tenant.model_dump_json())
+            await self._redis.ask("HSETNX", keys.TENANTS, tenant.id, _to_json(tenant))
             for number in tenant.phone_numbers:
                 await self._redis.ask("HSETNX", keys.NUMBERS, number, tenant.id)

@@ -106,6 +106,33 @@ async def test_what_one_process_puts_another_gets(redis: Redis) -> None:
     assert await Directory(redis).get("nobody") is None
 
 
+async def test_what_a_tenant_has_not_set_is_not_put_so_that_an_older_version_reads_it(redis: Redis) -> None:
+    """While a deployment is updated there are workers of two versions, and each refuses a setting it does not know."""
+    await Directory(redis).put([Tenant(id="acme", prompt="Answer.")])
+    assert await redis.ask("HGET", keys.TENANTS, "acme") == b'{"id":"acme","prompt":"Answer."}'
+    await redis.ask("DEL", keys.TENANTS)
+    reading = Directory(redis)
+    await reading.put([Tenant(id="acme", prompt="Answer.")])
+    await redis.ask("DEL", keys.TENANTS)
+    await reading.restore()
+    assert await redis.ask("HGET", keys.TENANTS, "acme") == b'{"id":"acme","prompt":"Answer."}'
+
+
+@pytest.mark.parametrize(
+    "relay",
+    [
+        "{turn_detection: null, transcription: null}",
+        "{turn_detection: {type: server_vad, idle_timeout_ms: 6000}}",
+        "{turn_detection: {type: semantic_vad}}",
+    ],
+)
+async def test_what_a_tenant_has_set_comes_back_as_it_was(redis: Redis, relay: str) -> None:
+    stages = "{stt: {provider: groq, fallback: {provider: deepgram}}, tts: {provider: acme, deadline_s: null, x: null}}"
+    tenant = parse(f"id: acme\nbackend: relay\nrelay: {relay}\nproviders: {stages}", "acme.yaml")
+    await Directory(redis).put([tenant])
+    assert await Directory(redis).get("acme") == tenant
+
+
 async def test_an_empty_redis_is_given_back_what_was_read_but_nothing_newer_is_overwritten(redis: Redis) -> None:
     first, second = Directory(redis), Directory(redis)
     await first.put([Tenant(id="acme", prompt="Answer."), Tenant(id="other")])

@@ -74,7 +74,7 @@ def test_audio_that_cannot_be_read_is_the_models_fault(audio: str) -> None:
     [
         {},
         {"turn_detection": SemanticVad(type="semantic_vad", eagerness="low")},
-        {"turn_detection": ServerVad(threshold=0.7, idle_timeout_ms=8000)},
+        {"turn_detection": ServerVad(type="server_vad", threshold=0.7, idle_timeout_ms=8000)},
         {"turn_detection": None, "transcription": None},
         {"transcription": Transcription(language="de", prompt="Names of dentists")},
         {"noise_reduction": "near_field", "speed": 1.2, "voice": "cedar"},
@@ -133,7 +133,7 @@ def test_a_model_that_does_not_reason_is_not_asked_to() -> None:
     ("allowed", "noticed_by", "interrupts"),
     [(True, "model", True), (True, "local", False), (False, "model", False), (False, "local", False)],
 )
-@pytest.mark.parametrize("detection", [ServerVad(), SemanticVad(type="semantic_vad")])
+@pytest.mark.parametrize("detection", [ServerVad(type="server_vad"), SemanticVad(type="semantic_vad")])
 def test_the_model_interrupts_itself_only_where_it_is_the_one_to_notice(
     detection: ServerVad | SemanticVad, allowed: bool, noticed_by: Any, interrupts: bool
 ) -> None:
