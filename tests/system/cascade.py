@@ -140,15 +140,20 @@ def troubles(stack: Stack) -> str:
 Said = list[tuple[str, str]]
 
 
+async def conversation(caller: Caller) -> Said:
+    """What another worker would go on with: who said what, without case and punctuation."""
+    record = await caller.stack.record(await caller.session())
+    items = unpack(record.snapshot).items
+    return [(item.role, " ".join(tones.words_of(item.text))) for item in items if item.role != "tool"]
+
+
 async def recorded(caller: Caller, expected: Said) -> Said:
-    """Wait until this is what another worker would go on with: who said what, without case and punctuation."""
+    """Wait until this is the `conversation`."""
     said: Said = []
     try:
         async with asyncio.timeout(RECORDED_S):
             while said != expected:
-                record = await caller.stack.record(await caller.session())
-                items = unpack(record.snapshot).items
-                said = [(item.role, " ".join(tones.words_of(item.text))) for item in items if item.role != "tool"]
+                said = await conversation(caller)
                 await asyncio.sleep(0.05)
     except TimeoutError:
         raise AssertionError(f"{caller.tenant}: recorded is {said}, and not {expected}") from None
