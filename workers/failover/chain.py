@@ -77,7 +77,7 @@ class Course(Generic[P]):
         """Whom to ask, in order, each with leave to: not those who failed in this turn, nor those whom their breakers
         spare. `links`: all of the chain, unless they are named."""
         asked = set[Link[P]]()
-        self._watch.go_on()
+        self.waits()
         for link in self._links if links is None else links:
             if link in self.failures:
                 continue
@@ -89,6 +89,10 @@ class Course(Generic[P]):
             else:
                 asked.add(link)
                 yield link, permit
+
+    def waits(self) -> None:
+        """Something is expected of a vendor from now on: should it not come, it matters whether we were late."""
+        self._watch.go_on()
 
     def failed(self, link: Link[P], permit: Permit, error: ProviderError) -> None:
         """`link` is not asked again in this turn. Two failures in one turn are one: who is late may break, too. While

@@ -10,7 +10,7 @@ TICK_S = 0.1
 """How often a loop is looked at. Where each of its turns takes 50 ms, a timer rings 25 ms late: a fifth of the time."""
 
 WATCHED_S = 30.0
-"""For so long after somebody asked a vendor: the answer that it speaks lasts as long."""
+"""For so long after somebody asked a vendor, or began to wait for it: the answer that it speaks lasts as long."""
 
 _KEPT = 2 * round(WATCHED_S / TICK_S)
 

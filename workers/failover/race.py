@@ -85,6 +85,7 @@ class _Race(Generic[T]):
         entry.due_s = now_s + entry.link.deadline_s
         self._ask_s = now_s + entry.patience_s
         self._asked.append(entry)
+        self._course.waits()
         self._running[asyncio.get_running_loop().create_task(entry.first())] = entry
 
     def _note_silence(self, now_s: float) -> None:

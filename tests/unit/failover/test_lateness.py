@@ -6,13 +6,14 @@ import asyncio
 
 import pytest
 
-from tests.standins.troubled import LOCKED_OUT, MUTE, Trouble, TroubledLlm, too_many
+from tests.standins.troubled import LOCKED_OUT, MUTE, Trouble, TroubledLlm, TroubledStt, too_many
 from tests.standins.virtual_time import VirtualLoop, run
 from tests.unit.failover.linked import linked
 from trunkline.errors import ProviderError
 from workers.breaker import FAILURES
 from workers.failover.language_model import LanguageModelChain
 from workers.failover.lateness import TICK_S, WATCHED_S, Lateness, Watch
+from workers.failover.speech_to_text import SpeechToTextChain
 from workers.providers.base import ChatMessage
 
 HELLO = [ChatMessage("user", "hello")]
@@ -84,6 +85,23 @@ FALLS_SILENT = Trouble(3600, after=1)
 def test_silence_is_not_a_vendor_s_while_our_loop_is_late(trouble: Trouble, stalls_s: tuple[float, float]) -> None:
     assert failures(trouble, stalls_s=stalls_s) == (0, False)
     assert failures(trouble, stalls_s=None) == (FAILURES, True)
+
+
+@pytest.mark.parametrize("stalls", [False, True])
+def test_who_spoke_for_long_before_the_text_was_waited_for_makes_no_difference(stalls: bool) -> None:
+    async def conversation() -> int:
+        [link] = links = linked(TroubledStt(MUTE), deadline_s=1.5)
+        utterance = SpeechToTextChain(links).utterance()
+        utterance.push(bytes(640))
+        await asyncio.sleep(WATCHED_S + 1)
+        noise = asyncio.create_task(stalling(0.5, 0.5 if stalls else 9))
+        with pytest.raises(ProviderError):
+            await utterance.finish()
+        noise.cancel()
+        await asyncio.wait([noise])
+        return link.breaker.tally.failed
+
+    assert run(conversation()) == (0 if stalls else 1)
 
 
 def test_a_loop_that_is_a_little_late_is_no_excuse() -> None:
