@@ -126,10 +126,11 @@ class Session(Protocol):
         iterated once.
         """
 
-    def listen(self, hear: Callable[[UplinkAudio], None]) -> None:
-        """Have audio brought by a call from now on, as soon as it is in order, and not by `inbox`: for a backend that
-        only passes each frame on, a task that wakes for it costs more than all the rest. `hear` must not take long;
-        what it raises is raised by the inbox. Messages of the inbox are not held back for it."""
+    def listen(self, hear: Callable[[UplinkAudio], None], *, in_turn: bool) -> None:
+        """Have audio brought by a call from now on, and not by `inbox`: for a backend that only passes each frame on, a
+        task that wakes for it costs more than all the rest. `hear` must not take long; what it raises is raised by the
+        inbox. `in_turn`: it is not called before the backend is done with what the inbox had earlier, which asks for
+        the next then. If not, audio is brought as soon as it is here, and may be ahead of the inbox."""
 
     def on_behalf(self, call: Callable[[A], None]) -> Callable[[A], None]:
         """The same call, for somebody to make who is no task of this session's: it runs as this session's code does,

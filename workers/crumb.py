@@ -41,6 +41,10 @@ class Crumb:
         loop.set_task_factory(self._make_task)
         loop.set_default_executor(_MarkingExecutor(self))
 
+    def read(self, slot: int) -> bytes:
+        """Whose code runs in `slot`, as `write` takes it."""
+        return self._slots[slot * SLOT_BYTES : slot * SLOT_BYTES + 32]
+
     def write(self, slot: int, session: bytes) -> None:
         """Say whose code runs in `slot`: 0 is the event loop. Padded to 32 bytes; zeros for nobody's."""
         self._slots[slot * SLOT_BYTES : slot * SLOT_BYTES + 32] = session
@@ -60,15 +64,16 @@ _installed: Crumb | None = None
 
 
 def run(session: bytes, call: Callable[[A], None], argument: A) -> None:
-    """Run a session's code outside of its tasks. `session` is a `name_of`."""
+    """Run a session's code outside of its tasks, or within one. `session` is a `name_of`."""
     if _installed is None:
         call(argument)
         return
+    before = _installed.read(0)
     _installed.write(0, session)
     try:
         call(argument)
     finally:
-        _installed.write(0, _NOBODY)
+        _installed.write(0, before)
 
 
 def name_of(session: str) -> bytes:

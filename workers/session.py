@@ -96,6 +96,10 @@ class LiveSession:
         """Whether it was ended for that."""
         self._inbox: deque[Inbound] = deque()
         self._hear: Callable[[UplinkAudio], None] | None = None
+        self._in_turn = False
+        """Whether that is not to be called before the backend is done with what came earlier."""
+        self._busy = False
+        """Whether it has a message that it is not done with."""
         self._fault: Exception | None = None
         """What was raised by a call `on_behalf` of this."""
         self._crumb = crumb.name_of(self.id)
@@ -202,10 +206,12 @@ class LiveSession:
             )
             self._deliver(UplinkAudio(self.id, message.seq, media_ms, pcm))
 
-    def listen(self, hear: Callable[[UplinkAudio], None]) -> None:
+    def listen(self, hear: Callable[[UplinkAudio], None], *, in_turn: bool) -> None:
+        self._hear, self._in_turn = self.on_behalf(hear), in_turn
+        if in_turn:
+            return
         waiting = list(self._inbox)
         self._inbox.clear()
-        self._hear = self.on_behalf(hear)
         for message in waiting:
             self._deliver(message)
 
@@ -222,7 +228,8 @@ class LiveSession:
         return called
 
     def _deliver(self, message: Inbound) -> None:
-        if self._hear is not None and isinstance(message, UplinkAudio):
+        waits = self._in_turn and (self._busy or self._inbox)
+        if self._hear is not None and not waits and isinstance(message, UplinkAudio):
             self._hear(message)
             return
         if len(self._inbox) >= INBOX_LIMIT:
@@ -242,11 +249,16 @@ class LiveSession:
 
     async def inbox(self) -> AsyncIterator[Inbound]:
         while True:
-            while self._inbox:
+            while self._inbox and self._fault is None:
                 message = self._inbox.popleft()
+                if self._hear is not None and isinstance(message, UplinkAudio):
+                    self._hear(message)
+                    continue
+                self._busy = True
                 yield message
                 if isinstance(message, Hangup):
                     return
+                self._busy = False
             if self._fault is not None:
                 raise self._fault
             self._wake.clear()

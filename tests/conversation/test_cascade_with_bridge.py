@@ -9,8 +9,8 @@ import pytest
 from tests.conversation import bridged
 from tests.conversation.bridged import Outcome
 from tests.conversation.talk import ANSWER, QUESTION, Cast, tenant
-from tests.standins.session import Action, Say
-from tests.standins.voices import ScriptedLlm
+from tests.standins.session import Action, Ask, Dial, Say, Type
+from tests.standins.voices import ScriptedLlm, ScriptedStt
 
 GREETING = "Hello and welcome here."
 SECOND = "and what else"
@@ -51,3 +51,13 @@ def test_noise_pauses_and_the_answer_goes_on() -> None:
     assert outcome.items == [GREETING, QUESTION, ANSWER]
     names = [event.name for event in outcome.wire.events]
     assert names.index("pause") < names.index("resume", names.index("pause"))
+
+
+@pytest.mark.parametrize("kills_ms", [[], [4400]])
+@pytest.mark.parametrize("between", [Type(1800, "typed"), Ask(1700, "commit"), Ask(1700, "cancel"), Dial(1800, "1")])
+def test_what_the_caller_does_keeps_its_place_in_what_they_say(between: Action, kills_ms: list[int]) -> None:
+    """The next worker hears seconds of it in one moment."""
+    cast = Cast(stt=ScriptedStt(takes_s=3.0))
+    outcome = bridged.converse([Say(1000, QUESTION), between, Say(4000, SECOND)], 12_000, kills_ms, cast)
+    said = [item for item in outcome.items if item in {QUESTION, "typed", SECOND}]
+    assert said == [QUESTION, *(["typed"] if isinstance(between, Type) else []), SECOND]

@@ -261,19 +261,21 @@ class StandInSession:
         self._edge = edge
         self._inbox: asyncio.Queue[Inbound] = asyncio.Queue()
         self._hear: Callable[[UplinkAudio], None] | None = None
+        self._in_turn = self._busy = False
         edge.session = self
 
     def deliver(self, message: Inbound) -> None:
         if isinstance(message, Played):
             turn = self._edge.turns[message.turn]
             self.playhead = Playhead(message.turn, turn.received_ms, message.ms, message.done)
-        if self._hear is not None and isinstance(message, UplinkAudio):
+        waits = self._in_turn and (self._busy or not self._inbox.empty())
+        if self._hear is not None and isinstance(message, UplinkAudio) and not waits:
             self._hear(message)
         else:
             self._inbox.put_nowait(message)
 
-    def listen(self, hear: Callable[[UplinkAudio], None]) -> None:
-        self._hear = hear
+    def listen(self, hear: Callable[[UplinkAudio], None], *, in_turn: bool) -> None:
+        self._hear, self._in_turn = hear, in_turn
 
     def on_behalf(self, call: Callable[[A], None]) -> Callable[[A], None]:
         return call
@@ -293,9 +295,14 @@ class StandInSession:
     async def inbox(self) -> AsyncIterator[Inbound]:
         while True:
             message = await self._inbox.get()
+            if self._hear is not None and isinstance(message, UplinkAudio):
+                self._hear(message)
+                continue
+            self._busy = True
             yield message
             if isinstance(message, Hangup):
                 return
+            self._busy = False
 
     async def speak(self, turn: int, pcm: bytes, *, sentence_end: bool = False) -> None:
         assert len(pcm) % 2 == 0

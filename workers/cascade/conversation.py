@@ -84,7 +84,7 @@ class Conversation:
             async with self._group:
                 own = [self._group.create_task(task) for task in (self._contributions.run(), self._keeper.run())]
                 self._replying.begin()
-                self._session.listen(self._ear.hear)
+                self._session.listen(self._ear.hear, in_turn=True)
                 async for message in self._session.inbox():
                     await self._receive(message)
                 for task in own:

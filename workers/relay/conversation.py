@@ -70,7 +70,7 @@ class Conversation:
             self._group.create_task(task) for task in (self._call(), self._floor.voice.run(), self._floor.keeper.run())
         ]
         beginning.take_up(self._floor)
-        self._session.listen(self._listen)
+        self._session.listen(self._listen, in_turn=False)
         self._keys.begin()
         async for message in self._session.inbox():
             await self._take(message)

@@ -127,3 +127,12 @@ async def crash():
     crumb.run(crumb.name_of("guilty"), os._exit, 7)
 """
     assert blamed(tmp_path, f"{STOP}\n    await crash()", functions) == "guilty"
+
+
+def test_a_call_within_a_sessions_step_leaves_the_rest_of_that_its_own(tmp_path: Path) -> None:
+    functions = """
+async def crash():
+    crumb.run(crumb.name_of("guilty"), str, 7)
+    os._exit(7)
+"""
+    assert blamed(tmp_path, "start('guilty', crash())", functions) == "guilty"

@@ -187,7 +187,7 @@ async def test_a_backend_that_listens_has_audio_by_call_and_the_rest_by_inbox(li
     heard: list[UplinkAudio] = []
     live.receive(audio(0))
     live.receive(Text("s", 1, "hi"))
-    live.listen(heard.append)
+    live.listen(heard.append, in_turn=False)
     assert heard == [audio(0)], "what waited came first"
     live.receive(audio(3, 20))
     live.receive(audio(2, 20))
@@ -196,11 +196,44 @@ async def test_a_backend_that_listens_has_audio_by_call_and_the_rest_by_inbox(li
     assert [message async for message in live.inbox()] == [Text("s", 1, "hi"), Hangup("s", 3, "bye")]
 
 
+async def test_who_listens_in_turn_hears_nothing_before_what_came_earlier_is_done_with(live: LiveSession) -> None:
+    done: list[object] = []
+    live.receive(audio(0))
+    live.listen(done.append, in_turn=True)
+    live.receive(Text("s", 1, "hi"))
+    live.receive(audio(2, 20))
+    assert done == []
+    async for message in live.inbox():
+        live.receive(audio(3, 40))  # while the backend is at it
+        done.append(message)
+        if isinstance(message, Text):
+            live.receive(Hangup("s", 4, "bye"))
+            live.receive(audio(5, 60))
+    assert done == [audio(0), Text("s", 1, "hi"), audio(2, 20), audio(3, 40), Hangup("s", 4, "bye")]
+
+
+async def test_who_listens_in_turn_and_has_nothing_else_to_do_is_called_at_once(live: LiveSession) -> None:
+    heard: list[UplinkAudio] = []
+    live.listen(heard.append, in_turn=True)
+    live.receive(audio(0))
+    assert heard == [audio(0)]
+
+
+async def test_a_fault_comes_before_what_is_still_in_the_inbox(live: LiveSession) -> None:
+    def call(number: int) -> None:
+        raise ZeroDivisionError
+
+    live.receive(Hangup("s", 0, "bye"))
+    live.on_behalf(call)(0)
+    with pytest.raises(ZeroDivisionError):
+        await anext(live.inbox())
+
+
 async def test_what_a_listener_raises_ends_its_session_and_nobody_else_s(live: LiveSession) -> None:
     def hear(frame: UplinkAudio) -> None:
         raise ZeroDivisionError
 
-    live.listen(hear)
+    live.listen(hear, in_turn=False)
     live.receive(audio(0))
     live.receive(audio(1))
     with pytest.raises(ZeroDivisionError):
