@@ -158,6 +158,14 @@ class Bridge:
         message = UplinkAudio(self.session, self._next_seq, self._media_ms, pcm)
         self._put(message, within_s if self._unhurried else 0.0)
         self._media_ms += length_ms
+        while (oldest := self._oldest_audio).media_ms < self._media_ms - RING_MS:
+            self._ring.forget_before(
+                oldest.seq + 1
+            )  # its own bound is in messages, of which one may hold several frames
+
+    @property
+    def _oldest_audio(self) -> UplinkAudio:
+        return next(kept for kept in self._ring if isinstance(kept, UplinkAudio))
 
     def hasten(self, now_ms: float) -> None:
         """What waits to be sent together waits no longer, if nothing has come after it for a while."""
@@ -213,6 +221,7 @@ class Bridge:
             return
         self.link = None
         self._playout.hold(self._clock_ms())
+        self._send_audio()  # the caller may come back by another gateway, which numbers what comes next
         if self.worker:
             self._lanes.send(self.worker, LinkLost(self.session))
 
@@ -316,7 +325,7 @@ class Bridge:
         received = self._received.expected - 1 if self._received else -1
         first = self._ring[0].seq if self._ring else self._next_seq
         where = (heard.turn, heard.received_ms, heard.played_ms)
-        self._lanes.send(self.worker, Joined(self.session, self.epoch, received, *where, first, self._media_ms))
+        self._lanes.send(self.worker, Joined(self.session, self.epoch, received, *where, first, self.media_ms))
 
     def _downlink(self, message: Downlink) -> None:
         now_ms = self._clock_ms()

@@ -180,6 +180,7 @@ async def _converse(
     async def pumping() -> None:
         while True:
             await asyncio.sleep(0.02)
+            bridge.hasten(loop.time() * 1000)
             bridge.pump()
 
     async with asyncio.TaskGroup() as group:

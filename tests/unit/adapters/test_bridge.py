@@ -259,6 +259,39 @@ def test_a_caller_who_stops_sending_is_not_waited_for(edge: Edge) -> None:
     assert edge.take() == [UplinkAudio("s", 0, 0, FRAME)]
 
 
+def test_who_loses_their_wire_has_said_what_waited(edge: Edge) -> None:
+    edge.attach()
+    ease(edge, 60)
+    edge.take()
+    edge.bridge.audio(FRAME)
+    edge.bridge.disconnect(edge.wire)
+    assert edge.take() == [UplinkAudio("s", 0, 0, FRAME), LinkLost("s")], "another gateway may number what comes next"
+
+
+def test_a_worker_is_told_how_far_the_caller_is_also_with_what_waits(edge: Edge) -> None:
+    edge.attach()
+    ease(edge, 60)
+    edge.bridge.audio(FRAME)
+    edge.take()
+    edge.bridge.receive(Event("s", 1, 1, "missed", {}))
+    edge.now_ms += 60
+    edge.bridge.receive(Event("s", 1, 1, "missed", {}))
+    assert edge.take() == [Joined("s", 1, -1, 0, 0, 0, media_ms=20)]
+
+
+def test_the_ring_holds_no_more_where_audio_comes_together(edge: Edge) -> None:
+    edge.attach()
+    edge.bridge.text("long ago")
+    edge.bridge.audio(FRAME * 750)
+    ease(edge, 60)
+    for _ in range(250):
+        edge.bridge.audio(FRAME * 3)
+    edge.take()
+    edge.attach(epoch=2)
+    uplink = edge.take(UplinkAudio, Text)
+    assert uplink == [UplinkAudio("s", 751 + n, 15_000 + n * 60, FRAME * 3) for n in range(RING_MS // 60)]
+
+
 def test_what_a_worker_committed_is_forgotten(edge: Edge) -> None:
     edge.attach()
     edge.bridge.audio(FRAME * 10)
