@@ -158,10 +158,8 @@ class Bridge:
         message = UplinkAudio(self.session, self._next_seq, self._media_ms, pcm)
         self._put(message, within_s if self._unhurried else 0.0)
         self._media_ms += length_ms
-        while (oldest := self._oldest_audio).media_ms < self._media_ms - RING_MS:
-            self._ring.forget_before(
-                oldest.seq + 1
-            )  # its own bound is in messages, of which one may hold several frames
+        while (oldest := self._oldest_audio).media_ms < self._media_ms - RING_MS:  # or it would hold 3 times as much
+            self._ring.forget_before(oldest.seq + 1)
 
     @property
     def _oldest_audio(self) -> UplinkAudio:

@@ -61,7 +61,7 @@ class Utterance:
         self.first_seq = first_seq
         """The first uplink frame of it, pre-roll included."""
         self.start_ms = start_ms
-        """Media time of its first sound."""
+        """Media time of its first sound; of one that goes on with another, of its first audio."""
         self.has_speech = False
         """Whether anybody speaks in it: what follows a cut may be nothing but silence."""
         self._resampler = Resampler(rate_hz, speech_to_text.rate_hz)
@@ -265,7 +265,7 @@ class Ear:
                 endpointing.start_ms, endpointing.speech_end_ms, end_ms, words, ended=ended
             )
         edge = endpointing.push(end_ms, probability)
-        if self.utterance is not None and endpointing.has_new_speech:
+        if self.utterance is not None and endpointing.speech_end_ms > self.utterance.start_ms:
             self.utterance.has_speech = True
         match edge:
             case Edge(EdgeKind.STARTED):

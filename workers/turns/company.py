@@ -21,7 +21,8 @@ PATIENCE_S = 0.025
 """The longest that any other does: less than a chunk, so that the next one finds its session free."""
 
 MOST = 16
-"""So many are judged without waiting for more: larger batches cost no less a chunk, and hold the loop up for longer."""
+"""So many are judged without waiting for more, and no more at once: larger batches cost no less a chunk, and hold the
+loop up for longer."""
 
 _PACE_S = CHUNK_MS / 1000
 _WEIGHT = 1 / 32
@@ -35,7 +36,7 @@ class _Waiting:
 
 
 class Company:
-    """The chunks that wait to be judged on one event loop. At most MOST wait, and none longer than PATIENCE_S."""
+    """The chunks that wait to be judged on one event loop, one a session at most, and none longer than PATIENCE_S."""
 
     def __init__(self) -> None:
         self.runs = 0
@@ -72,7 +73,9 @@ class Company:
         if self._due is not None:
             self._due.cancel()
             self._due = None
-        wanted, self._waiting = self._waiting, []
+        wanted, self._waiting = self._waiting[:MOST], self._waiting[MOST:]
+        if self._waiting:
+            self._judge_by(self.loop.time())
         for rate_hz in {waiting.activity.rate_hz for waiting in wanted}:
             self._run([waiting for waiting in wanted if waiting.activity.rate_hz == rate_hz])
 

@@ -103,6 +103,26 @@ async def test_what_was_dropped_is_cancelled_and_not_needed() -> None:
     assert ear.needed_seq == 130
 
 
+@pytest.mark.parametrize("over_ms", range(0, 101, 4))
+async def test_what_is_cut_within_a_message_has_no_speech_that_is_before_it(over_ms: int) -> None:
+    ear, settings = ear_at(8000), TurnSettings()
+    pcm = bytes(16_000) + speech("word", settings.longest_utterance_ms + over_ms) + bytes(32_000)
+    size, cut_seq = bytes_in(60, 8000), 0
+    for seq, at in enumerate(range(0, len(pcm) - size, size)):
+        edges = ear.listen([UplinkAudio("s", seq, seq * 60, pcm[at : at + size])])
+        if any(edge.kind is EdgeKind.CUT for edge in edges):
+            cut_seq = seq + 1
+            ear.cut(cut_seq)
+    assert ear.utterance is not None
+    assert cut_seq, "it was cut"
+    sound_ms = 1000 + settings.longest_utterance_ms + over_ms - cut_seq * 60
+    if sound_ms <= 0:
+        assert not ear.utterance.has_speech
+    elif sound_ms >= CHUNK_MS:  # less may be less than half of its chunk
+        assert ear.utterance.has_speech
+    ear.stop()
+
+
 async def test_deaf_ears_hear_silence() -> None:
     ear = ear_at(8000)
     ear.deaf = True
