@@ -82,26 +82,31 @@ class Conversation:
         """Serve until the inbox ends. Raises what ended it otherwise: SessionLost, or a fault."""
         try:
             async with self._group:
-                own = [self._group.create_task(task) for task in (self._contributions.run(), self._keeper.run())]
-                self._replying.begin()
-                self._session.listen(self._ear.hear, in_turn=True)
-                async for message in self._session.inbox():
-                    await self._receive(message)
-                for task in own:
-                    task.cancel()
-                self._calling.stop()
-                self._model.forget()
-                self._answers.leave()
-                self._contributions.leave()
-                await self._keeper.commit()
+                try:
+                    await self._serve()
+                finally:  # before the group waits for its tasks: who is heard then is answered by nobody
+                    self._ear.stop()
         except BaseExceptionGroup as group:
             raise first_error(group) from group
         finally:
             self._dialling.stop()
             self._replying.stop()
             self._interrupting.stop()
-            self._ear.stop()
             self._contributions.cancel()
+
+    async def _serve(self) -> None:
+        own = [self._group.create_task(task) for task in (self._contributions.run(), self._keeper.run())]
+        self._replying.begin()
+        self._session.listen(self._ear.hear, in_turn=True)
+        async for message in self._session.inbox():
+            await self._receive(message)
+        for task in own:
+            task.cancel()
+        self._calling.stop()
+        self._model.forget()
+        self._answers.leave()
+        self._contributions.leave()
+        await self._keeper.commit()
 
     # --- the inbox
 

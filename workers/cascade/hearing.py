@@ -226,11 +226,12 @@ class Ear:
     def _found_later(self, probability: float | Exception) -> None:
         self._asked = False
         self._moved.set()
+        if self._stopped:
+            return
         if isinstance(probability, Exception):
             raise probability
-        if not self._stopped:
-            self._tell(probability)
-            self._go_on()
+        self._tell(probability)
+        self._go_on()
 
     def _tell(self, probability: float) -> None:
         edge = self._chunk(0.0 if self._is_deaf() else probability)
