@@ -22,10 +22,13 @@ from trunkline.errors import BusError, SettingsError
 from trunkline.sessions import Record, Records
 from trunkline.settings import load
 from trunkline.tenants import Directory, Tenant
+from workers.moving import has_left
 
 EXIT_NOT_MOVED = 1
 EXIT_USAGE = 2
 LOOK_S = 0.05
+STAYS_S = 0.5
+"""A backend that cannot be made, for a key that is missing or wrong, gives the session back within this."""
 
 T = TypeVar("T")
 
@@ -108,7 +111,7 @@ def _who(record: Record, is_alive: bool) -> str:
 
 
 async def move_to(redis: Redis, session: str, backend: str, wait_s: float) -> bool:
-    """Tell the session's worker, and wait for at most `wait_s`. Says whether it has moved by then.
+    """Tell the session's worker, and wait for at most `wait_s` until it has moved. Says whether it has, and stays.
 
     Raises CannotMoveError, BusError.
     """
@@ -121,18 +124,26 @@ async def move_to(redis: Redis, session: str, backend: str, wait_s: float) -> bo
         raise CannotMoveError(f"no worker has session {session} yet: try again in a moment")
     if not await tell(redis, before.worker, Control(session, "move", {"backend": backend})):
         raise CannotMoveError(f"the worker of session {session} is gone, another has it soon: try again in a moment")
-    until_s = time.monotonic() + wait_s
+    until_s, arrived = time.monotonic() + wait_s, False
     while True:
         now = await _open(records, session)
         if now.backend == backend and now.epoch > before.epoch:
-            return True
-        if time.monotonic() > until_s:
+            if arrived:
+                return True
+            arrived = True
+        elif has_left(now, backend) > has_left(before, backend):
+            why = f"{backend!r} could not go on with session {session}, which is back with {now.backend!r}"
+            raise CannotMoveError(f"{why}: the workers' log says why")
+        elif time.monotonic() > until_s:
             return False
-        await asyncio.sleep(LOOK_S)
+        await asyncio.sleep(STAYS_S if arrived else LOOK_S)
 
 
 async def _open(records: Records, session: str) -> Record:
-    record = await records.read(session)
+    try:
+        record = await records.read(session)
+    except ValueError as error:
+        raise CannotMoveError(f"the record of session {session} cannot be read: {error}") from error
     if record is None:
         raise CannotMoveError(f"there is no session {session!r}: `trunkline sessions list` shows all there are")
     if record.closed:

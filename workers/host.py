@@ -69,6 +69,8 @@ class Host:
         self._tenants = Directory(redis)
         self._moves = Moves(self.process_id, self._records, self._dispatch, self._takes)
         self._served: dict[str, Served] = {}
+        self._beginning = asyncio.Lock()
+        """Two entries may bring one session at once: that of its last worker, and one that was put up since."""
         self._room = asyncio.Event()
         self._room.set()
         self._draining = asyncio.Event()
@@ -143,7 +145,8 @@ class Host:
 
     async def _take(self, entry: Entry) -> None:
         try:
-            await self._begin(entry)
+            async with self._beginning:
+                await self._begin(entry)
         except BusError:
             raise
         except Exception:

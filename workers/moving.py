@@ -36,13 +36,18 @@ def fallback(tenant: Tenant, record: Record, now_s: float) -> str | None:
     if tenant.fallback_backend is None:
         return None
     other = tenant.backend if record.backend == tenant.fallback_backend else tenant.fallback_backend
-    return None if abs(now_s - _left(record).get(record.backend, 0)) < ONCE_IN_S else other
+    return None if abs(now_s - has_left(record, record.backend)) < ONCE_IN_S else other
 
 
 def left_with(record: Record, now_s: float) -> str:
     """`record.left` once the call has left its backend, which failed."""
     left = {**_left(record), record.backend: int(now_s)}
     return " ".join(f"{backend}={left_s}" for backend, left_s in left.items())
+
+
+def has_left(record: Record, backend: str) -> int:
+    """When the call left this backend, which had failed (s since 1970); 0: never."""
+    return _left(record).get(backend, 0)
 
 
 def _left(record: Record) -> dict[str, int]:

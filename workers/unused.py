@@ -1,4 +1,4 @@
-"""What a tenant has set and its backend does not use: said at start and by `trunkline doctor`."""
+"""What a tenant has set and none of its backends uses: said at start and by `trunkline doctor`."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ _WITHOUT_IDLE = {"echo": "", "relay": "; its model speaks up by itself with rela
 def unused(tenant: Tenant) -> list[str]:
     """Why each setting that has no effect has none; none when all have."""
     found = []
-    if tenant.backend in _WITHOUT_TOOLS and (tenant.tools or tenant.client_tools):
+    if _WITHOUT_TOOLS.issuperset(tenant.backends) and (tenant.tools or tenant.client_tools):
         found.append(f"its tools are not used: the backend {tenant.backend} has none, cascade and relay do")
-    if tenant.backend in _WITHOUT_IDLE and tenant.idle is not None:
+    if _WITHOUT_IDLE.keys() >= set(tenant.backends) and tenant.idle is not None:
         instead = _WITHOUT_IDLE[tenant.backend]
         found.append(f"its idle is not used: the backend {tenant.backend} asks nobody, cascade does{instead}")
     return found

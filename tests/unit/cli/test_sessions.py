@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterator
 from dataclasses import replace
 
@@ -15,6 +16,7 @@ from cli.sessions import CannotMoveError, move_to
 from tests.unit.workers.stage import Probe, Stage, staged, until
 from trunkline.bus import keys
 from trunkline.bus.connection import Redis
+from trunkline.errors import SettingsError
 from trunkline.sessions import Record, Records
 from trunkline.tenants import Directory, Tenant
 from workers import serving
@@ -58,6 +60,28 @@ async def test_a_session_that_does_not_rest_is_waited_for_no_longer_than_asked(
     await served(stage)
     assert not await move_to(stage.redis, "one", "other", 0.1)
     assert (await stage.record("one")).backend == "probe"
+
+
+@pytest.mark.parametrize("later_s", [0.0, 0.2])
+async def test_a_session_that_its_new_backend_gives_back_has_not_moved(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch, later_s: float
+) -> None:
+    """As a relay does whose key is missing: the call goes on as before, and whoever moved it is told."""
+
+    def make(name: str, *_: object) -> Probe:
+        if name == "other":
+            time.sleep(later_s)
+            raise SettingsError("its key is missing")
+        return Probe(stage.begun)
+
+    monkeypatch.setattr(serving, "make_backend", make)
+    stage.worker("worker-1", backends="probe,other", lease_ms=2000)
+    await stage.call("one")
+    await until(lambda: stage.begun == ["one"])
+    assert await why_not(stage, "one", "other") == (
+        "'other' could not go on with session one, which is back with 'probe': the workers' log says why"
+    )
+    await until(lambda: stage.begun == ["one", "one"])
 
 
 async def test_what_cannot_be_moved_is_said_with_why(stage: Stage) -> None:
@@ -149,6 +173,12 @@ def test_what_cannot_be_moved_ends_with_two(records: list[Record]) -> None:
     result = run("move", "over", "relay")
     assert (result.exit_code, result.stdout) == (2, "")
     assert result.stderr == "trunkline sessions: session over is over: hung_up\n"
+
+
+def test_a_record_that_cannot_be_read_is_said(records: list[Record]) -> None:
+    result = run("move", "damaged", "relay")
+    assert result.exit_code == 2
+    assert result.stderr.startswith("trunkline sessions: the record of session damaged cannot be read: ")
 
 
 def test_what_is_there_already_ends_with_nought(records: list[Record]) -> None:

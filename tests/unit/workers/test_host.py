@@ -9,7 +9,7 @@ from tests.unit.workers.stage import LEASE_MS, NoProviders, Stage, equals, until
 from trunkline.bus import keys
 from trunkline.bus.messages import Control
 from trunkline.errors import SettingsError
-from trunkline.sessions import Record
+from trunkline.sessions import Record, Records
 from trunkline.tenants import Directory, Tenant
 from workers import host as module
 from workers import serving, unused
@@ -217,3 +217,30 @@ async def test_what_a_backend_does_not_use_is_warned_of_at_start(
     stage.worker("worker-1")
     await until(lambda: equals(stage.redis.ask("HEXISTS", keys.PROCESSES, "worker-1"), 1))
     assert "tenant clinic: its tools are not used: the backend probe has none" in caplog.text
+
+
+async def test_a_session_that_two_entries_bring_at_once_is_served_once(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One that its dead worker had, and one that was put up meanwhile: the worker that takes both has it once."""
+    await stage.dispatch.make_group("probe")
+    await stage.call("one")
+    await stage.dispatch.pull(stage.redis.line(), "probe", "dead")
+    await asyncio.sleep(LEASE_MS / 1000)
+    await stage.dispatch.offer("probe", "one")
+    attach = Records.attach
+
+    async def attach_slowly(self: Records, record: Record, worker: str) -> int:
+        await asyncio.sleep(LEASE_MS / 2000)  # stale entries are looked for meanwhile
+        return await attach(self, record, worker)
+
+    monkeypatch.setattr(Records, "attach", attach_slowly)
+    host, task = stage.worker("worker-1")
+    await until(lambda: stage.begun == ["one"])
+    await until(lambda: equals(stage.dispatch.waiting("probe"), 1))
+    assert (await stage.record("one")).epoch == host._served["one"].live.record.epoch
+    await stage.hang_up("one")
+    await until(lambda: equals(stage.dispatch.waiting("probe"), 0))
+    host.drain()
+    await asyncio.wait_for(task, 2)
+    assert stage.begun == ["one"]
