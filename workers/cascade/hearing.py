@@ -202,8 +202,8 @@ class Ear:
     def _go_on(self) -> None:
         while not self._asked:
             if self._chunks:
-                chunk, patient = self._chunks.popleft(), not self._decides()
-                probability = self._voice_activity.judge(chunk, self._found, patient=patient)
+                chunk, hurry = self._chunks.popleft(), self._is_behind or self._decides()
+                probability = self._voice_activity.judge(chunk, self._found, patient=not hurry)
                 if probability is None:
                     self._asked = True
                 else:
@@ -246,6 +246,12 @@ class Ear:
     def settled(self) -> bool:
         """Whether audio that is no louder than that is no speech by itself."""
         return self._voice_activity.settled
+
+    @property
+    def _is_behind(self) -> bool:
+        """Whether more waits than comes while a patient chunk does. Where the event loop is always late by more than
+        10 ms, a patient ear would fall behind for ever."""
+        return len(self._frames) > 2
 
     def _decides(self) -> bool:
         """Whether the next chunk may begin an utterance, or end one. Somebody waits for that, and for nothing else: a

@@ -208,8 +208,10 @@ class Slow(LoudnessVad):
     def __init__(self, rate_hz: int) -> None:
         super().__init__(rate_hz)
         self.asked: list[tuple[float, Callable[[float | Exception], None]]] = []
+        self.patient: list[bool] = []
 
     def judge(self, chunk: bytes, found: Callable[[float | Exception], None], *, patient: bool) -> None:  # type: ignore[override]
+        self.patient.append(patient)
         self.asked.append((super().judge(chunk, found, patient=patient), found))
 
     def answer(self, error: Exception | None = None) -> None:
@@ -240,6 +242,15 @@ async def test_what_comes_while_the_detector_is_asked_waits_its_turn() -> None:
     assert behind.utterance.first_seq == at_once.utterance.first_seq
     behind.stop()
     at_once.stop()
+
+
+async def test_who_is_behind_is_not_patient() -> None:
+    ear, slow = slow_ear()
+    ear.listen(frames(bytes(160 * 2 * 8), 8000))  # 5 chunks
+    while slow.asked:
+        slow.answer()
+    assert slow.patient == [True, False, False, True, True], "until it has nearly caught up"
+    ear.stop()
 
 
 async def test_an_ear_that_was_stopped_tells_nothing_more() -> None:

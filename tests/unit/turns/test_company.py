@@ -104,16 +104,6 @@ async def test_the_most_do_not_wait_and_who_is_late_does_not_either(monkeypatch:
     assert many.runs == 2, "all that were there, at once"
 
 
-async def test_more_than_the_most_do_not_hold_the_loop_up_at_once() -> None:
-    many, before = Company(), 0
-    futures = [add(many, seed, together.WINDOW_S) for seed in range(2 * MOST + 1)]
-    while not futures[-1].done():
-        await asyncio.sleep(0)
-        assert many.judged - before <= MOST
-        before = many.judged
-    assert (many.runs, many.judged) == (3, 2 * MOST + 1)
-
-
 async def test_a_lonely_caller_does_not_wait_for_company(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(together, "WINDOW_S", 60.0)
     alone = Company()
