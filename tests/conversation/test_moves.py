@@ -147,6 +147,23 @@ def test_a_model_that_cannot_be_reached_is_not_waited_for() -> None:
     assert_whole(outcome, seam=0)
 
 
+@pytest.mark.parametrize("since_ms", [0, 2900])
+def test_a_model_that_lets_us_in_and_hangs_up_again_and_again_is_not_waited_for(since_ms: int) -> None:
+    cast = Cast(tenant("relay"))
+
+    async def lose() -> None:
+        await asyncio.sleep(since_ms / 1000)
+        cast.model.faults.extend([Drop()] * 9)
+        if since_ms:
+            cast.model.session.inject(Drop())
+
+    outcome = talk(SCRIPT, cast, beside=lose)
+    assert outcome.backends == ["relay", "cascade"]
+    assert outcome.served[1][0] <= since_ms + FALL_BACK_S * 1000 + TAKEN_MS + 20
+    assert silence_ms(outcome) < 3000
+    assert_whole(outcome)
+
+
 @pytest.mark.parametrize("drop_ms", [2300, 2900, 3150, 4000])
 def test_a_model_that_is_lost_in_a_question_is_replaced(drop_ms: int) -> None:
     cast = Cast(tenant("relay"))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any
 
@@ -16,7 +17,8 @@ WAITS_S = (0.0, 0.1, 0.3, 0.7, 1.4, 2.0)
 OPEN_S = 8.0
 """A caller hears nothing meanwhile: after this no further attempt is made, if each takes long."""
 FALL_BACK_S = 1.5
-"""After so long without a line another backend is asked to go on, where there is one."""
+"""After so long without a line another backend is asked to go on, where there is one. A line that is lost sooner was
+none."""
 LONGEST_WAIT_S = 5.0
 """However long the model asks us to wait."""
 STEADY_S = 10.0
@@ -50,6 +52,8 @@ class Line:
         self._receive = receive
         self._may_switch = may_switch
         self._fall_back = Alarm(lambda: self._spawn(fall_back()))
+        self._patient_until_s = 0.0
+        """When a lost line has been waited for long enough."""
         self._renew_after_s = renew_after_s
         self._name = name
         self.generation = 0
@@ -112,7 +116,7 @@ class Line:
     async def run(self) -> None:
         """Keep the line up until cancelled. Raises ModelLost when the model cannot be reached, in a group."""
         async with self._group:
-            self._fall_back.set(FALL_BACK_S)
+            self._be_patient()
             try:
                 while True:
                     link = await self._open()
@@ -122,6 +126,13 @@ class Line:
                 self._fall_back.stop()
                 for link in list(self._open_links):
                     await self._hang_up(link)
+
+    def _be_patient(self, lived_s: float = math.inf) -> None:
+        """The line is lost, which lived so long."""
+        now_s = self._clock()
+        if lived_s > FALL_BACK_S:
+            self._patient_until_s = now_s + FALL_BACK_S
+        self._fall_back.set(max(0.0, self._patient_until_s - now_s))
 
     async def _open(self) -> ModelLink:
         if self._spare is not None:
@@ -174,10 +185,11 @@ class Line:
             for task in (listening, dropping, renewing):
                 task.cancel()
         self._group.create_task(self._hang_up(link))
-        if self._clock() - begun_s > STEADY_S:
+        lived_s = self._clock() - begun_s
+        if lived_s > STEADY_S:
             self._failures = 0
         if self._spare is None:
-            self._fall_back.set(FALL_BACK_S)
+            self._be_patient(lived_s)
             lost = listening.result() if listening.done() and not listening.cancelled() else None
             await self._bear(lost or self._why)
 
