@@ -173,8 +173,11 @@ class PreRoll:
         return self._frames[0].seq if self._frames else None
 
     def since(self, media_ms: int) -> list[UplinkAudio]:
-        """The kept frames that begin at or after `media_ms`."""
-        return [frame for frame in self._frames if frame.media_ms >= media_ms]
+        """The kept frames from `media_ms` on: also the one in which that is, which may be long."""
+        frames = list(self._frames)
+        while len(frames) > 1 and frames[1].media_ms <= media_ms:
+            del frames[0]
+        return frames
 
     def clear(self) -> None:
         """Forget them: they belong to something that has been dealt with."""

@@ -14,7 +14,7 @@ from trunkline.bus.messages import UplinkAudio
 from trunkline.errors import ProviderError
 from trunkline.tenants import TurnSettings
 from workers.cascade.hearing import Ear, VoiceActivity
-from workers.turns.endpointing import CHUNK_MS, Edge, EdgeKind
+from workers.turns.endpointing import CHUNK_MS, PRE_ROLL_MS, Edge, EdgeKind
 from workers.turns.patience import ASK_MS, Judge
 
 FRAME_MS = 20
@@ -90,6 +90,17 @@ async def test_an_utterance_has_the_pre_roll_and_all_that_follows() -> None:
     assert (await ear.take(130).finish()).text == "red green blue"
     assert stt.open == 0
     assert ear.needed_seq == 130
+
+
+@pytest.mark.parametrize("start_ms", range(1000, 1060, 4))
+async def test_the_pre_roll_is_no_shorter_where_audio_comes_together(start_ms: int) -> None:
+    ear, size = ear_at(8000), bytes_in(60, 8000)
+    pcm = bytes(bytes_in(start_ms, 8000)) + speech("red green blue", 200)
+    ear.listen(UplinkAudio("s", at // size, at // size * 60, pcm[at : at + size]) for at in range(0, len(pcm), size))
+    assert ear.utterance is not None
+    assert start_ms - PRE_ROLL_MS - 60 - CHUNK_MS <= ear.utterance.first_seq * 60 <= start_ms - PRE_ROLL_MS + CHUNK_MS
+    assert ear.utterance.first_seq * 60 <= ear.utterance.start_ms - PRE_ROLL_MS
+    ear.stop()
 
 
 async def test_what_was_dropped_is_cancelled_and_not_needed() -> None:
