@@ -43,7 +43,6 @@ pytestmark = [pytest.mark.system, pytest.mark.asyncio(loop_scope="module")]
 LOST_WORDS = 2
 """Of 18 that are heard one after the other while the machine has other work to do."""
 
-LOST_WORDS = 2
 UNANSWERED_S = 6.0
 """It lives as long at 65 s, which takes too long for every time."""
 
