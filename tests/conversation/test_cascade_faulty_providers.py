@@ -3,6 +3,7 @@ notices no more of it than of a vendor that fails, and the session lives."""
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncGenerator, Callable, Sequence
 from typing import Any
 
@@ -180,6 +181,26 @@ def test_another_voice_speaks_for_a_faulty_one(at: str, caplog: pytest.LogCaptur
 def test_another_voice_goes_on_for_a_faulty_one(after: int, caplog: pytest.LogCaptureFixture) -> None:
     cast = Chained(ttss=[TroubledTts(Trouble(error=FAULT, after=after), timed=True), TroubledTts(timed=True)])
     assert heard_whole(converse(cast))
+    assert faults(caplog) == {"a"}
+
+
+STOPPED: Any = asyncio.CancelledError("a task of the provider's own, for which it waited")
+
+
+@pytest.mark.parametrize("after", [0, 6])
+@pytest.mark.parametrize("stage", ["llm", "tts", "stt"])
+def test_a_provider_that_stops_itself_does_not_stop_the_answer(
+    stage: str, after: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    trouble = Trouble(error=STOPPED, after=after)
+    casts: dict[str, Callable[[], Chained]] = {
+        "llm": lambda: Chained(llms=[TroubledLlm(ANSWERS, trouble), TroubledLlm(ANSWERS)]),
+        "tts": lambda: Chained(ttss=[TroubledTts(trouble, timed=True), TroubledTts(timed=True)]),
+        "stt": lambda: Chained(stts=[TroubledStt(trouble), TroubledStt()]),
+    }
+    outcome = converse(casts[stage]())
+    assert heard_whole(outcome)
+    assert outcome.told("error", "code") == []
     assert faults(caplog) == {"a"}
 
 
