@@ -20,7 +20,7 @@ VOICE_RATE_HZ = 16_000
 """The highest rate a voice activity detector is given; at 8 kHz it works as it is."""
 
 MOST_BEHIND = 2000
-"""Frames that may wait for the detector (40 s, more than the edge keeps for a takeover); beyond, the oldest go."""
+"""Messages that may wait for the detector (40 s, more than the edge keeps for a takeover); beyond, the oldest go."""
 
 
 class OnBehalf(Protocol):
@@ -48,7 +48,7 @@ class VoiceActivity(Protocol):
     def judge(self, chunk: bytes, found: Callable[[float | Exception], None], *, patient: bool) -> float | None:
         """How likely the next chunk holds speech, if that is known at once. If not, `found` is called later, and the
         chunk after it must wait for that; with an error, should the detector fail. `patient`: it decides nothing, and
-        may take most of a frame's time."""
+        may take most of a chunk's time."""
 
 
 class Utterance:
@@ -199,6 +199,16 @@ class Ear:
         self._chunks.clear()
         self.drop(0)
 
+    @property
+    def hush_rms(self) -> int:
+        """The line's own noise is no louder than this (of 32768), as far as that is known."""
+        return self._voice_activity.hush_rms
+
+    @property
+    def settled(self) -> bool:
+        """Whether audio that is no louder than that is no speech by itself."""
+        return self._voice_activity.settled
+
     def _go_on(self) -> None:
         while not self._asked:
             if self._chunks:
@@ -236,16 +246,6 @@ class Ear:
     def _tell(self, probability: float) -> None:
         edge = self._chunk(0.0 if self._is_deaf() else probability)
         self._heard(edge, self._next_seq)
-
-    @property
-    def hush_rms(self) -> int:
-        """The line's own noise is no louder than this (of 32768), as far as that is known."""
-        return self._voice_activity.hush_rms
-
-    @property
-    def settled(self) -> bool:
-        """Whether audio that is no louder than that is no speech by itself."""
-        return self._voice_activity.settled
 
     @property
     def _is_behind(self) -> bool:
