@@ -1,8 +1,7 @@
 """A bridge: one session's pumps between its link and the bus.
 
-Uplink is numbered, kept in a ring until the worker commits it, and sent to the worker's lane; a worker that attaches
-is sent the ring from where it asks. Downlink of an older epoch, of a cleared turn, or had before, is dropped; the rest
-goes through the playout to the link.
+Uplink (`uplink.py`) goes to the worker's lane; a worker that attaches is sent it again from where it asks. Downlink of
+an older epoch, of a cleared turn, or had before, is dropped; the rest goes through the playout to the link.
 """
 
 from __future__ import annotations
@@ -16,7 +15,8 @@ from adapters import messages
 from adapters.link import Link
 from adapters.playout import KEEP_MS, Chunk, Heard, Playout
 from adapters.timing import Timing
-from trunkline.audio.frame import FRAME_MS, FULL_SCALE, Framer, bytes_in, rms
+from adapters.uplink import Uplink
+from trunkline.audio.frame import bytes_in
 from trunkline.bus.messages import (
     Attached,
     Clear,
@@ -40,21 +40,16 @@ from trunkline.bus.messages import (
     Text,
     ToGateway,
     TurnEnd,
-    Uplink,
-    UplinkAudio,
 )
-from trunkline.bus.patience import LEISURE_S, PATIENCE_S
-from trunkline.bus.sequence import Order, Ring, Sequence
+from trunkline.bus.patience import LEISURE_S
+from trunkline.bus.sequence import Order, Sequence
 
 log = logging.getLogger(__name__)
 
-RING_MS = 15_000
 ACK_EVERY_MS = 100
 RECENT_EVENTS = 200
 ASK_AGAIN_MS = 50
 PIECE_MS = 200
-ANY = (0, FULL_SCALE)
-"""However loud it is."""
 NOBODYS_EPOCH = 1 << 20
 """Added to the epoch when the gateway speaks for itself: no worker's word counts after it."""
 
@@ -92,16 +87,7 @@ class Bridge:
         """Called when nobody can answer: somebody should tell the caller."""
         self._lanes = lanes
         self._clock_ms = clock_ms
-        self._framer = Framer(rate_hz)
-        self._ring: Ring[Uplink] = Ring(maxlen=RING_MS // FRAME_MS + 50)
-        self._next_seq = 0
-        self._media_ms = 0
-        """Of the uplink that is sent next."""
-        self._together: list[bytes] = []
-        """Frames that wait to be one message."""
-        self._came_ms = 0.0
-        """When the caller's last audio came."""
-        self._ease = Ease(session, 0, 0, 0, 0)
+        self._uplink = Uplink(session, rate_hz, self._up)
         self._received: Sequence | None = Sequence()
         self._playout = Playout(rate_hz, whole_sentences=whole_sentences, keep_ms=keep_ms)
         self._timing = Timing(session, rate_hz)
@@ -112,75 +98,32 @@ class Bridge:
         self._recent: deque[tuple[int, str, dict[str, Any]]] = deque(maxlen=RECENT_EVENTS)
         self._client_seq = 0
         self._asked_ms = 0.0
-        self._unhurried = False
-        """Whether the worker can wait for audio."""
 
     # --- the link's side
 
     @property
     def media_ms(self) -> int:
         """The media time at which the audio that comes next belongs."""
-        return self._media_ms + len(self._together) * FRAME_MS
+        return self._uplink.media_ms
 
     def audio(self, pcm: bytes) -> None:
         """What the caller spoke next: s16le mono at the session's rate, any even number of bytes."""
-        frames = self._framer.push(pcm)
-        if not frames:
-            return
         now_ms = self._clock_ms()
-        for frame in frames:
-            self._together.append(frame)
-            at_ease = self._is_at_ease(frame)
-            if not at_ease or self._is_time(now_ms):
-                self._send_audio(LEISURE_S if at_ease else PATIENCE_S)
-        self._came_ms = now_ms
-        self._timing.clock.heard(self.media_ms, now_ms)
-
-    def _is_at_ease(self, frame: bytes) -> bool:
-        """Whether nobody waits for this frame."""
-        ease = self._ease
-        if not ease.audio_ms or (ease.least_rms, ease.most_rms) == ANY:
-            return ease.audio_ms > 0
-        return ease.least_rms <= rms(frame) <= ease.most_rms
-
-    def _is_time(self, now_ms: float) -> bool:
-        """Whether what is `_together` is to be sent: at each multiple of `audio_ms` by the clock, to share an entry
-        with what waits of other sessions."""
-        ease_ms = self._ease.audio_ms
-        return len(self._together) * FRAME_MS >= ease_ms or now_ms // ease_ms != self._came_ms // ease_ms
-
-    def _send_audio(self, within_s: float = 0.0) -> None:
-        """What is `_together`, if anything is; `within_s` if the worker can wait at all."""
-        if not self._together:
-            return
-        pcm, length_ms = b"".join(self._together), len(self._together) * FRAME_MS
-        self._together.clear()
-        message = UplinkAudio(self.session, self._next_seq, self._media_ms, pcm)
-        self._put(message, within_s if self._unhurried else 0.0)
-        self._media_ms += length_ms
-        while (oldest := self._oldest_audio).media_ms < self._media_ms - RING_MS:  # or it would hold 3 times as much
-            self._ring.forget_before(oldest.seq + 1)
-
-    @property
-    def _oldest_audio(self) -> UplinkAudio:
-        return next(kept for kept in self._ring if isinstance(kept, UplinkAudio))
+        if self._uplink.audio(pcm, now_ms):
+            self._timing.clock.heard(self._uplink.media_ms, now_ms)
 
     def hasten(self, now_ms: float) -> None:
-        """What waits to be sent together waits no longer, if nothing has come after it for a while."""
-        if self._together and now_ms - self._came_ms >= 2 * FRAME_MS:
-            self._send_audio()
+        """Audio that waits for more waits no longer, if nothing has come after it for a while."""
+        self._uplink.hasten(now_ms)
 
     def text(self, text: str) -> None:
-        self._send_audio()
-        self._put(Text(self.session, self._next_seq, text))
+        self._uplink.put(Text, text)
 
     def dtmf(self, digit: str) -> None:
-        self._send_audio()
-        self._put(Dtmf(self.session, self._next_seq, digit))
+        self._uplink.put(Dtmf, digit)
 
     def client_event(self, name: str, **data: Any) -> None:
-        self._send_audio()
-        self._put(ClientEvent(self.session, self._next_seq, name, data))
+        self._uplink.put(ClientEvent, name, data)
 
     def take(self, message: messages.ClientMessage) -> None:
         """What a client said in JSON. That it hangs up (Stop) is for its link."""
@@ -201,8 +144,7 @@ class Bridge:
     def hang_up(self, reason: str) -> None:
         """The caller is gone for good."""
         if self.ended is None:
-            self._send_audio()
-            self._put(Hangup(self.session, self._next_seq, reason))
+            self._uplink.put(Hangup, reason)
             self.ended = reason
 
     def played(self, turn: int, ms: int) -> None:
@@ -219,7 +161,7 @@ class Bridge:
             return
         self.link = None
         self._playout.hold(self._clock_ms())
-        self._send_audio()  # the caller may come back by another gateway, which numbers what comes next
+        self._uplink.flush()  # the caller may come back by another gateway, which numbers what comes next
         if self.worker:
             self._lanes.send(self.worker, LinkLost(self.session))
 
@@ -233,7 +175,7 @@ class Bridge:
         if self.link is not None:
             self.link.replaced()
         self.link = link
-        self._framer = Framer(self.rate_hz)
+        self._uplink.begin_anew()
         self._playout.rewind(turn, received_ms)
         for seq, name, data in self._recent:
             if seq > client_seq:
@@ -254,9 +196,7 @@ class Bridge:
         if self.worker:
             self._lanes.send(self.worker, resumed)
 
-    def _put(self, message: Uplink, within_s: float = 0.0) -> None:
-        self._next_seq += 1
-        self._ring.append(message)
+    def _up(self, message: Message, within_s: float) -> None:
         if self.worker:
             self._lanes.send(self.worker, message, within_s=within_s)
 
@@ -269,12 +209,10 @@ class Bridge:
                 self._attached(message)
             case Committed():
                 if message.epoch == self.epoch:
-                    self._ring.forget_before(message.uplink_seq)
+                    self._uplink.forget_before(message.uplink_seq)
             case Ease():
                 if message.epoch == self.epoch:
-                    self._ease = message
-                    if not message.audio_ms:
-                        self._send_audio()
+                    self._uplink.ease(message)
             case _ if isinstance(message, Downlink) and self._is_new(message):
                 self._downlink(message)
 
@@ -295,15 +233,14 @@ class Bridge:
             lane = "" if self.is_on_its_own else self.worker
             self._lanes.send(message.lane, Superseded(self.session, self.epoch, lane))
             return
-        self._send_audio()
+        self._uplink.flush()
         if message.epoch > self.epoch:
             if self.worker and self.worker != message.lane:
                 self._lanes.send(self.worker, Superseded(self.session, message.epoch, message.lane))
             self._received = Sequence()
-            self._ease = Ease(self.session, message.epoch, 0, 0, 0)
-        self.epoch, self.worker, self._unhurried = message.epoch, message.lane, message.unhurried
-        if self._next_seq < message.resume_from_seq:
-            self._next_seq, self._media_ms = message.resume_from_seq, message.resume_media_ms
+            self._uplink.ease(None)
+        self.epoch, self.worker = message.epoch, message.lane
+        self._uplink.attached(message)
         if self._received is None:
             self._received = Sequence(message.downlink_from_seq)
         self._received.skip_to(message.downlink_from_seq)
@@ -311,7 +248,7 @@ class Bridge:
         heard = self._playout.heard
         if heard.done:
             self._report(heard)
-        for uplink in self._ring.since(message.resume_from_seq):
+        for uplink in self._uplink.since(message.resume_from_seq):
             self._lanes.send(self.worker, uplink)
         if self.link is None:
             self._lanes.send(self.worker, LinkLost(self.session))
@@ -321,9 +258,9 @@ class Bridge:
         """Tell the worker what we have, so that it sends what we miss."""
         heard = self._playout.heard
         received = self._received.expected - 1 if self._received else -1
-        first = self._ring[0].seq if self._ring else self._next_seq
         where = (heard.turn, heard.received_ms, heard.played_ms)
-        self._lanes.send(self.worker, Joined(self.session, self.epoch, received, *where, first, self.media_ms))
+        held = (self._uplink.first_seq, self._uplink.media_ms)
+        self._lanes.send(self.worker, Joined(self.session, self.epoch, received, *where, *held))
 
     def _downlink(self, message: Downlink) -> None:
         now_ms = self._clock_ms()

@@ -5,7 +5,8 @@ from typing import Any
 
 import pytest
 
-from adapters.bridge import RING_MS, Bridge
+from adapters.bridge import Bridge
+from adapters.uplink import RING_MS
 from trunkline.audio.frame import FULL_SCALE
 from trunkline.bus.messages import (
     Attached,
