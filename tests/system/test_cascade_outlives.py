@@ -39,7 +39,7 @@ from workers.context import UNKNOWN
 
 pytestmark = [pytest.mark.system, pytest.mark.asyncio(loop_scope="module")]
 
-SETTLED_S = 3.0
+SETTLED_S = 4.5
 """From the moment in which all calls are answered to the kill: time enough for each to come to its state."""
 
 APART_S = 0.1
@@ -162,7 +162,7 @@ async def interrupted(scene: Scene) -> None:
 
 async def cut_off(scene: Scene) -> None:
     """The answer was cut off; the caller is still speaking."""
-    await scene.say("tell me a story", ends_s=2.7)
+    await scene.say("tell me a story", ends_s=3.2)
     await scene.say("wait stop please now", ends_s=0.05)
     await cut_short(scene, "wait stop please now")
 
@@ -177,6 +177,9 @@ async def cut_short(scene: Scene, by: str) -> None:
     assert story == STORY_WORDS[: len(story)]
     assert len(story) < len(STORY_WORDS), "it was told to its end"
     messages = told(scene.used.asked(caller.tenant)[-1])
+    if not story:  # this machine was so slow that nothing of it was heard yet: then it is in no record
+        assert messages[-2:] == [("user", "tell me a story"), ("user", by)]
+        return
     *_, (asked, first), (answered, known), (_, last) = messages
     assert (asked, first, answered, last) == ("user", "tell me a story", "assistant", by), (messages, story)
     assert abs(len(known.split()) - len(story)) <= TWO_WORDS, (known, story)
