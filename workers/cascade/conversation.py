@@ -74,7 +74,7 @@ class Conversation:
         )
         self._dialling = Dialling(shared, self._answers, self._contributions, self._is_muted, self._has_floor)
         self._replying = Replying(shared, self._model, self._answers, self._contributions, self._dialling)
-        self._easing = Easing(session, self._ear, self._turn)
+        self._easing = Easing(shared)
         self._kept_ms = 0
         self._clock = asyncio.get_running_loop().time
 

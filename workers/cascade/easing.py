@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 from trunkline.audio.frame import FULL_SCALE
-from workers.backend import Session
-from workers.cascade.hearing import Ear
-from workers.cascade.turn import Turn
+from workers.cascade.shared import Shared
 
 TOGETHER_MS = 60
 """Of audio on which nothing hangs for now: how much may come as one message. It is known later by that."""
@@ -21,10 +19,10 @@ class Easing:
     """One session's. Somebody waits for speech while an answer is given, for silence while the caller speaks, and for
     the end of a silence that may end a turn; and for nothing else."""
 
-    def __init__(self, session: Session, ear: Ear, turn: Turn) -> None:
-        self._session = session
-        self._ear = ear
-        self._turn = turn
+    def __init__(self, shared: Shared) -> None:
+        self._session = shared.session
+        self._ear = shared.ear
+        self._turn = shared.turn
         self._told: Wish = AS_IT_COMES
 
     def look(self) -> None:

@@ -23,10 +23,8 @@ MOST_BEHIND = 2000
 """Messages that may wait for the detector (40 s, more than the edge keeps for a takeover); beyond, the oldest go."""
 
 
-class OnBehalf(Protocol):
-    """As `workers.backend.Session.on_behalf`."""
-
-    def __call__(self, call: Callable[[float | Exception], None]) -> Callable[[float | Exception], None]: ...
+Found = Callable[[float | Exception], None]
+"""Is told how likely a chunk holds speech; with an error, should the detector fail."""
 
 
 class VoiceActivity(Protocol):
@@ -45,10 +43,9 @@ class VoiceActivity(Protocol):
     def cut(self, pcm: bytes) -> Iterable[bytes]:
         """Take audio of any length; return the chunks of CHUNK_MS that it completed: each is to be judged, in order."""
 
-    def judge(self, chunk: bytes, found: Callable[[float | Exception], None], *, patient: bool) -> float | None:
+    def judge(self, chunk: bytes, found: Found, *, patient: bool) -> float | None:
         """How likely the next chunk holds speech, if that is known at once. If not, `found` is called later, and the
-        chunk after it must wait for that; with an error, should the detector fail. `patient`: it decides nothing, and
-        may take most of a chunk's time."""
+        chunk after it must wait for that. `patient`: it decides nothing, and may take most of a chunk's time."""
 
 
 class Utterance:
@@ -139,7 +136,7 @@ class Ear:
         judge: Judge | None,
         heard: Callable[[Edge | None, int], None],
         is_deaf: Callable[[], bool],
-        on_behalf: OnBehalf,
+        on_behalf: Callable[[Found], Found],
     ) -> None:
         """`voice_activity` makes a detector for a rate of 8 or 16 kHz. `judge`, if there is one, hears whether somebody
         who fell silent is done. `heard` is called for every chunk, with the edge that it brought, if any, and the
