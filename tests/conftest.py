@@ -91,12 +91,23 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items.sort(key=lambda item: place(item.nodeid))
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        for item in items:
+            if in_real_time(item.nodeid):
+                item.add_marker(pytest.mark.flaky(reruns=1))
     if CHROMIUM.exists():
         return
     skip = pytest.mark.skip(reason=f"no Chromium at {CHROMIUM}: apt-get install chromium, or name one in CHROMIUM")
     for item in items:
         if item.get_closest_marker("browser"):
             item.add_marker(skip)
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """A test in real time that passed the second time, beside others on a machine that others use too, is no secret."""
+    for report in terminalreporter.stats.get("rerun", []):
+        terminalreporter.section(f"run again: {report.nodeid}")
+        terminalreporter.write_line(report.longreprtext)
 
 
 def place(nodeid: str) -> int:
