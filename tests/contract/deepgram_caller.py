@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
@@ -50,12 +50,6 @@ async def provider(standin: Deepgram, **options: Any) -> AsyncIterator[DeepgramS
         yield made
     finally:
         await made.close()
-
-
-async def until(true: Callable[[], object]) -> None:
-    async with asyncio.timeout(PATIENCE_S):
-        while not true():  # noqa: ASYNC110 - an utterance tells nobody when its text changes
-            await asyncio.sleep(0.005)
 
 
 async def finish(utterance: DeepgramUtterance) -> str:

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Protocol, TypeVar
 
@@ -37,9 +36,3 @@ def begun(stt: BatchSpeech, text: str = TEXT) -> BatchTranscriber:
 
 async def heard(stt: BatchSpeech) -> str:
     return (await begun(stt).finish()).text
-
-
-async def until(condition: Callable[[], object]) -> None:
-    async with asyncio.timeout(10):
-        while not condition():  # noqa: ASYNC110 - nothing tells
-            await asyncio.sleep(0.01)

@@ -6,9 +6,10 @@ import asyncio
 
 import pytest
 
-from tests.contract.deepgram_caller import FLUX, NOVA, begun, both, finish, provider, push, silence, speech, until
+from tests.contract.deepgram_caller import FLUX, NOVA, begun, both, finish, provider, push, silence, speech
 from tests.standins import tones
 from tests.standins.deepgram import Deepgram, Drop, Mute, Refuse, Stream, nova
+from tests.waiting import until
 from workers.cascade.hearing import Utterance
 from workers.providers.base import SpeechToText
 from workers.providers.deepgram import connection

@@ -6,9 +6,10 @@ import asyncio
 
 import pytest
 
-from tests.contract.deepgram_caller import PATIENCE_S, begun, both, finish, provider, push, speech, until
+from tests.contract.deepgram_caller import PATIENCE_S, begun, both, finish, provider, push, speech
 from tests.standins.deepgram import Close, Deepgram, Drop, Garbage, Mute, NeverAnswer, Refuse
 from tests.standins.deepgram.faults import SessionFault
+from tests.waiting import until
 from trunkline.errors import ProviderError
 from workers.providers.deepgram.utterance import DeepgramUtterance
 

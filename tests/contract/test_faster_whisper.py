@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
@@ -12,6 +12,7 @@ pytest.importorskip("faster_whisper")
 
 from tests.contract import tiny_whisper
 from tests.standins import tones
+from tests.waiting import until
 from trunkline.errors import ProviderError, SettingsError
 from workers.providers.base import Transcript
 from workers.providers.batch import BatchSpeech
@@ -38,12 +39,6 @@ async def heard(stt: BatchSpeech) -> Transcript:
     utterance = stt.utterance()
     utterance.push(SOUND)
     return await utterance.finish()
-
-
-async def until(condition: Callable[[], object]) -> None:
-    async with asyncio.timeout(20):
-        while not condition():  # noqa: ASYNC110 - nothing tells
-            await asyncio.sleep(0.01)
 
 
 async def test_transcribes(stt: BatchSpeech) -> None:

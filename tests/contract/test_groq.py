@@ -12,10 +12,11 @@ from typing import Any
 import pytest
 
 from tests.contract.groq_caller import HELLO, SLOTS, hearing, said, thinking
-from tests.contract.recorded import TEXT, begun, heard, until
+from tests.contract.recorded import TEXT, begun, heard
 from tests.standins import tones
 from tests.standins.groq import KEY, Fault, Groq, serve
 from tests.standins.groq.hearing import Ghost
+from tests.waiting import until
 from trunkline.errors import ProviderError, SettingsError
 from workers.providers.base import ChatMessage, ToolCall
 from workers.providers.batch import BatchSpeech

@@ -12,9 +12,10 @@ import pytest
 from openai.types.audio import Transcription, TranscriptionTextDeltaEvent, TranscriptionTextDoneEvent
 
 from tests.contract.openai_caller import hearing, speaking
-from tests.contract.recorded import TEXT, heard, until
+from tests.contract.recorded import TEXT, heard
 from tests.standins import tones
 from tests.standins.openai import KEY, SPEAKS_HZ, Fault, Speech, serve
+from tests.waiting import until
 from trunkline.audio.wav import wav_bytes
 from trunkline.errors import ProviderError, SettingsError
 from workers.providers.batch import BatchSpeech

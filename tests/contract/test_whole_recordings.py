@@ -9,8 +9,9 @@ from contextlib import AbstractAsyncContextManager
 import pytest
 
 from tests.contract import groq_caller, openai_caller
-from tests.contract.recorded import TEXT, begun, heard, until
+from tests.contract.recorded import TEXT, begun, heard
 from tests.standins import groq, openai, tones
+from tests.waiting import until
 from trunkline.errors import ProviderError
 from workers.providers.batch import BatchSpeech
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from typing import Any
 
 import cartesia
@@ -11,6 +11,7 @@ import pytest
 
 from tests.standins import tones
 from tests.standins.cartesia import Behaviour, Cartesia, Fault
+from tests.waiting import until
 from trunkline.errors import ProviderError, SettingsError
 from trunkline.tenants import Stage
 from workers.providers import registry
@@ -47,12 +48,6 @@ def push(utterance: InkUtterance, pcm: bytes) -> None:
 
 def say(utterance: InkUtterance, text: str = WORDS, rate_hz: int = RATE_HZ) -> None:
     push(utterance, tones.speak(text, rate_hz))
-
-
-async def until(condition: Callable[[], object]) -> None:
-    async with asyncio.timeout(10):
-        while not condition():  # noqa: ASYNC110 - interim text is polled by those who use it, too
-            await asyncio.sleep(0.005)
 
 
 async def failure(utterance: InkUtterance) -> ProviderError:

@@ -6,14 +6,14 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
-import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
 from cli import valkey
 from tests.standins.twilio import AUTH_TOKEN
 from tests.system.hostile.target import GRACE_S, PATIENCE_S, Target
+from tests.waiting import until
 from trunkline.bus.connection import Redis
 from trunkline.bus.keys import dispatch
 
@@ -126,10 +126,3 @@ async def _innocent(target: Target) -> AsyncIterator[None]:
         assert len(call.streams) == 1
         await call.hang_up()
         assert call.errors == []
-
-
-async def until(condition: Callable[[], Awaitable[bool]], what: str, timeout_s: float = PATIENCE_S) -> None:
-    deadline_s = time.monotonic() + timeout_s
-    while not await condition():
-        assert time.monotonic() < deadline_s, f"not within {timeout_s:g} s: {what}"
-        await asyncio.sleep(0.1)

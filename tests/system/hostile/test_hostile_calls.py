@@ -10,9 +10,9 @@ import asyncio
 import pytest
 
 from tests.standins.twilio import twiml
-from tests.system.hostile.innocent import until
 from tests.system.hostile.target import GRACE_S, MB, Target, closed, message
 from tests.unit.gateway.phone import PUBLIC, new_sid, ringing, start
+from tests.waiting import until
 from trunkline.bus import keys
 
 pytestmark = [pytest.mark.system, pytest.mark.usefixtures("innocent_by_phone")]

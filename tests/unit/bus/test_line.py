@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from tests.waiting import until
 from trunkline.bus import connection
 from trunkline.bus.connection import Command, Line, MissingGroup, Redis
 from trunkline.errors import BusError
@@ -56,9 +57,7 @@ async def test_a_connection_lost_while_idle_is_made_again(redis: Redis) -> None:
     line = redis.line()
     number = await ident(line)
     await redis.ask("CLIENT", "KILL", "ID", number)
-    async with asyncio.timeout(5):
-        while line._transport is not None:  # noqa: ASYNC110  (what is noticed while idle is told to nobody)
-            await asyncio.sleep(0.002)
+    await until(lambda: line._transport is None)
     assert await ident(line) > number
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from itertools import pairwise
 from typing import Any
 
@@ -17,6 +17,7 @@ from cli.account import CallError, Event
 from cli.client import Caller
 from tests.standins.ws_server import RATE_HZ, StandIn
 from tests.standins.ws_server import Caller as Served
+from tests.waiting import until
 from trunkline.errors import AudioError
 
 
@@ -44,13 +45,6 @@ def track_of(caller: Caller) -> bytes:
     """What was heard, without the silence before and after."""
     first, last = caller.speaker.heard[0], caller.speaker.heard[-1]
     return caller.heard[first.at * 2 : (last.at + last.length) * 2]
-
-
-async def until(condition: Callable[[], bool]) -> None:
-    """Wait for what no event tells of."""
-    async with asyncio.timeout(10):
-        while not condition():  # noqa: ASYNC110
-            await asyncio.sleep(0.005)
 
 
 async def answer(served: Served, turn: int, pcm: bytes) -> None:

@@ -13,7 +13,8 @@ from typer.testing import CliRunner, Result
 from cli import sessions
 from cli.main import app
 from cli.sessions import CannotMoveError, move_to
-from tests.unit.workers.stage import Probe, Stage, staged, until
+from tests.unit.workers.stage import Probe, Stage, staged
+from tests.waiting import until
 from trunkline.bus import keys
 from trunkline.bus.connection import Redis
 from trunkline.errors import SettingsError

@@ -13,6 +13,7 @@ from gateway.admission import Admission
 from gateway.doors import WebSocketDoor
 from gateway.server import Server, configure, listen
 from gateway.sessions import Sessions
+from tests.unit.gateway.serving import serving
 from trunkline.bus.connection import Redis
 from trunkline.settings import load
 from trunkline.tenants import Tenant
@@ -33,16 +34,10 @@ class Gateway:
 
     @contextlib.asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
-        config = self.server.config
-        config.load()
-        self.server.lifespan = config.lifespan_class(config)
-        await self.server.startup(sockets=[self._listener])  # without the main loop, which looks every 0.1 s
         try:
-            yield
+            async with serving(self.server, self._listener):
+                yield
         finally:
-            self.server.force_exit = True
-            await self.server.shutdown(sockets=[self._listener])
-            await self.server.lifespan.shutdown()
             await self.redis.close()
 
     def client(self, **options: Any) -> connect:

@@ -22,6 +22,8 @@ from gateway.sessions import Held, Sessions
 from gateway.signatures import Account
 from gateway.twilio_rest import TwilioApi
 from tests.standins.twilio import ACCOUNT_SID, AUTH_TOKEN, Call, twiml
+from tests.unit.gateway.serving import serving
+from tests.waiting import until
 from trunkline.bus.connection import Redis
 from trunkline.sessions import Record, Records
 from trunkline.settings import load
@@ -54,16 +56,10 @@ class Gateway:
     @contextlib.asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
         await self.sessions.tenants.put([Tenant(id="acme", backend="echo", phone_numbers=(NUMBER,))])
-        config = self.server.config
-        config.load()
-        self.server.lifespan = config.lifespan_class(config)
-        await self.server.startup(sockets=[self._listener])
         try:
-            yield
+            async with serving(self.server, self._listener):
+                yield
         finally:
-            self.server.force_exit = True
-            await self.server.shutdown(sockets=[self._listener])
-            await self.server.lifespan.shutdown()
             if self._api is not None:
                 await self._api.close()
             await self.redis.close()
@@ -174,12 +170,6 @@ def start(call_sid: str, token: str, account_sid: str = ACCOUNT_SID) -> str:
         "customParameters": {"token": token},
     }
     return json.dumps({"event": "start", "sequenceNumber": "1", "streamSid": "MZ0a", "start": body})
-
-
-async def until(condition: Callable[[], object]) -> None:
-    async with asyncio.timeout(10):
-        while not condition():  # noqa: ASYNC110  # of whatever kind
-            await asyncio.sleep(0.005)
 
 
 def verbs(document: str) -> list[str]:

@@ -9,6 +9,7 @@ from websockets.asyncio.client import ClientConnection
 from websockets.exceptions import InvalidStatus
 
 from gateway import doors
+from tests.waiting import until
 from trunkline.bus import keys
 from trunkline.errors import BusError
 from trunkline.sessions import Record, Records
@@ -106,9 +107,7 @@ async def test_connections_are_capped_and_given_back(gateways: Any) -> None:
     gateway = await gateways(max_connections=2)
     async with gateway.client(), gateway.client():
         assert (await refused(gateway))[0] == 429
-    async with asyncio.timeout(2):
-        while len(gateway.admission):  # noqa: ASYNC110
-            await asyncio.sleep(0.002)
+    await until(lambda: not len(gateway.admission))
     async with gateway.client():
         pass
 
@@ -137,9 +136,7 @@ async def test_wrong_audio_is_forgiven_and_then_not(gateways: Any) -> None:
         while not (await told(client, "error"))["fatal"]:
             pass
         assert await closed(client) == 4400
-    async with asyncio.timeout(2):
-        while len(gateway.sessions):  # noqa: ASYNC110
-            await asyncio.sleep(0.002)
+    await until(lambda: not len(gateway.sessions))
 
 
 @pytest.mark.parametrize(

@@ -9,6 +9,7 @@ import pytest
 
 from gateway import server
 from gateway.server import listen
+from tests.waiting import until
 from trunkline.errors import SettingsError
 
 
@@ -78,9 +79,7 @@ async def test_readiness_leaves_the_beat_its_work(gateways: Any, monkeypatch: py
         await asyncio.wait_for(client.recv(), 2)
         await gateway.redis.ask("FLUSHALL")
         await ask(gateway, "/readyz")
-        async with asyncio.timeout(3):
-            while not await gateway.redis.ask("KEYS", "session:*"):  # noqa: ASYNC110
-                await asyncio.sleep(0.01)
+        await until(lambda: gateway.redis.ask("KEYS", "session:*"))
 
 
 async def test_the_first_signal_sends_callers_away_and_the_second_ends(
@@ -121,6 +120,4 @@ async def test_a_request_without_end_is_answered_and_not_reset(gateways: Any, he
     await asyncio.wait_for(writer.drain(), 5)  # all of it was taken
     writer.close()
     await writer.wait_closed()
-    async with asyncio.timeout(5):
-        while gateway.server.server_state.connections:  # noqa: ASYNC110
-            await asyncio.sleep(0.002)
+    await until(lambda: not gateway.server.server_state.connections)

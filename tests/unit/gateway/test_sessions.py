@@ -11,6 +11,7 @@ import pytest
 from gateway import orphans
 from gateway import sessions as module
 from gateway.sessions import Held, Sessions
+from tests.waiting import until
 from trunkline.bus import keys
 from trunkline.bus.connection import Redis
 from trunkline.bus.lanes import Inbox, Outbox
@@ -70,12 +71,6 @@ class Worker:
         await self.records.attach(held.record, self.inbox.lane)
         self.outbox.send(held.record.gateway, Attached(held.record.session, 1, self.inbox.lane, 0))
         await until(lambda: held.bridge.worker == self.inbox.lane)
-
-
-async def until(condition: Callable[[], bool]) -> None:
-    async with asyncio.timeout(5):
-        while not condition():  # noqa: ASYNC110  # of whatever kind
-            await asyncio.sleep(0.002)
 
 
 @pytest.fixture
@@ -272,9 +267,7 @@ async def test_who_still_waits_for_a_worker_outlives_an_emptied_redis(
     taken, _ = await opened(sessions, "taken")
     await worker.take(taken)
     await redis.ask("FLUSHALL")
-    async with asyncio.timeout(3):
-        while not await redis.ask("XLEN", keys.dispatch("echo")):  # noqa: ASYNC110
-            await asyncio.sleep(0.01)
+    await until(lambda: redis.ask("XLEN", keys.dispatch("echo")))
     assert await stored(redis, "waits") == waits.record
     assert await redis.ask("XLEN", keys.dispatch("echo")) == 1, "workers put back what is theirs"
 
@@ -303,9 +296,7 @@ async def test_who_loses_the_worker_and_redis_at_once_is_put_up_again(
     held, _ = await opened(sessions)
     await worker.take(held)
     await redis.ask("FLUSHALL")  # its worker is dead, and makes no lane again
-    async with asyncio.timeout(3):
-        while not await redis.ask("XLEN", keys.dispatch("echo")):  # noqa: ASYNC110
-            await asyncio.sleep(0.01)
+    await until(lambda: redis.ask("XLEN", keys.dispatch("echo")))
     now = await stored(redis)
     assert (now.epoch, now.worker, now.gateway) == (1, worker.inbox.lane, keys.lane(sessions.process_id))
     assert await worker.records.attach(now, "lane:next") == 2, "its gateway listens to nobody with less"

@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 
 from gateway.webrtc import PATH
-from tests.unit.gateway.webrtc import CANDIDATE, OFFER, FakeLink, Gateway, Start, bearer, gateways_on, until
+from tests.unit.gateway.webrtc import CANDIDATE, OFFER, FakeLink, Gateway, Start, bearer, gateways_on
+from tests.waiting import until
 from trunkline.bus import keys
 from trunkline.bus.lanes import Inbox, Outbox
 from trunkline.bus.messages import Attached, ClientEvent, Control, DownlinkAudio, Event, LinkResumed, Message

@@ -16,7 +16,8 @@ from aiortc import RTCConfiguration, RTCPeerConnection, RTCSessionDescription
 
 from adapters.webrtc.link import WebRtcLink
 from gateway.webrtc import PATH
-from tests.unit.gateway.webrtc import CANDIDATE, Gateway, Start, bearer, gateways_on, until
+from tests.unit.gateway.webrtc import CANDIDATE, Gateway, Start, bearer, gateways_on
+from tests.waiting import until
 from trunkline.bus import keys
 from trunkline.rtc.ice import Network
 

@@ -15,6 +15,7 @@ from gateway.admission import Admission
 from gateway.server import Server, configure, listen
 from gateway.sessions import Held, Sessions
 from gateway.webrtc import PATH, PeerLink, WebRtcDoor
+from tests.unit.gateway.serving import serving
 from trunkline.bus.connection import Redis
 from trunkline.errors import ClientError
 from trunkline.sessions import Record, Records
@@ -116,17 +117,10 @@ class Gateway:
     async def running(self) -> AsyncIterator[None]:
         tenants = [Tenant(id="demo", backend="echo"), Tenant(id="model", backend="relay")]
         await self.sessions.tenants.put(tenants)
-        config = self.server.config
-        config.load()
-        self.server.lifespan = config.lifespan_class(config)
-        await self.server.startup(sockets=[self._listener])
         try:
-            yield
+            async with serving(self.server, self._listener), self._client:
+                yield
         finally:
-            await self._client.aclose()
-            self.server.force_exit = True
-            await self.server.shutdown(sockets=[self._listener])
-            await self.server.lifespan.shutdown()
             await self.redis.close()
 
     # --- as a browser
@@ -189,9 +183,3 @@ async def gateways_on(redis_url: str) -> AsyncIterator[Start]:
             return gateway
 
         yield make
-
-
-async def until(condition: Callable[[], object]) -> None:
-    async with asyncio.timeout(10):
-        while not condition():  # noqa: ASYNC110  # of whatever kind
-            await asyncio.sleep(0.005)

@@ -7,7 +7,8 @@ from collections.abc import Callable
 
 import pytest
 
-from tests.unit.workers.stage import Stage, equals, until
+from tests.unit.workers.stage import Stage, equals
+from tests.waiting import until
 from trunkline.bus import keys
 from trunkline.bus.messages import Attached
 from trunkline.sessions import Record, Records

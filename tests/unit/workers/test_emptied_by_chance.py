@@ -13,7 +13,8 @@ import pytest
 
 from gateway import orphans
 from gateway.sessions import Sessions
-from tests.unit.workers.stage import LEASE_MS, NoProviders, Probe, equals, until
+from tests.unit.workers.stage import LEASE_MS, NoProviders, Probe, equals
+from tests.waiting import until
 from trunkline.bus import keys
 from trunkline.bus.connection import Redis
 from trunkline.bus.dispatch import Dispatch

@@ -5,7 +5,8 @@ from typing import cast
 
 import pytest
 
-from tests.unit.workers.stage import LEASE_MS, NoProviders, Stage, equals, until
+from tests.unit.workers.stage import LEASE_MS, NoProviders, Stage, equals
+from tests.waiting import until
 from trunkline.bus import keys
 from trunkline.bus.messages import Control
 from trunkline.errors import SettingsError

@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 
-from tests.unit.workers.stage import LEASE_MS, Stage, equals, staged, until
+from tests.unit.workers.stage import LEASE_MS, Stage, equals, staged
+from tests.waiting import until
 from trunkline.bus import keys
 from trunkline.bus.messages import Close, Control, Text
 from trunkline.errors import BusError, SettingsError

@@ -10,7 +10,8 @@ from typing import Any
 
 import pytest
 
-from tests.unit.workers.stage import Stage, staged, until
+from tests.unit.workers.stage import Stage, staged
+from tests.waiting import until
 from trunkline.bus.messages import ClientEvent, Control
 from trunkline.tenants import Tenant
 from workers import moving, serving

@@ -13,7 +13,8 @@ from gateway.calls import KEEP_ENDED_S
 from gateway.signatures import Account
 from gateway.twilio_rest import TwilioApi as RestApi
 from tests.standins.twilio import ACCOUNT_SID, AUTH_TOKEN, TwilioApi
-from tests.unit.gateway.phone import Gateway, Start, clean, closed, ringing, start, until
+from tests.unit.gateway.phone import Gateway, Start, clean, closed, ringing, start
+from tests.waiting import until
 from trunkline.audio.frame import silence
 from trunkline.audio.g711 import ULAW_SILENCE
 from trunkline.bus import keys

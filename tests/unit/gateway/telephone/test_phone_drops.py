@@ -9,7 +9,8 @@ from contextlib import suppress
 import pytest
 from websockets.exceptions import ConnectionClosed
 
-from tests.unit.gateway.phone import Gateway, Start, ringing, start, until
+from tests.unit.gateway.phone import Gateway, Start, ringing, start
+from tests.waiting import until
 from trunkline.bus import keys
 
 CALLS = 60

@@ -10,7 +10,8 @@ from websockets.exceptions import ConnectionClosed, InvalidStatus
 
 from gateway import phone as module
 from tests.standins.twilio import Faults, faults
-from tests.unit.gateway.phone import Gateway, Start, clean, closed, new_sid, ringing, start, until
+from tests.unit.gateway.phone import Gateway, Start, clean, closed, new_sid, ringing, start
+from tests.waiting import until
 from trunkline.errors import BusError
 
 # --- who may come in
