@@ -35,12 +35,13 @@ OLDEST_REDIS = (7, 0)
 REDIS_START_S = 3.0
 HEALTH_TIMEOUT_S = 1.0
 OPTIONAL = {
-    "espeakng-loader": ("speech without keys", "local"),
-    "pocketsphinx": ("recognition without keys", "local"),
-    "faster-whisper": ("better recognition without keys", "whisper"),
-    "piper-tts": ("a better voice without keys", "piper"),
+    "espeakng-loader": "speech without keys",
+    "pocketsphinx": "recognition without keys",
+    "faster-whisper": "better recognition without keys",
+    "piper-tts": "a better voice without keys",
 }
-"""Packages that are only needed for something: for what, and the extra that brings them."""
+"""Packages that are only needed for something: for what. Each is added by its name: to install Trunkline's extra anew
+brings what silero-vad asks for too, torch with 3 GB of CUDA, of which we need nothing (CONTRIBUTING.md)."""
 
 
 class Finding(NamedTuple):
@@ -93,8 +94,7 @@ def python() -> Iterator[Finding]:
 def optional_packages() -> Iterator[Finding]:
     """What more could be installed."""
     here = [f"{name} {version}" for name in OPTIONAL if (version := _version(name))]
-    absent = [(use, extra) for name, (use, extra) in OPTIONAL.items() if not _version(name)]
-    more = "; ".join(f"pip install 'trunkline[{extra}]' ({use})" for use, extra in absent)
+    more = "; ".join(f"pip install {name} ({use})" for name, use in OPTIONAL.items() if not _version(name))
     yield Finding("ok", "optional", ", ".join(here) or "none is installed", more and f"for more: {more}")
 
 

@@ -28,7 +28,7 @@ from workers.providers.base import Word
 from workers.providers.options import read_options
 from workers.providers.separate import Separate
 
-INSTALL = "pip install 'trunkline[local]' (or: pip install espeakng-loader)"
+INSTALL = "pip install espeakng-loader"
 
 # From eSpeak NG's speak_lib.h, version 1.52.
 _SYNCHRONOUS = 2

@@ -1,8 +1,8 @@
 """Speech-to-text by faster-whisper (MIT) on this machine: OpenAI's Whisper models, run by CTranslate2.
 
-Used when its package is installed (`trunkline[whisper]`) and its model is at hand: a directory, or in Hugging Face's
-cache. A model that is missing is fetched only when the option `download` allows it. Whisper takes no stream, but whole
-recordings: `batch.py` makes the best of that.
+Used when its package is installed and its model is at hand: a directory, or in Hugging Face's cache. A model that is
+missing is fetched only when the option `download` allows it. Whisper takes no stream, but whole recordings: `batch.py`
+makes the best of that.
 
 Trunkline's tests run the package (1.2.1) on a tiny model of their own. OpenAI's models they have not run: there was no
 network to fetch one.
@@ -29,7 +29,7 @@ from workers.providers.options import read_options
 
 RATE_HZ = 16000
 DEFAULT_MODEL = "base.en"
-INSTALL = "pip install 'trunkline[whisper]' (or: pip install faster-whisper)"
+INSTALL = "pip install faster-whisper"
 
 
 class WhisperOptions(BatchOptions):

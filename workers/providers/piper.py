@@ -1,8 +1,8 @@
 """Text-to-speech by Piper on this machine: neural voices that sound like people.
 
-Used when its package is installed (`trunkline[piper]`, GPL-3.0-or-later: imported only when a tenant asks for it) and
-a voice is present: `<name>.onnx` with `<name>.onnx.json` beside it. `python -m piper.download_voices
-en_US-lessac-medium` fetches one.
+Used when its package is installed (piper-tts, GPL-3.0-or-later: imported only when a tenant asks for it) and a voice is
+present: `<name>.onnx` with `<name>.onnx.json` beside it. `python -m piper.download_voices en_US-lessac-medium` fetches
+one.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from workers.providers.options import read_options
 from workers.providers.separate import Separate
 
 VOICE_VARIABLE = "TRUNKLINE_PIPER_VOICE"
-INSTALL = "pip install 'trunkline[piper]' (or: pip install piper-tts)"
+INSTALL = "pip install piper-tts"
 _CHUNK_MS = 100
 
 

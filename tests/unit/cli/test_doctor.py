@@ -17,6 +17,7 @@ from cli.checks import Finding
 from cli.doctor import doctor
 from trunkline.settings import Settings, load
 from trunkline.tenants import Tenant
+from workers.providers import espeak, faster_whisper, local, piper, pocketsphinx
 
 ROOT = Path(__file__).resolve().parents[3]
 
@@ -49,6 +50,19 @@ def test_right_settings_are_listed() -> None:
     _, findings = checks.settings({"TRUNKLINE_PORT": "9000"})
     assert findings == [Finding("ok", "settings", "TRUNKLINE_* set: PORT")]
     assert "defaults" in checks.settings({})[1][0].found
+
+
+# --- packages
+
+
+def test_what_is_missing_is_added_by_its_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    """`pip install 'trunkline[whisper]'` would bring torch, which silero-vad asks for and nobody needs."""
+    monkeypatch.setattr(checks, "_version", lambda name: None)
+    (finding,) = checks.optional_packages()
+    assert "pip install faster-whisper (" in finding.advice
+    advice = [finding.advice, *(candidate.remedy for candidate in local.candidates())]
+    advice += [espeak.INSTALL, faster_whisper.INSTALL, piper.INSTALL, pocketsphinx.INSTALL]
+    assert [told for told in advice if "trunkline[" in told] == []
 
 
 # --- Redis

@@ -33,7 +33,7 @@ from workers.providers.base import Transcript
 from workers.providers.options import read_options
 
 RATE_HZ = 16000
-INSTALL = "pip install 'trunkline[local]' (or: pip install pocketsphinx)"
+INSTALL = "pip install pocketsphinx"
 
 _FRAME_BYTES = RATE_HZ // 50 * 2
 _PAUSE_FRAMES = 8
