@@ -6,7 +6,6 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
-from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable
 
 import pytest
@@ -15,7 +14,8 @@ import pytest_asyncio
 from benchmarks.stack import Stack
 from tests.standins import tones
 from tests.standins.realtime import Call as Use
-from tests.standins.realtime import Drop, Prompt, Realtime, Reply, Say, Session, echo, text_of
+from tests.standins.realtime import Drop, Prompt, Realtime, Reply, Session, text_of
+from tests.standins.realtime.story import STORY, asked_of, assert_told, storyteller
 from tests.standins.twilio import AUTH_TOKEN, Call
 
 pytestmark = [pytest.mark.system, pytest.mark.asyncio(loop_scope="module")]
@@ -33,7 +33,6 @@ tools:
   - name: transfer_call
     numbers: {reception: "+15550123"}
 """
-STORY = "once upon a time there was a king who had three ships and then the sea the sun the star"
 PATIENCE_S = 20.0
 REPEATED_WORDS = 2
 """At the seam: the word that was cut is said again, and one whose text another worker did not know yet. A loaded
@@ -41,20 +40,13 @@ machine adds silence there, and no words."""
 
 
 def model(prompt: Prompt) -> Reply:
-    """Tells a story, books, says goodbye, and repeats everything else."""
-    asked = text_of(prompt.last) if prompt.last is not None and "content" in prompt.last else ""
-    if '"' in (prompt.response.get("instructions") or ""):
-        return echo(prompt)
-    if "cut your answer off" in prompt.instructions:
-        said = [text_of(item) for item in prompt.items if item.get("role") == "assistant"][-1].split()
-        return Say(" ".join(STORY.split()[len(said) :]) or "sorry")
-    if "story" in asked:
-        return Say(STORY)
+    """Puts through, says goodbye, and does all else as the storyteller."""
+    asked = asked_of(prompt)
     if "transfer" in asked:
         return Use("transfer_call", {"to": "reception"})
     if "bye" in asked:
         return Use("end_call")
-    return echo(prompt)
+    return storyteller(prompt)
 
 
 @pytest_asyncio.fixture(loop_scope="module", scope="module")
@@ -222,7 +214,8 @@ async def _goes_on(stack: Stack, realtime: Realtime, fault: Fault, name: str) ->
         await until_heard(call, "the star")
         story = heard(call).split("once upon")[1].split()
         expected = STORY.split()[2:]
-        assert_told(story, expected, cut_words=int(fault in (kill_gateway, drop_stream)))
+        cut_words = int(fault in (kill_gateway, drop_stream))
+        assert_told(story, expected, cut_words=cut_words, repeated_words=REPEATED_WORDS)
         await until_silent(call)
         say(call, "what is the time")
         await until_heard(call, "you said what is the time")
@@ -230,12 +223,3 @@ async def _goes_on(stack: Stack, realtime: Realtime, fault: Fault, name: str) ->
         assert "what is the time" in _said(session_of_caller(realtime, name))
         await call.hang_up()
     assert call.errors == (["31903: the gateway's connection broke"] if fault is kill_gateway else [])
-
-
-def assert_told(story: list[str], expected: list[str], cut_words: int) -> None:
-    """Every word in order; a word that was cut may come twice, or, where the line itself was cut, in two halves."""
-    missing = Counter(expected) - Counter(story)
-    again = Counter(story) - Counter(expected)
-    assert missing.total() <= cut_words, (missing, story)
-    assert again.total() <= REPEATED_WORDS, (again, story)
-    assert list(dict.fromkeys(story)) == [word for word in dict.fromkeys(expected) if word in story]

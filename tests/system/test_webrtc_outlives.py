@@ -16,15 +16,14 @@ import pytest_asyncio
 
 from benchmarks.stack import Stack
 from tests.standins.realtime import Realtime, text_of
+from tests.standins.realtime.story import STORY, assert_told, storyteller
 from tests.standins.webrtc import WebRtcCaller
 from tests.system.webrtc import (
     PATIENCE_S,
-    STORY,
+    REPEATED_WORDS,
     Gateway,
-    assert_told,
     deployed,
     gateway,
-    model,
     nearly,
     until_heard,
     until_silent,
@@ -35,7 +34,7 @@ pytestmark = [pytest.mark.system, pytest.mark.asyncio(loop_scope="module")]
 
 @pytest_asyncio.fixture(loop_scope="module", scope="module")
 async def realtime() -> AsyncIterator[Realtime]:
-    async with Realtime(answer=model, webrtc=True) as standin:
+    async with Realtime(answer=storyteller, webrtc=True) as standin:
         yield standin
 
 
@@ -66,7 +65,8 @@ async def hear_its_end(caller: WebRtcCaller, realtime: Realtime, cut_words: int,
     """The story is told to its end, each word once; and what was said before it is known."""
     await until_heard(caller, "the sea the sun the star")
     await until_silent(caller)
-    assert_told(caller.heard.split("once upon")[1].split(), STORY.split()[2:], cut_words)
+    story = caller.heard.split("once upon")[1].split()
+    assert_told(story, STORY.split()[2:], cut_words=cut_words, repeated_words=REPEATED_WORDS)
     await caller.say("what is the time")
     await until_heard(caller, "you said what is the time")
     known = [[text_of(item) for item in each.items if item["type"] == "message"] for each in realtime.sessions]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -16,7 +15,7 @@ from aiortc import RTCConfiguration, RTCPeerConnection, RTCSessionDescription
 from aiortc.rtcconfiguration import RTCBundlePolicy
 
 from benchmarks.stack import Stack
-from tests.standins.realtime import Prompt, Realtime, Reply, Say, echo, text_of
+from tests.standins.realtime import Realtime
 from tests.standins.webrtc import Hearing, WebRtcCaller
 from tests.standins.webrtc.arrivals import tap
 from tests.standins.webrtc.hearing import words_in
@@ -26,7 +25,6 @@ from tests.standins.webrtc.track import FRAME_BYTES, PacedTrack
 
 GRACE_S = 3
 PATIENCE_S = 20.0
-STORY = "once upon a time there was a king who had three ships and then the sea the sun the star"
 LAST_WORD_S = 0.5
 _ENDING_BYTES = FRAME_BYTES * 20
 """Silence of 400 ms."""
@@ -46,17 +44,6 @@ TENANTS = {
     "websocket.yaml": _RELAY.format(id="websocket", link="websocket"),
     "webrtc.yaml": _RELAY.format(id="webrtc", link="webrtc"),
 }
-
-
-def model(prompt: Prompt) -> Reply:
-    """Tells a story, goes on with it where it was cut, and repeats everything else."""
-    asked = text_of(prompt.last) if prompt.last is not None and "content" in prompt.last else ""
-    if '"' in (prompt.response.get("instructions") or ""):
-        return echo(prompt)
-    if "cut your answer off" in prompt.instructions:
-        said = [text_of(item) for item in prompt.items if item.get("role") == "assistant"][-1].split()
-        return Say(" ".join(STORY.split()[len(said) :]) or "sorry")
-    return Say(STORY) if "story" in asked else echo(prompt)
 
 
 @dataclass(frozen=True)
@@ -153,14 +140,6 @@ async def until_silent(caller: WebRtcCaller) -> None:
     async with asyncio.timeout(PATIENCE_S):
         while await asyncio.to_thread(words_in, caller.pcm[-_ENDING_BYTES:]):  # noqa: ASYNC110 - only the audio knows
             await asyncio.sleep(0.1)
-
-
-def assert_told(story: list[str], expected: list[str], cut_words: int) -> None:
-    """Every word in order; a word that was cut may come twice, or, where the line itself was cut, in two halves."""
-    missing, again = Counter(expected) - Counter(story), Counter(story) - Counter(expected)
-    assert missing.total() <= cut_words, (missing, story)
-    assert again.total() <= REPEATED_WORDS, (again, story)
-    assert list(dict.fromkeys(story)) == [word for word in dict.fromkeys(expected) if word in story]
 
 
 class VoiceOnly:

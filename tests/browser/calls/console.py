@@ -5,18 +5,17 @@ from __future__ import annotations
 import asyncio
 import base64
 import contextlib
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any, TypeAlias
 
 import numpy as np
 from playwright.async_api import Page
 
-from benchmarks.faults import speech
-from benchmarks.stack import Stack
-from tests.browser.conftest import ASSETS, OpenPage, Samples, write_wav
+from benchmarks.faults import QUIET
+from benchmarks.stack import ROOT
+from tests.browser.conftest import ASSETS, Samples
 from trunkline.audio.resample import Resampler
 from workers.cascade.pieces import Cutter
 from workers.cascade.sentences import Sentences
@@ -26,6 +25,8 @@ from workers.providers.base import ChatMessage
 
 RATE_HZ = 16_000
 LISTEN = (ASSETS / "listen.js").read_text(encoding="utf-8")
+TENANTS = {"demo.yaml": (ROOT / "deploy/tenants/demo.yaml").read_text(encoding="utf-8"), "quiet.yaml": QUIET}
+"""Both need no keys; the second does not greet."""
 REFUSED = "WebSocket connection to"
 """How Chromium logs a socket that failed; a page cannot prevent that line."""
 
@@ -114,29 +115,6 @@ def _has(detail: object, fields: dict[str, object]) -> bool:
 
 
 OpenConsole: TypeAlias = Callable[..., contextlib.AbstractAsyncContextManager[Console]]
-
-
-def opens(
-    open_page: OpenPage, stack: Stack, folder: Path, *, init: str = "", transport: str = "websocket"
-) -> OpenConsole:
-    """`async with opens(...)(2.0, "a sentence", ...) as console`: seconds of silence, and what is said, in turns, by
-    eSpeak or as samples."""
-
-    @contextlib.asynccontextmanager
-    async def open_console(*spoken: float | str | bytes, tenant: str = "quiet") -> AsyncIterator[Console]:
-        pcm = b"".join([await _said(part) for part in spoken]) + bytes(4 * RATE_HZ)
-        wav = write_wav(folder / "microphone.wav", np.frombuffer(pcm, "<i2"), RATE_HZ)
-        url = f"http://127.0.0.1:{stack.port}/?tenant={tenant}"
-        async with open_page(url, wav=wav, init=init + LISTEN, transport=transport) as page:
-            yield Console(page)
-
-    return open_console
-
-
-async def _said(part: float | str | bytes) -> bytes:
-    if isinstance(part, float):
-        return bytes(2 * round(part * RATE_HZ))
-    return part if isinstance(part, bytes) else await speech(part)
 
 
 async def as_spoken(text: str) -> Samples:

@@ -9,9 +9,12 @@ import shutil
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from benchmarks.stack import Stack
+from tests.browser.calls.console import TENANTS
 from tests.conftest import CHROMIUM
 
 IP = shutil.which("ip", path=f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin")
@@ -48,6 +51,10 @@ class Network:
         script.write_text(f'#!/bin/sh\nexec {IP} netns exec {self.name} {CHROMIUM} {resolve} "$@"\n', encoding="ascii")
         script.chmod(0o755)
         return script
+
+    def stack(self, **settings: Any) -> Stack:
+        """A deployment at our end, with one worker."""
+        return Stack(workers=1, tenants=TENANTS, host=self.ours, rtc_addresses=self.ours, **settings)
 
 
 def ip(*arguments: str) -> None:

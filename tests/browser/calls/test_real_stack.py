@@ -10,18 +10,18 @@ import asyncio
 import os
 import signal
 from collections.abc import AsyncIterator, Awaitable, Callable
-from pathlib import Path
 
 import numpy as np
 import pytest
 import pytest_asyncio
 
-from benchmarks.stack import ROOT, Stack
+from benchmarks.stack import Stack
 from tests.browser.calls.console import (
     LOUD,
     RATE_HZ,
     REFUSED,
     SECTION,
+    TENANTS,
     Console,
     OpenConsole,
     Recording,
@@ -29,20 +29,15 @@ from tests.browser.calls.console import (
     as_spoken,
     edges,
     ms,
-    opens,
     report,
     silence,
 )
-from tests.browser.conftest import Expected, OpenPage, Samples
+from tests.browser.conftest import Expected, Samples
 from tests.browser.test_console_audio import find
 from workers.snapshot import unpack
 
 pytestmark = [pytest.mark.browser, pytest.mark.system, pytest.mark.asyncio(loop_scope="module")]
 
-TENANTS = {
-    "demo.yaml": (ROOT / "deploy/tenants/demo.yaml").read_text(encoding="utf-8"),
-    "quiet.yaml": "id: quiet\nbackend: cascade\n",
-}
 STORY, AGAIN = "tell me a story", "say that again"
 # Bounds for a busy machine of two cores; what is usually measured is far below (the figures are printed).
 FELT_MS = 2000
@@ -57,11 +52,6 @@ async def stack() -> AsyncIterator[Stack]:
     """Two of each, supervised: whoever is killed is announced and replaced."""
     async with Stack(gateways=2, workers=2, tenants=TENANTS) as running:
         yield running
-
-
-@pytest.fixture
-def open_console(open_page: OpenPage, stack: Stack, tmp_path: Path) -> OpenConsole:
-    return opens(open_page, stack, tmp_path)
 
 
 async def test_a_spoken_question_is_answered_aloud(open_console: OpenConsole) -> None:

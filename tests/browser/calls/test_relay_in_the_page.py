@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -25,13 +24,13 @@ from tests.browser.calls.console import (
     Recording,
     edges,
     ms,
-    opens,
     report,
     silence,
 )
-from tests.browser.conftest import OpenPage, Samples
+from tests.browser.conftest import Samples
 from tests.standins import tones
-from tests.standins.realtime import Drop, Prompt, Realtime, Refuse, Reply, Say, echo, text_of
+from tests.standins.realtime import Drop, Realtime, Refuse
+from tests.standins.realtime.story import STORY, storyteller
 
 pytestmark = [pytest.mark.browser, pytest.mark.system, pytest.mark.asyncio(loop_scope="module")]
 
@@ -40,7 +39,6 @@ TENANTS = {
     "quiet.yaml": "id: quiet\nbackend: relay\n",
     "alert.yaml": "id: alert\nbackend: relay\nrelay: {barge_in: local}\n",
 }
-STORY = "once upon a time there was a king who had three ships and then the sea the sun the star"
 
 # Bounds for a busy machine of two cores; what is usually measured is far below (the figures are printed).
 FELT_MS = 2500
@@ -54,20 +52,9 @@ SEAM_WORDS = 3
 """Where a word ends inside an answer is known to about a word."""
 
 
-def model(prompt: Prompt) -> Reply:
-    """Tells a story, goes on with it where it was cut off, and repeats everything else."""
-    if "cut your answer off" in prompt.instructions:
-        told = [text_of(item) for item in prompt.items if item.get("role") == "assistant"][-1].split()
-        return Say(" ".join(STORY.split()[len(told) :]) or "sorry")
-    asked = text_of(prompt.last) if prompt.last is not None else ""
-    if "story" in asked:
-        return Say(f"{STORY} {STORY}" if "twice" in asked else STORY)
-    return echo(prompt)
-
-
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def realtime() -> AsyncIterator[Realtime]:
-    async with Realtime(answer=model) as standin:
+    async with Realtime(answer=storyteller) as standin:
         yield standin
 
 
@@ -79,11 +66,6 @@ async def stack(realtime: Realtime) -> AsyncIterator[Stack]:
             yield running
             log = running.log_text()
             assert "Traceback" not in log, log[-6000:]
-
-
-@pytest.fixture
-def open_console(open_page: OpenPage, stack: Stack, tmp_path: Path) -> OpenConsole:
-    return opens(open_page, stack, tmp_path)
 
 
 def words(text: str) -> bytes:

@@ -15,18 +15,17 @@ import signal
 import subprocess
 from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import pytest
 import pytest_asyncio
 
-from benchmarks.stack import ROOT, Stack
+from benchmarks.stack import Stack
 from tests.browser.calls.console import (
     ALIKE,
-    AS_IT_IS,
     RATE_HZ,
     REFUSED,
+    TENANTS,
     Console,
     OpenConsole,
     alike,
@@ -34,7 +33,6 @@ from tests.browser.calls.console import (
     as_spoken,
     edges,
     ms,
-    opens,
     report,
     silence,
 )
@@ -51,11 +49,6 @@ EMBEDDING = """<!doctype html><link rel="icon" href="data:" /><script type="modu
 </script>"""
 PORTS = (21_300, 21_399)
 """Below those the kernel gives away: what another test has open is not cut off with them."""
-TENANTS = {
-    "demo.yaml": (ROOT / "deploy/tenants/demo.yaml").read_text(encoding="utf-8"),
-    "quiet.yaml": "id: quiet\nbackend: cascade\n",
-    "keyless.yaml": "id: keyless\nbackend: relay\n",
-}
 FOREIGN = (ASSETS / "foreign.js").read_text(encoding="utf-8")
 NO_ANSWER = "Failed to load resource"
 """How Chromium logs a request that nobody answered; a page cannot prevent that line."""
@@ -91,7 +84,7 @@ async def stack(embedder: int) -> AsyncIterator[Stack]:
     async with Stack(
         gateways=2,
         workers=2,
-        tenants=TENANTS,
+        tenants={**TENANTS, "keyless.yaml": "id: keyless\nbackend: relay\n"},
         rtc_ports="{}-{}".format(*PORTS),
         allowed_origins=f"http://localhost:{embedder}",
     ) as running:
@@ -99,8 +92,8 @@ async def stack(embedder: int) -> AsyncIterator[Stack]:
 
 
 @pytest.fixture
-def open_console(open_page: OpenPage, stack: Stack, tmp_path: Path) -> OpenConsole:
-    return opens(open_page, stack, tmp_path, init=AS_IT_IS, transport="webrtc")
+def transport() -> str:
+    return "webrtc"
 
 
 def without_noise(output: Samples) -> Samples:

@@ -33,13 +33,7 @@ def cable() -> Iterator[Network]:
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def stack(cable: Network) -> AsyncIterator[Stack]:
-    async with Stack(
-        gateways=2,
-        workers=1,
-        tenants={"quiet.yaml": "id: quiet\nbackend: cascade\n"},
-        host=cable.ours,
-        rtc_addresses=cable.ours,
-    ) as running:
+    async with cable.stack(gateways=2) as running:
         yield running
 
 

@@ -76,19 +76,8 @@ async def _until_it_listens(host: str) -> None:
             await asyncio.sleep(0.05)
 
 
-@contextlib.asynccontextmanager
-async def deployed(here: Network, turn: str, secret: str) -> AsyncIterator[Stack]:
-    async with Stack(
-        gateways=1,
-        workers=1,
-        tenants={"quiet.yaml": "id: quiet\nbackend: cascade\n"},
-        host=here.ours,
-        rtc_addresses=here.ours,
-        rtc_ports="{}-{}".format(*MEDIA),
-        turn_urls=turn,
-        turn_secret=secret,
-    ) as running:
-        yield running
+def deployed(here: Network, turn: str, secret: str) -> Stack:
+    return here.stack(rtc_ports="{}-{}".format(*MEDIA), turn_urls=turn, turn_secret=secret)
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")

@@ -31,6 +31,7 @@ from benchmarks.stack import Stack
 from tests.contract.test_rtc_hostile import empty, junk_dtls, junk_rtcp, junk_srtp, malformed_stun, noise
 from tests.standins import tones
 from tests.standins.realtime import Realtime
+from tests.standins.realtime.story import storyteller
 from tests.standins.webrtc import Line, WebRtcCaller
 from tests.standins.webrtc.hearing import words_in
 from tests.standins.webrtc.network import ice_of
@@ -38,7 +39,7 @@ from tests.standins.webrtc.signalling import BASE, Signalling, split_candidates
 from tests.standins.webrtc.track import FRAME_BYTES, FRAME_SAMPLES, RATE_HZ
 from tests.system.hostile.innocent import watched
 from tests.system.hostile.target import MB
-from tests.system.webrtc import GRACE_S, PATIENCE_S, Gateway, deployed, gateway, model, udp_ports, until_heard
+from tests.system.webrtc import GRACE_S, PATIENCE_S, Gateway, deployed, gateway, udp_ports, until_heard
 from tests.unit.gateway.test_webrtc_hostile import hostile, offered
 
 log = logging.getLogger(__name__)
@@ -60,7 +61,7 @@ MORE_MB = 25
 
 @pytest_asyncio.fixture(loop_scope="module", scope="module")
 async def stack() -> AsyncIterator[Stack]:
-    async with Realtime(answer=model, webrtc=True) as realtime, deployed(realtime) as stack:
+    async with Realtime(answer=storyteller, webrtc=True) as realtime, deployed(realtime) as stack:
         yield stack
 
 
