@@ -170,13 +170,18 @@ class Bridge:
         """What the caller has heard of the current answer, or of the last."""
         return self._playout.heard
 
-    def reconnect(self, link: Link, turn: int, received_ms: int, client_seq: int) -> None:
-        """The client is back on this gateway, with that much of the answer, and events up to `client_seq`."""
+    def reconnect(self, link: Link, turn: int, received_ms: int, client_seq: int, *, knows_of_it: bool = True) -> None:
+        """The client is back on this gateway, with that much of the answer, and events up to `client_seq`. Unless it
+        `knows_of_it`, `answered` is to be called when it does: what goes out until then may be heard by nobody."""
         if self.link is not None:
             self.link.replaced()
         self.link = link
         self._uplink.begin_anew()
         self._playout.rewind(turn, received_ms)
+        if knows_of_it:
+            self._playout.trust(self._clock_ms())
+        else:
+            self._playout.doubt(self._clock_ms())
         for seq, name, data in self._recent:
             if seq > client_seq:
                 link.event(seq, name, data)
@@ -185,6 +190,10 @@ class Bridge:
         if self.worker and self._received is not None:
             self._join()  # it may have attached since, and been told that there is no wire
         self.pump()
+
+    def answered(self) -> None:
+        """The client shows that it knows of the wire that it came back by."""
+        self._playout.trust(self._clock_ms())
 
     def adopt(self, worker: str, epoch: int, resumed: LinkResumed) -> None:
         """The client came back, maybe from another gateway: ask the worker to go on with us."""

@@ -7,6 +7,7 @@ is an argument; all offsets are ms from a turn's start and multiples of a frame.
 
 from __future__ import annotations
 
+import math
 from collections import deque
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -22,6 +23,9 @@ ACK_AGE_MS = 250
 """A client is taken to have played on for this long after its last word: that came late, and the next is on its way."""
 ACK_PATIENCE_MS = 2000
 """A client that acknowledged and then stops for this long is taken to play in real time again."""
+DOUBT_MS = 4000
+"""A client that came back and says nothing at all for this long has its wire all the same; ours would have given it up
+and come by another."""
 
 
 class Chunk(NamedTuple):
@@ -78,6 +82,8 @@ class Playout:
         self._held = False
         self._acks = False
         self._ack_at_ms = 0.0
+        self._doubted_until_ms = -math.inf
+        """Until then nobody may hear what is fed."""
 
     @property
     def active(self) -> bool:
@@ -205,7 +211,7 @@ class Playout:
 
     def _advance(self, now_ms: float) -> None:
         elapsed, self._at_ms = max(0.0, now_ms - self._at_ms), now_ms
-        if self._acks and now_ms - self._ack_at_ms < ACK_PATIENCE_MS:
+        if now_ms < self._doubted_until_ms or (self._acks and now_ms - self._ack_at_ms < ACK_PATIENCE_MS):
             elapsed = 0.0
         while self._turns:
             head = self._turns[0]
@@ -256,7 +262,7 @@ class Playout:
 
     def _since_acked(self, now_ms: float) -> float:
         """How much the client has probably played since its last word, in ms; without such words the clock counts."""
-        if not self._acks or self._held or not self._turns:
+        if not self._acks or self._held or not self._turns or now_ms < self._doubted_until_ms:
             return 0.0
         head = self._turns[0]
         since_ms = min(ACK_AGE_MS, max(0.0, now_ms - max(self._ack_at_ms, head.begun_ms)))
@@ -267,6 +273,17 @@ class Playout:
         self._at_ms = now_ms
         self._ack_at_ms = now_ms
         self._held = False
+
+    def doubt(self, now_ms: float) -> None:
+        """Whether the new wire's client knows of it remains to be seen: what it is fed, up to the lead, is not taken
+        for heard until `trust`."""
+        self._doubted_until_ms = now_ms + DOUBT_MS
+
+    def trust(self, now_ms: float) -> None:
+        """It does."""
+        if now_ms < self._doubted_until_ms:
+            self._at_ms = self._ack_at_ms = now_ms
+        self._doubted_until_ms = -math.inf
 
     def rewind(self, number: int, received_ms: int) -> None:
         """A new wire: the client has `received_ms` of this turn and nothing after. Feed it the rest again.

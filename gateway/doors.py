@@ -26,6 +26,12 @@ START_GRACE_S = 0.5
 """A client that says nothing for this long is told that the session is ready, in case it waits for that."""
 SILENT_S = 10.0
 """A socket that says nothing at all is closed then."""
+CLOSE_CODES = {
+    "bad_token": CloseCode.BAD_TOKEN,
+    "silent": CloseCode.SILENT,
+    "resumed_elsewhere": CloseCode.RESUMED_ELSEWHERE,
+}
+"""Of errors that are not simply bad input."""
 
 
 class WebSocketDoor:
@@ -63,24 +69,27 @@ class WebSocketDoor:
             place.leave()
 
     async def _talk(self, link: WebSocketLink) -> None:
-        session = new_session_id()
+        session, resumes = new_session_id(), False
         try:
             first = await self._first_message(link, session)
             if first is None or isinstance(first, Stop):
                 return
             start = first if isinstance(first, Start) else Start()
+            resumes = bool(start.resume)
             held = await self._session(link, session, start)
         except Lost:
             return
         except ClientError as error:
-            code = {"bad_token": CloseCode.BAD_TOKEN, "silent": CloseCode.SILENT}.get(error.code)
-            link.refuse(error, code)
+            link.refuse(error, CLOSE_CODES.get(error.code))
             await link.flush()
             return
         except (BusError, SettingsError) as error:
             log.error("a caller could not be admitted: %s", error)
             why = "the bus is out of reach" if isinstance(error, BusError) else "this tenant's settings are wrong"
-            link.refuse(ClientError(error.code, why, "connect again later", fatal=True), CloseCode.OUR_FAULT)
+            # Who comes back may try again, here or elsewhere: its token is good, and its session waits.
+            code = CloseCode.RESTARTING if resumes and isinstance(error, BusError) else CloseCode.OUR_FAULT
+            told = ClientError(error.code, why, "connect again later", fatal=code is CloseCode.OUR_FAULT)
+            link.refuse(told, code)
             await link.flush()
             return
         outcome = "lost"
@@ -116,9 +125,17 @@ class WebSocketDoor:
     async def _resumed(self, link: WebSocketLink, start: Start, whole_sentences: bool) -> Held:
         received = (start.received_turn, start.received_ms, start.received_seq)
         held = await self._sessions.resume(start.resume or "", *received, whole_sentences)
+        session, number = held.record.session, held.record.link
+
+        def answered() -> None:
+            self._sessions.arrived(session, number)
+            if held.bridge.link is link:
+                held.bridge.answered()
+
+        link.on_answered = answered
         link.adopt(start, held.record.rate_hz)
         self._announce(link, held, start, resumed=True)
-        held.bridge.reconnect(link, *received)
+        held.bridge.reconnect(link, *received, knows_of_it=False)
         return held
 
     async def _tenant(self, tenant_id: str) -> Tenant:

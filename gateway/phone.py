@@ -258,7 +258,7 @@ class PhoneDoor:
             return
         except ClientError as error:
             log.warning("%s refused: %s", link.name, error)
-            codes = {"silent": CloseCode.SILENT, "bad_token": CloseCode.REFUSED}
+            codes = {"silent": CloseCode.SILENT, "bad_token": CloseCode.REFUSED, "resumed_elsewhere": CloseCode.REFUSED}
             await link.close(codes.get(error.code, CloseCode.BAD_INPUT))
             return
         except Refused as refused:

@@ -14,12 +14,13 @@ from adapters.link import Link
 from adapters.playout import KEEP_MS
 from gateway.apology import apology
 from gateway.orphans import Orphans
+from gateway.resuming import Resuming, bad_token, elsewhere
 from trunkline import tokens
 from trunkline.bus.connection import Redis
 from trunkline.bus.dispatch import Dispatch
 from trunkline.bus.lanes import Inbox, Outbox, tell
 from trunkline.bus.messages import Attached, Control, Hangup, Joined, LinkLost, LinkResumed, Message
-from trunkline.errors import BusError, ClientError
+from trunkline.errors import BusError
 from trunkline.sessions import Record, Records
 from trunkline.settings import Settings
 from trunkline.tenants import Directory, Tenant
@@ -32,7 +33,6 @@ the gateway's CPU at 50 calls, and nothing was heard of it."""
 SWEEP_S = 0.5
 RESUME_ATTACH_S = 5.0
 RESUME_RETRY_S = 0.25
-RESTORE_RETRY_S, RESTORE_TRIES = 0.1, 10
 TELEPHONES = {"twilio"}
 """Transports whose clients cannot say what they received: such a caller comes back to what was heard."""
 ELSEWHERE = "resumed_elsewhere"
@@ -85,6 +85,7 @@ class Sessions:
         self._dispatch = Dispatch(redis)
         self._records = Records(redis)
         self._orphans = Orphans(self._records, self._dispatch)
+        self._resuming = Resuming(settings.secret, self._records)
         self.tenants = Directory(redis)
         self._held: dict[str, Held] = {}
         self._hung_up: dict[str, str] = {}
@@ -104,6 +105,7 @@ class Sessions:
             group.create_task(self._inbox.beat(self._bus_emptied))
             group.create_task(self._pace())
             group.create_task(self._sweep())
+            group.create_task(self._resuming.run())
 
     async def leave(self) -> None:
         """Say goodbye to the bus; what was sent is written first. Raises BusError."""
@@ -144,33 +146,24 @@ class Sessions:
         return held
 
     async def returning(self, token: str) -> Record:
-        """The session that `resume` would take back with this token, which is not used up by that.
+        """The session that `resume` would take back with this token, which is not used by that.
 
         Raises ClientError as `resume` does; BusError.
         """
-        session, number = self._checked(token)
-        await self._wait_for_record(session)
-        record = await self._live_record(session)
-        if record.link != number:
-            raise _bad_token("a token that was used")
-        return record
-
-    def _checked(self, token: str) -> tuple[str, int]:
-        known = tokens.check(self._settings.secret, token)
-        if known is None:
-            raise _bad_token("no token of ours")
-        return known
+        return await self._resuming.record(token)
 
     async def resume(self, token: str, turn: int, received_ms: int, client_seq: int, whole_sentences: bool) -> Held:
         """Take back a caller whose wire was lost, here or at another gateway, with that much of the answer.
 
-        Its link is to be given to the bridge's `reconnect` then.
+        Its link is to be given to the bridge's `reconnect` then, without waiting for anything in between. The token is
+        good until the next has `arrived`.
 
-        Raises ClientError for a token that is wrong, used, or of a session that is over; BusError.
+        Raises ClientError for a token that is wrong, used, or of a session that is over, and when the session was taken
+        back by another wire meanwhile; BusError.
         """
-        session, number = self._checked(token)
-        await self._wait_for_record(session)
-        return await self._take_back(session, number, turn, received_ms, client_seq, whole_sentences)
+        session, link = self._resuming.check(token)
+        await self._resuming.wait_for_record(session)
+        return await self._take_back(session, link, (turn, received_ms, client_seq), whole_sentences, spare=True)
 
     async def resume_call(self, session: str) -> tuple[Held, int, int]:
         """Take back a telephone call that comes with a new wire, here or from another gateway.
@@ -180,42 +173,46 @@ class Sessions:
 
         Raises ClientError when the session is over, or was taken back by another wire just now; BusError.
         """
-        await self._wait_for_record(session)
-        record = await self._live_record(session)
+        await self._resuming.wait_for_record(session)
+        record = await self._resuming.live_record(session)
         held = self._held.get(session)
         turn, received_ms = (held.bridge.heard.turn, held.bridge.heard.played_ms) if held is not None else (-1, 0)
-        return await self._take_back(session, record.link, turn, received_ms, 0, False), turn, received_ms
+        held = await self._take_back(session, record.link, (turn, received_ms, 0), False, spare=False)
+        return held, turn, received_ms
+
+    def arrived(self, session: str, link: int) -> None:
+        """The client shows that it has the token of this link: whoever has the one before it comes too late."""
+        self._resuming.arrived(session, link)
 
     async def _take_back(
-        self, session: str, number: int, turn: int, received_ms: int, client_seq: int, whole_sentences: bool
+        self, session: str, link: int, received: tuple[int, int, int], whole_sentences: bool, *, spare: bool
     ) -> Held:
-        if not await self._records.relink(session, number, self._inbox.lane):
-            raise _bad_token("a token that was used, or of a session that is over")
-        record = await self._live_record(session)
+        link, record = await self._resuming.use(session, link, self._inbox.lane, spare=spare)
         held = self._held.get(session)
+        if held is not None and held.record.link > link:
+            raise elsewhere()
         if held is not None:
-            held.record.link = record.link
+            held.record.link = link
             held.lost_s = None
             if held.coming is not None:
                 held.coming.replaced()
                 held.coming = None
         else:
+            record.link = link
             held = self._hold(record, whole_sentences)
-        resumed = LinkResumed(session, self._inbox.lane, record.link, turn, received_ms, client_seq)
-        await self._await_worker(held, resumed)
+        await self._await_worker(held, LinkResumed(session, self._inbox.lane, link, *received))
+        if held.record.link != link or held.bridge.ended == ELSEWHERE:
+            raise elsewhere()
+        if held.bridge.ended is not None:
+            raise bad_token("the session is over")
         return held
 
-    async def _wait_for_record(self, session: str) -> None:
-        """Redis may have come back empty a moment ago: the session's worker writes its record back then."""
-        for _ in range(RESTORE_TRIES):
-            if await self._records.read(session) is not None:
-                return
-            await asyncio.sleep(RESTORE_RETRY_S)
-
     async def _await_worker(self, held: Held, resumed: LinkResumed) -> None:
-        """Tell the session's worker, whoever that is by now, until one answers."""
-        deadline_s = time.monotonic() + RESUME_ATTACH_S
+        """Tell the session's worker, whoever that is by now, until one answers, or another wire has the caller."""
+        session, deadline_s = resumed.session, time.monotonic() + RESUME_ATTACH_S
         while time.monotonic() < deadline_s:
+            if held.record.link != resumed.link or held.bridge.ended is not None:
+                return
             held.attached.clear()
             held.bridge.adopt(held.record.worker, held.record.epoch, resumed)
             try:
@@ -223,15 +220,11 @@ class Sessions:
                     await held.attached.wait()
                     return
             except TimeoutError:
-                record = await self._live_record(held.record.session)
-                held.record.worker, held.record.epoch = record.worker, record.epoch
-        log.warning("session %s resumed, but no worker has it yet", held.record.session)
-
-    async def _live_record(self, session: str) -> Record:
-        record = await self._records.read(session)
-        if record is None or record.closed:
-            raise _bad_token("the session is over")
-        return record
+                record = await self._resuming.live_record(session)
+            held.record.worker, held.record.epoch = record.worker, record.epoch
+            if record.gateway != self._inbox.lane:
+                self._moved(held, record.link)
+        log.warning("session %s resumed, but no worker has it yet", session)
 
     def _hold(self, record: Record, whole_sentences: bool) -> Held:
         keep_ms = 0 if record.transport in TELEPHONES else KEEP_MS
@@ -332,6 +325,7 @@ class Sessions:
                 wire.replaced()
         bridge.link = held.coming = None
         bridge.end(ELSEWHERE)
+        self._held.pop(bridge.session, None)
 
     def _worker_gone(self, lane: str) -> None:
         log.debug("lane %s is gone", lane)
@@ -389,10 +383,6 @@ class Sessions:
         if not held.apologised:
             held.apologised = True
             held.bridge.say(apology(held.record.rate_hz), then_close=reason)
-
-
-def _bad_token(why: str) -> ClientError:
-    return ClientError("bad_token", f"cannot resume: {why}", "start a new session without resume", fatal=True)
 
 
 def new_session_id() -> str:

@@ -38,7 +38,7 @@ WIRE_HZ = 48_000
 """Opus has it all; a session's own rate is what its backend needs of that."""
 NO_LIMIT = 1 << 62
 """For starlette, which refuses a long body in other words than ours."""
-STATUS = {"bad_token": 401, "no_tenant": 404, "no_session": 404, "too_large": 413}
+STATUS = {"bad_token": 401, "no_tenant": 404, "no_session": 404, "too_large": 413, "resumed_elsewhere": 409}
 """Of errors that are not simply 400."""
 
 
@@ -167,7 +167,7 @@ class WebRtcDoor:
         return answer, held
 
     async def _come_back(self, wish: Wish, record: Record, place: Place) -> tuple[str, Held]:
-        """A session by another peer connection. Its token is used up when all else is done."""
+        """A session by another peer connection. Its token is used when all else is done."""
         link = self._make_link(record.rate_hz)
         try:
             answer = await link.open(wish.offer)
@@ -206,6 +206,7 @@ class WebRtcDoor:
             return
         held.coming = None
         self._last[held] = link
+        self._sessions.arrived(held.record.session, held.record.link)  # nobody gets here without our answer
         held.bridge.reconnect(link, *received)
 
     async def _live(self, link: PeerLink, held: Held) -> None:
@@ -231,7 +232,10 @@ class WebRtcDoor:
         fragment = _media_type(request, JSON, FRAGMENT) == FRAGMENT
         body = await _body(request)
         candidates = signalling.candidates_of(body) if fragment else signalling.parse_candidates(body)
-        record = await self._record(request)
+        record, number = await self._record(request)
+        if number != record.link:  # of a connection that this caller comes back from
+            raise _not_allowed("a token that was used to come back")
+        self._sessions.arrived(record.session, number)
         link = self._link_of(record.session)
         if link is not None:
             await link.add_candidates(candidates)
@@ -244,7 +248,8 @@ class WebRtcDoor:
         return await self._answered(request, self._hang_up)
 
     async def _hang_up(self, request: Request) -> Response:
-        await self._sessions.hang_up(await self._record(request))
+        record, _ = await self._record(request)
+        await self._sessions.hang_up(record)
         return Response(status_code=204)
 
     async def config(self, request: Request) -> Response:
@@ -256,8 +261,9 @@ class WebRtcDoor:
         told = {"ice_servers": servers, "ttl_s": self._settings.turn_ttl_s}
         return JSONResponse(told, headers={"cache-control": "no-store"})
 
-    async def _record(self, request: Request) -> Record:
-        """The session of a request that shows the token of its newest link. Raises TurnedAway, BusError."""
+    async def _record(self, request: Request) -> tuple[Record, int]:
+        """The session of a request that shows a token of it that is good, and the token's link. Raises TurnedAway,
+        BusError."""
         session = request.path_params["session"]
         scheme, _, token = request.headers.get("authorization", "").partition(" ")
         known = tokens.check(self._settings.secret, token.strip()) if scheme.lower() == "bearer" else None
@@ -266,9 +272,9 @@ class WebRtcDoor:
         record = await self._records.read(session)
         if record is None or record.closed:
             raise _no_session()
-        if record.link != known[1]:
+        if known[1] not in (record.link, record.spare):
             raise _not_allowed("a token that was used to come back")
-        return record
+        return record, known[1]
 
     def _link_of(self, session: str) -> PeerLink | None:
         """The newest link of a session that is here."""

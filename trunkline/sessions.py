@@ -16,6 +16,7 @@ log = logging.getLogger(__name__)
 KEEP_S = 6 * 3600
 """A record lives this long after its last commit; one that is over, `KEEP_CLOSED_S`."""
 KEEP_CLOSED_S = 60
+NO_SPARE = -1
 PAGE = 500
 """Keys that Redis looks at in one go, when all are listed."""
 
@@ -54,14 +55,22 @@ redis.call('EXPIRE', KEYS[1], ARGV[1])
 return 1
 """
 
-# A resume token is good once: it names the link it was given for.
+# A resume token names the link it was given for. Good are the newest, and the one that its client came back with
+# (`spare`): the answer with the newest may have been lost on its way. A spare is no part of what is put back into an
+# emptied Redis: what memories hold of it may be old.
 _RELINK = """
-local link = redis.call('HGET', KEYS[1], 'link')
-local closed = redis.call('HGET', KEYS[1], 'closed')
-if closed and closed ~= '' then return 0 end
-if not link or link ~= ARGV[1] then return 0 end
-redis.call('HSET', KEYS[1], 'link', ARGV[2], 'gateway', ARGV[3])
-return 1
+local link, spare, closed = unpack(redis.call('HMGET', KEYS[1], 'link', 'spare', 'closed'))
+if closed and closed ~= '' or not link then return 0 end
+if ARGV[1] ~= link and ARGV[1] ~= spare then return 0 end
+local newest = tonumber(link) + 1
+redis.call('HSET', KEYS[1], 'link', newest, 'gateway', ARGV[2])
+if ARGV[3] == '1' then redis.call('HSET', KEYS[1], 'spare', ARGV[1]) else redis.call('HDEL', KEYS[1], 'spare') end
+return newest
+"""
+
+_ARRIVED = """
+if redis.call('HGET', KEYS[1], 'link') ~= ARGV[1] then return 0 end
+return redis.call('HDEL', KEYS[1], 'spare')
 """
 
 
@@ -78,6 +87,8 @@ class Record:
     conversation_id: str
     epoch: int = 0
     link: int = 0
+    spare: int = NO_SPARE
+    """The link whose token is good beside that of `link`."""
     blamed: int = 0
     worker: str = ""
     closed: str = ""
@@ -107,6 +118,7 @@ def _record(session: str, found: Mapping[str, bytes]) -> Record | None:
         return None
     values: dict[str, Any] = {name: found.get(name, b"").decode() for name in _TEXTS}
     values |= {name: int(found.get(name, b"0")) for name in _INTS}
+    values["spare"] = int(found.get("spare", NO_SPARE))
     return Record(session=session, snapshot=found.get("snapshot", b""), **values)
 
 
@@ -119,6 +131,7 @@ class Records:
         self._commit = redis.script(_COMMIT)
         self._put_back = redis.script(_PUT_BACK)
         self._relink = redis.script(_RELINK)
+        self._arrived = redis.script(_ARRIVED)
 
     async def write(self, record: Record) -> None:
         """Write a whole record."""
@@ -179,9 +192,14 @@ class Records:
         if not await self._commit(keys.session(record.session), *owner, len(changed), *changed, *rest):
             raise SessionLost(f"session {record.session}: epoch {record.epoch} is over")
 
-    async def relink(self, session: str, link: int, gateway: str) -> bool:
-        """Use up the resume token of `link`: the session is `gateway`'s now. False when it was used, or never given."""
-        return bool(await self._relink(keys.session(session), link, link + 1, gateway))
+    async def relink(self, session: str, link: int, gateway: str, *, spare: bool) -> int:
+        """Use the resume token of `link`: the session is `gateway`'s now. Returns the link that it has from now on; 0
+        when that token was used up, or never given. `spare`: it is good until the new one has `arrived`."""
+        return int(await self._relink(keys.session(session), link, gateway, int(spare)))
+
+    async def arrived(self, session: str, link: int) -> None:
+        """The client has the token of `link`: if that is the newest, no other is good any more."""
+        await self._arrived(keys.session(session), link)
 
     async def blame(self, session: str) -> int:
         """A worker died with this session's code running. Returns how often that happened."""

@@ -1,4 +1,4 @@
-"""Resume tokens: `session.link.signature`, good for one return, for as long as the session is held."""
+"""Resume tokens: `session.link.signature`. Each return gives a new one; which are good, `sessions.py` says."""
 
 from __future__ import annotations
 

@@ -336,6 +336,8 @@ class LiveSession:
 
     def _link_resumed(self, message: LinkResumed) -> None:
         if message.link < self.record.link:
+            if message.lane != self.record.gateway:  # it had the caller for a moment, and is heard too late
+                self._lanes.send(message.lane, Control(self.id, "moved", {"link": self.record.link}))
             return
         if message.lane != self.record.gateway:  # or it would hang up for the caller it waits for
             self._lanes.send(self.record.gateway, Control(self.id, "moved", {"link": message.link}))

@@ -7,6 +7,7 @@ import base64
 import logging
 import time
 from collections import deque
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from starlette.websockets import WebSocket, WebSocketDisconnect, WebSocketState
@@ -65,6 +66,9 @@ class WebSocketLink:
         self._down_turn = 0
         self._audio_pace = Pace(AHEAD_S)
         self._message_pace = MessagePace()
+        self.on_answered: Callable[[], None] | None = None
+        """For who comes back: called with the first message after we had said so. Clients wait for that word, so they
+        have it then."""
 
     # --- reading
 
@@ -113,6 +117,9 @@ class WebSocketLink:
         """One message, by call from the wire."""
         if self._read.done():
             return
+        if self.on_answered is not None and not self._queueing:
+            on_answered, self.on_answered = self.on_answered, None
+            on_answered()
         try:
             self._take(_parse(data))
         except ClientError as error:
@@ -134,7 +141,9 @@ class WebSocketLink:
             self.refuse(_refused(code))
             self._read.set_result("refused")
         else:
-            self._read.set_result("stop" if code == CloseCode.DONE else "lost")
+            # Who has yet to show that it knows of coming back may have given this wire up, to come back by the next.
+            hung_up = code == CloseCode.DONE and self.on_answered is None
+            self._read.set_result("stop" if hung_up else "lost")
 
     def _take(self, message: ClientMessage) -> None:
         """Deal with a message, and read no more for a while if that is too much too soon."""

@@ -9,7 +9,7 @@ import pytest
 from trunkline.bus import keys
 from trunkline.bus.connection import Redis
 from trunkline.errors import SessionLost
-from trunkline.sessions import KEEP_CLOSED_S, KEEP_S, Record, Records
+from trunkline.sessions import KEEP_CLOSED_S, KEEP_S, NO_SPARE, Record, Records
 
 OPENED = Record("s", "acme", "cascade", 16000, "lane:g1", "websocket", "c1", snapshot=b"\x00\xff")
 
@@ -65,26 +65,57 @@ async def test_an_older_epoch_cannot_commit(records: Records) -> None:
 
 async def test_a_commit_leaves_alone_what_is_not_the_workers(records: Records) -> None:
     mine = replace(OPENED, epoch=await records.attach(OPENED, "lane:w1"), worker="lane:w1")
-    assert await records.relink("s", 0, "lane:g2")
+    assert await records.relink("s", 0, "lane:g2", spare=True)
     await records.blame("s")
     await records.commit(mine)
     now = await current(records)
     assert (now.link, now.gateway, now.blamed) == (1, "lane:g2", 1)
 
 
-async def test_a_resume_token_is_good_once(records: Records) -> None:
-    assert await records.relink("s", 0, "lane:g2")
-    assert not await records.relink("s", 0, "lane:g3")
-    assert not await records.relink("s", 2, "lane:g3")
-    assert not await records.relink("nobody", 0, "lane:g3")
-    assert (await current(records)).gateway == "lane:g2"
-    assert await records.relink("s", 1, "lane:g3")
+async def test_the_last_resume_token_is_good_until_its_successor_arrived(records: Records) -> None:
+    assert await records.relink("s", 0, "lane:g2", spare=True) == 1
+    assert await records.relink("s", 0, "lane:g3", spare=True) == 2, "the answer with token 1 was lost"
+    assert not await records.relink("s", 1, "lane:g1", spare=True), "whoever has that came second"
+    await records.arrived("s", 1)
+    assert ((await current(records)).link, (await current(records)).spare) == (2, 0), "of an older wire"
+    await records.arrived("s", 2)
+    assert not await records.relink("s", 0, "lane:thief", spare=True)
+    assert (await current(records)).gateway == "lane:g3"
+    assert await records.relink("s", 2, "lane:g3", spare=True) == 3
 
 
-async def test_of_many_that_use_a_token_at_once_one_wins(records: Records) -> None:
-    won = await asyncio.gather(*(records.relink("s", 0, f"lane:g{number}") for number in range(8)))
-    assert sorted(won) == [False] * 7 + [True]
-    assert (await current(records)).gateway == f"lane:g{won.index(True)}"
+async def test_who_uses_the_newest_resume_token_has_it(records: Records) -> None:
+    assert await records.relink("s", 0, "lane:g2", spare=True) == 1
+    assert await records.relink("s", 1, "lane:g3", spare=True) == 2
+    assert not await records.relink("s", 0, "lane:thief", spare=True)
+    assert await records.relink("s", 1, "lane:g3", spare=True) == 3
+
+
+async def test_a_resume_token_without_a_spare_is_good_once(records: Records) -> None:
+    assert await records.relink("s", 0, "lane:g2", spare=True) == 1
+    assert await records.relink("s", 1, "lane:g2", spare=False) == 2
+    for used in (0, 1, 3):
+        assert not await records.relink("s", used, "lane:g3", spare=False)
+    assert not await records.relink("nobody", 0, "lane:g3", spare=True)
+    assert ((await current(records)).gateway, (await current(records)).spare) == ("lane:g2", NO_SPARE)
+
+
+async def test_of_many_that_use_a_token_at_once_one_has_the_session(records: Records) -> None:
+    links = await asyncio.gather(*(records.relink("s", 0, f"lane:g{n}", spare=True) for n in range(8)))
+    assert sorted(links) == list(range(1, 9)), "each supersedes those before it"
+    assert (await current(records)).gateway == f"lane:g{links.index(8)}"
+    await records.arrived("s", 8)
+    assert not any([await records.relink("s", link, "lane:g", spare=True) for link in range(8)])
+
+
+async def test_an_emptied_redis_makes_no_old_token_good_again(redis: Redis, records: Records) -> None:
+    await records.relink("s", 0, "lane:g2", spare=True)
+    before = await current(records)
+    await records.arrived("s", 1)
+    await redis.ask("FLUSHALL")
+    assert await records.put_back(before)
+    assert not await records.relink("s", 0, "lane:thief", spare=True)
+    assert await records.relink("s", 1, "lane:g2", spare=True)
 
 
 async def test_an_empty_redis_is_given_the_record_back_epoch_included(redis: Redis, records: Records) -> None:
@@ -119,7 +150,7 @@ async def test_a_closed_session_stays_closed(redis: Redis, records: Records) -> 
     with pytest.raises(SessionLost):
         await records.commit(mine)
     assert (await current(records)).closed == "no_worker"
-    assert not await records.relink("s", 0, "lane:g2")
+    assert not await records.relink("s", 0, "lane:g2", spare=True)
 
 
 async def test_blame_adds_up(records: Records) -> None:

@@ -5,7 +5,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from adapters.playout import ACK_AGE_MS, ACK_PATIENCE_MS, LEAD_MS, Chunk, Heard, Playout
+from adapters.playout import ACK_AGE_MS, ACK_PATIENCE_MS, DOUBT_MS, LEAD_MS, Chunk, Heard, Playout
 
 RATE_HZ = 8000
 BYTES_PER_MS = 16
@@ -305,6 +305,34 @@ def test_a_returned_client_that_claims_more_than_was_sent() -> None:
     assert sent + heard_as(chunks) == audio(1, 0, 1000)
 
 
+def test_what_a_returned_client_may_not_have_been_told_of_is_not_taken_for_heard() -> None:
+    playout = Playout(RATE_HZ)
+    spoken(playout, 1, 8000)
+    run(playout, 0, 1000)
+    playout.hold(1000)
+    heard = playout.heard
+    playout.rewind(1, 1100)
+    playout.doubt(2000)
+    playout.release(2000)
+    fed, _ = run(playout, 2000, 2000 + DOUBT_MS)
+    assert playout.heard == heard
+    assert fed[0].offset_ms == 1100
+    assert fed[-1].offset_ms + length_ms(fed[-1:]) <= heard.played_ms + LEAD_MS, "that is on its way, if anything is"
+    run(playout, 2000 + DOUBT_MS, 3000 + DOUBT_MS)
+    assert playout.heard.played_ms == pytest.approx(heard.played_ms + 1000, abs=40), "it listens, and says nothing"
+
+
+def test_a_returned_client_that_knows_of_it_is_taken_to_play_from_then_on() -> None:
+    playout = Playout(RATE_HZ)
+    spoken(playout, 1, 2000)
+    playout.doubt(0)
+    run(playout, 0, 300)
+    assert playout.heard.played_ms == 0
+    playout.trust(300)
+    run(playout, 300, 1000)
+    assert playout.heard.played_ms == pytest.approx(700, abs=40)
+
+
 def test_whole_sentences_are_fed_at_once_and_never_by_halves() -> None:
     playout = Playout(RATE_HZ, whole_sentences=True)
     playout.receive(chunk(1, 0, 800), 0)
@@ -434,10 +462,11 @@ class Conversation(RuleBasedStateMachine):
         head = self.playout.heard
         self.playout.acknowledge(head.turn, head.received_ms - back_ms, self.now_ms)
 
-    @rule(lost_ms=st.integers(0, 300))
-    def come_back(self, lost_ms: int) -> None:
+    @rule(lost_ms=st.integers(0, 300), knows=st.booleans())
+    def come_back(self, lost_ms: int, knows: bool) -> None:
         if not self.out:
             return
+        (self.playout.trust if knows else self.playout.doubt)(self.now_ms)
         last = max(self.out)
         received = max(0, len(self.out[last]) // BYTES_PER_MS - lost_ms)
         head = self.playout.heard

@@ -12,7 +12,7 @@ from gateway import doors
 from tests.waiting import until
 from trunkline.bus import keys
 from trunkline.errors import BusError
-from trunkline.sessions import Record, Records
+from trunkline.sessions import NO_SPARE, Record, Records
 
 SILENCE = bytes(640)
 
@@ -180,7 +180,7 @@ async def lose(client: ClientConnection) -> None:
     await client.wait_closed()
 
 
-async def test_a_lost_caller_comes_back_once_with_each_token(gateways: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_lost_caller_comes_back_with_the_newest_token(gateways: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("gateway.sessions.RESUME_ATTACH_S", 0.05)
     monkeypatch.setattr("gateway.sessions.RESUME_RETRY_S", 0.02)
     gateway, other = await gateways(), await gateways()
@@ -195,6 +195,10 @@ async def test_a_lost_caller_comes_back_once_with_each_token(gateways: Any, monk
         again = await told(client, "session_ready")
         assert (again["session_id"], again["resumed"], again["uplink_ms"]) == (ready["session_id"], True, 200)
         assert again["resume"] != ready["resume"]
+        await client.send(SILENCE)  # it has the new one, then
+        async with asyncio.timeout(5):
+            while (await record(gateway, ready["session_id"])).spare != NO_SPARE:  # noqa: ASYNC110
+                await asyncio.sleep(0.002)
         async with other.client() as thief:
             await say(thief, type="start", resume=ready["resume"])
             assert (await told(thief, "error"))["code"] == "bad_token"

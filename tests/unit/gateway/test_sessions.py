@@ -17,7 +17,7 @@ from trunkline.bus.connection import Redis
 from trunkline.bus.lanes import Inbox, Outbox
 from trunkline.bus.messages import Attached, Control, Hangup, Joined, LinkLost, LinkResumed, Message
 from trunkline.errors import ClientError
-from trunkline.sessions import Record, Records
+from trunkline.sessions import NO_SPARE, Record, Records
 from trunkline.settings import load
 from trunkline.tenants import Tenant
 
@@ -224,6 +224,10 @@ async def test_a_caller_comes_back_by_another_gateway(gateways: Gateways, redis:
     assert again.bridge.media_ms == 140, "what is said next belongs where the worker is"
     assert LinkResumed("s", keys.lane(second.process_id), 1, 3, 1240, 9) in worker.told
     assert again.token(SECRET) != token
+    second.arrived("s", 1)
+    async with asyncio.timeout(5):
+        while (await stored(redis)).spare != NO_SPARE:  # noqa: ASYNC110
+            await asyncio.sleep(0.002)
     with pytest.raises(ClientError, match="used"):
         await first.resume(token, 3, 1240, 9, whole_sentences=False)
     worker.outbox.send(keys.lane(first.process_id), Control("s", "moved", {"link": 1}))

@@ -15,6 +15,7 @@ from trunkline.bus import keys
 from trunkline.bus.lanes import Inbox, Outbox
 from trunkline.bus.messages import Attached, ClientEvent, Control, DownlinkAudio, Event, LinkResumed, Message
 from trunkline.errors import BusError, NoPortLeft
+from trunkline.sessions import NO_SPARE
 
 SDP = {"content-type": "application/sdp"}
 
@@ -259,6 +260,13 @@ async def test_a_full_gateway_and_one_that_is_going(gateways: Start) -> None:
 # --- coming back
 
 
+async def without_spare(gateway: Gateway, told: dict[str, Any]) -> None:
+    """Until no token but the newest is good."""
+    async with asyncio.timeout(5):
+        while (await gateway.record(told)).spare != NO_SPARE:  # noqa: ASYNC110
+            await asyncio.sleep(0.005)
+
+
 async def test_a_caller_comes_back_here_to_what_was_heard(gateway: Gateway, worker: Worker) -> None:
     told, first = await gateway.called()
     await worker.take(told)
@@ -274,9 +282,78 @@ async def test_a_caller_comes_back_here_to_what_was_heard(gateway: Gateway, work
     await until(lambda: LinkResumed(told["session_id"], lane, 1, 3, 1240, 7) in worker.told)
     second.on_connected()
     assert gateway.held(told).bridge.link is second
+    await without_spare(gateway, told)
     used = await gateway.offer(resume=told["resume"])
     assert (used.status_code, used.json()["code"]) == (401, "bad_token")
     assert gateway.links[-1] is second, "no link is made for a token that was used"
+
+
+async def test_an_offer_whose_answer_was_lost_is_made_again(gateway: Gateway, worker: Worker) -> None:
+    told, first = await gateway.called()
+    await worker.take(told)
+    _, unheard = await gateway.called(connect=False, resume=told["resume"])
+    assert (await gateway.change(told, CANDIDATE)).status_code == 401, "of which connection?"
+    again, third = await gateway.called(connect=False, resume=told["resume"])
+    await until(lambda: unheard.closed)
+    unheard.on_connected()
+    assert gateway.held(told).bridge.link is first, "it serves until another is up"
+    third.on_connected()
+    assert gateway.held(told).bridge.link is third
+    assert first.is_replaced
+    await without_spare(gateway, told)
+    assert (await gateway.offer(resume=told["resume"])).status_code == 401
+    assert again["session_id"] == told["session_id"]
+    assert len(gateway.sessions) == 1
+
+
+async def test_an_offer_whose_answer_was_lost_is_made_again_elsewhere(
+    gateway: Gateway, gateways: Start, worker: Worker
+) -> None:
+    other = await gateways()
+    told, first = await gateway.called()
+    await worker.take(told)
+    first.finish("lost")
+    _, unheard = await other.called(connect=False, resume=told["resume"])
+    again, second = await gateway.called(resume=told["resume"])
+    worker.say(other, Control(told["session_id"], "moved", {"link": 2}))
+    await until(lambda: unheard.closed)
+    await without_spare(gateway, told)
+    assert gateway.held(again).bridge.link is second
+    assert (len(gateway.sessions), len(other.sessions)) == (1, 0)
+    assert not (await gateway.record(told)).closed
+
+
+async def test_candidates_by_the_new_token_show_that_it_arrived(gateway: Gateway) -> None:
+    told, _ = await gateway.called()
+    again, _ = await gateway.called(connect=False, resume=told["resume"])
+    assert (await gateway.record(told)).spare == 0
+    assert (await gateway.change(again, CANDIDATE)).status_code == 204
+    await without_spare(gateway, told)
+    assert (await gateway.offer(resume=told["resume"])).status_code == 401
+
+
+async def test_who_lost_the_answer_to_an_offer_may_hang_up(gateway: Gateway) -> None:
+    told, first = await gateway.called()
+    _, unheard = await gateway.called(connect=False, resume=told["resume"])
+    assert (await gateway.hang_up(told)).status_code == 204
+    await until(lambda: first.closed and unheard.closed)
+    assert len(gateway.sessions) == 0
+
+
+async def test_of_two_offers_at_once_with_one_token_one_has_the_session(gateway: Gateway, worker: Worker) -> None:
+    told, _ = await gateway.called()
+    await worker.take(told)
+    answers = await asyncio.gather(*(gateway.offer(resume=told["resume"]) for _ in range(3)))
+    assert {answer.status_code for answer in answers} <= {201, 409}
+    live = [link for link in gateway.links[1:] if not link.closed and not link.is_replaced]
+    assert len(live) == 1
+    for link in gateway.links[1:]:
+        link.on_connected()
+    assert gateway.held(told).bridge.link is live[0]
+    granted = [answer.json()["resume"] for answer in answers if answer.status_code == 201]
+    await without_spare(gateway, told)
+    good = [token for token in granted if (await gateway.offer(resume=token)).status_code == 201]
+    assert len(good) == 1
 
 
 async def test_the_old_wire_serves_until_the_new_one_is_up(gateway: Gateway) -> None:

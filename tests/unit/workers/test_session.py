@@ -384,10 +384,13 @@ async def test_a_caller_who_comes_back_is_sent_exactly_what_is_missing(live: Liv
     assert TurnEnd("s", 3, 7, 1) in again
 
 
-async def test_an_old_gateway_cannot_take_the_caller_back(live: LiveSession) -> None:
+async def test_an_old_gateway_cannot_take_the_caller_back_and_is_told_so(live: LiveSession, bus: Bus) -> None:
     live.receive(LinkResumed("s", "lane:g3", 5, 0, 0))
+    bus.take()
     live.receive(LinkResumed("s", "lane:g2", 4, 0, 0))
+    live.receive(LinkResumed("s", "lane:g3", 4, 0, 0))
     assert (live.record.gateway, live.record.link) == ("lane:g3", 5)
+    assert bus.sent == [("lane:g2", Control("s", "moved", {"link": 5}))], "or it hangs up when nobody comes to it"
 
 
 async def test_who_takes_a_dead_gateways_caller_is_told_at_once(live: LiveSession, bus: Bus) -> None:

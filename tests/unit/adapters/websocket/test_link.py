@@ -117,6 +117,36 @@ async def test_how_a_client_leaves_says_whether_it_may_be_back(
     assert await made().run(bridge, None) == outcome
 
 
+async def test_who_came_back_knows_it_with_the_first_message_after_our_word(
+    made: Callable[..., WebSocketLink], socket: Socket, bridge: Bridge
+) -> None:
+    link, known = made(resume="token"), []
+    link.on_answered = lambda: known.append(len(socket.sent))
+    link.event(0, "session_ready", {})
+    socket.says(FRAME)
+    running = asyncio.create_task(link.run(bridge, None))
+    await asyncio.sleep(0)
+    assert known == [], "it was said before ours could have come"
+    await asyncio.sleep(0.01)
+    socket.says(FRAME)
+    socket.says(FRAME)
+    assert known == [1]
+    socket.leaves(1000)
+    assert await running == "stop"
+
+
+async def test_who_leaves_without_a_word_after_coming_back_may_come_again(
+    made: Callable[..., WebSocketLink], socket: Socket, bridge: Bridge
+) -> None:
+    link = made(resume="token")
+    link.on_answered = lambda: None
+    link.event(0, "session_ready", {})
+    running = asyncio.create_task(link.run(bridge, None))
+    await asyncio.sleep(0.01)
+    socket.leaves(1000)
+    assert await running == "lost"
+
+
 async def test_the_first_message(made: Callable[..., WebSocketLink], socket: Socket) -> None:
     link = made()
     assert await link.opening(0.005) is None

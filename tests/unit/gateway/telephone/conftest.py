@@ -15,7 +15,7 @@ async def gateways(redis_url: str, monkeypatch: pytest.MonkeyPatch) -> AsyncIter
     """Starts gateways with the settings a test wants; they end with it."""
     monkeypatch.setattr("gateway.sessions.RESUME_ATTACH_S", 0.05)  # there are no workers here
     monkeypatch.setattr("gateway.sessions.RESUME_RETRY_S", 0.01)
-    monkeypatch.setattr("gateway.sessions.RESTORE_TRIES", 1)
+    monkeypatch.setattr("gateway.resuming.RESTORE_TRIES", 1)
     async with gateways_on(redis_url) as start_one:
         yield start_one
 
