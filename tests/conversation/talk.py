@@ -43,6 +43,8 @@ class Cast:
 class Outcome:
     edge: Edge
     sessions: list[StandInSession]
+    served_ms: list[float] = field(default_factory=list, kw_only=True)
+    """When each worker was done with its session."""
 
     @property
     def last(self) -> StandInSession:
@@ -89,6 +91,7 @@ async def _talk(
 ) -> Outcome:
     edge = Edge(script, end_ms)
     sessions: list[StandInSession] = []
+    served_ms: list[float] = []
     async with asyncio.TaskGroup() as group:
         playing = group.create_task(edge.play())
         for kill_ms in [*kills_ms, None]:
@@ -101,6 +104,7 @@ async def _talk(
                 session.alive, edge.session = False, None
                 serving.cancel()
             await asyncio.wait([serving])
+            served_ms.append(asyncio.get_running_loop().time() * 1000)
             pumping.cancel()
             if kill_ms is not None:
                 await asyncio.sleep(gap_ms / 1000)
@@ -112,4 +116,4 @@ async def _talk(
     assert cast.tts.open == 0, "a voice was left open at the provider"
     assert all(each.gave_up is None for each in sessions)
     assert any(each.closed is not None for each in sessions) is cast.closes
-    return Outcome(edge, sessions)
+    return Outcome(edge, sessions, served_ms=served_ms)

@@ -116,7 +116,7 @@ def test_who_hangs_up_over_a_filler_is_remembered_before_it() -> None:
     fillers = cast.tenant.fillers.model_copy(update={"delay_s": 0.5, "phrases": ("One moment.",)})
     cast.tenant = cast.tenant.model_copy(update={"fillers": fillers})
     outcome = talk([Say(1000, QUESTION), Type(2100, "and this")], cast, end_ms=3200)
-    assert outcome.items == [("user", "and this"), ("assistant", "One moment.")]
+    assert outcome.items == [("user", QUESTION), ("user", "and this"), ("assistant", "One moment.")]
 
 
 @pytest.mark.parametrize("kill_ms", [2900, 3100, 3500, 4400])

@@ -4,6 +4,7 @@ was said."""
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -19,6 +20,12 @@ from workers.latency import Latency
 CONTRIBUTIONS = 8
 """Utterances, typed texts and keyed numbers that may wait to be understood before the next text or number must wait.
 (What is spoken takes its time by itself.)"""
+
+LAST_WORDS_S = 2.0
+"""How long the text of what was said last is waited for once the user is gone: peers' p99 is 1.54 s (batch.py). So long
+a worker keeps a session that nobody hears."""
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(slots=True, eq=False)
@@ -59,6 +66,7 @@ class Contributions:
     ) -> None:
         self._session = shared.session
         self._group = shared.group
+        self._keeper = shared.keeper
         self._answers = answers
         self._counts = counts
         self._understood = understood
@@ -105,12 +113,29 @@ class Contributions:
         for contribution in self._pending:
             contribution.unwanted = True
 
-    def leave(self) -> None:
-        """The user is gone: what they said belongs to the conversation as far as it is known, and is not waited for."""
+    async def leave(self) -> None:
+        """The user is gone, and `run` with them: what they said belongs to the conversation, and nobody answers it.
+        What is not known yet is waited for, but no longer than LAST_WORDS_S. Raises SessionLost."""
         for contribution in self._pending:
-            if text := self._known_text(contribution):
-                self._remember(text, contribution, contribution.turn or context.new_turn(self._session.snapshot))
+            contribution.turn = contribution.turn or context.new_turn(self._session.snapshot)
+        self._remember_known()
+        searches = [self._texts[contribution] for contribution in self._pending if contribution in self._texts]
+        if searches:
+            await self._keeper.commit()  # should this worker die meanwhile, nothing else is lost
+            await asyncio.wait(searches, timeout=LAST_WORDS_S)
+            self._remember_known()
+        for search in searches:
+            if why := _not_known(search):
+                _log.warning("session %s: what was said last was not understood: %s", self._session.id, why)
+        context.owe_nothing(self._session.snapshot)
         self.cancel()
+
+    def _remember_known(self) -> None:
+        """Those whose text is known, whatever is before them, come into the conversation, and wait no more."""
+        for contribution in list(self._pending):
+            if text := self._known_text(contribution):
+                self._let_go(contribution)
+                self._remember(text, contribution, contribution.turn)
 
     def cancel(self) -> None:
         """Nobody wants to know any more. Safe to call twice."""
@@ -184,6 +209,14 @@ class Contributions:
         context.spoke_until(snapshot, contribution.latency.speech_end_ms)
         if contribution.unwanted:
             context.owe_nothing(snapshot)
+
+
+def _not_known(search: asyncio.Task[str | ProviderError]) -> str:
+    """Why the text that was searched for is not known; empty if it is."""
+    if not search.done():
+        return f"not within {LAST_WORDS_S:g} s"
+    text = search.result()
+    return str(text) if isinstance(text, ProviderError) else ""
 
 
 async def _text_of(utterance: Utterance) -> str | ProviderError:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 
-from trunkline.bus.messages import ClientEvent, Dtmf, Played, Text
+from trunkline.bus.messages import ClientEvent, Dtmf, Hangup, Played, Text
 from trunkline.errors import first_error
 from workers import context
 from workers.backend import Inbound, Session
@@ -61,7 +61,7 @@ class Conversation:
         self._turn = Turn(session, self._keeper, lambda: self._ear.now_ms)
         shared = Shared(session, self._group, self._ear, self._turn, self._keeper)
         self._calling = Calling(shared, lambda: self._replying.speak_up())
-        self._model = Model(shared, stages.language_model, self._calling)
+        self._model = Model(shared, stages, self._calling)
         self._answers = Answers(shared, self._model, stages.text_to_speech, self._over)
         self._interrupting = Interrupting(shared, self._answers, self._has_floor)
         self._contributions = Contributions(
@@ -89,9 +89,7 @@ class Conversation:
         except BaseExceptionGroup as group:
             raise first_error(group) from group
         finally:
-            self._dialling.stop()
-            self._replying.stop()
-            self._interrupting.stop()
+            self._stop()
             self._contributions.cancel()
 
     async def _serve(self) -> None:
@@ -102,11 +100,18 @@ class Conversation:
             await self._receive(message)
         for task in own:
             task.cancel()
+        self._stop()
         self._calling.stop()
         self._model.forget()
         self._answers.leave()
-        self._contributions.leave()
+        await self._contributions.leave()
         await self._keeper.commit()
+
+    def _stop(self) -> None:
+        """Nothing is begun any more."""
+        self._dialling.stop()
+        self._replying.stop()
+        self._interrupting.stop()
 
     # --- the inbox
 
@@ -127,8 +132,8 @@ class Conversation:
                 self._cancelled(message.seq)
             case ClientEvent(name="tool_output"):
                 self._calling.answered(message)
-            case _:
-                """After Hangup the inbox ends."""
+            case Hangup():
+                self._gone(message.seq)
 
     async def _typed(self, message: Text) -> None:
         if self._turn.is_user_s:
@@ -160,6 +165,16 @@ class Conversation:
         self._ear.forget(seq + 1)
         self._has_floor()
         self._keeper.commit_soon()
+
+    def _gone(self, seq: int) -> None:
+        """The user is, and the inbox ends. What they were saying is over, if it was not before."""
+        utterance, over = self._ear.utterance, self._turn.is_held
+        if utterance is None or not utterance.has_speech:
+            return
+        if over and self._interrupting.verdict(self._ear.endpointing.speech_ms, over=True) is Verdict.BACKCHANNEL:
+            return
+        utterance = self._ear.take(seq + 1)
+        self._contributions.put(Contribution(utterance, utterance.first_seq, Latency(self._clock())))
 
     # --- the user speaks
 

@@ -41,6 +41,7 @@ class Dialling:
         self._keys = Keys(shared.session, self._whole)
         self._early: list[str] = []
         """What was whole while the user was not listened to."""
+        self._saying: set[asyncio.Task[None]] = set()
         self._clock = asyncio.get_running_loop().time
 
     def __bool__(self) -> bool:
@@ -57,7 +58,10 @@ class Dialling:
         self._keys.begin()
 
     def stop(self) -> None:
+        """The session is over: who waits for room waits for nothing."""
         self._keys.stop()
+        for task in self._saying:
+            task.cancel()
 
     def press(self, key: Dtmf) -> None:
         """It ends an answer, as typed text does; what the user says is not interrupted."""
@@ -86,7 +90,9 @@ class Dialling:
         if self._is_muted():
             self._early.append(keys)
         else:
-            self._group.create_task(self._say(keys))
+            task = self._group.create_task(self._say(keys))
+            self._saying.add(task)
+            task.add_done_callback(self._saying.discard)
 
     async def _say(self, keys: str) -> None:
         await self._contributions.room()
