@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import random
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
 from benchmarks.phone_faults import hearing, model
@@ -104,6 +105,31 @@ class Line:
 async def in_mid_answer(deployment: Deployment, kind: Kind, outcome: Outcome, faults: int) -> None:
     """Faults while a story is told, until there were enough."""
     dice = random.Random(SEED)
+
+    async def strike(line: Line, times: int) -> None:
+        await _story(line, kind, outcome, times, dice)
+
+    await _in_calls(deployment, kind, outcome, faults, strike)
+
+
+async def in_mid_question(deployment: Deployment, kind: Kind, outcome: Outcome, faults: int) -> None:
+    """Faults while the caller asks something; then every word must be understood, and answered once."""
+    dice = random.Random(SEED)
+
+    async def strike(line: Line, times: int) -> None:
+        for _ in range(times):
+            await deployment.whole()
+            await _question(line, kind, outcome, dice)
+
+    await _in_calls(deployment, kind, outcome, faults, strike)
+
+
+Strike = Callable[[Line, int], Awaitable[None]]
+
+
+async def _in_calls(deployment: Deployment, kind: Kind, outcome: Outcome, faults: int, strike: Strike) -> None:
+    """Calls with so many faults in each as the kind allows, until there were enough: what was said before them must be
+    known after them."""
     while len(outcome.times_ms) < faults:
         await deployment.whole()
         async with deployment.dial() as call:
@@ -113,7 +139,7 @@ async def in_mid_answer(deployment: Deployment, kind: Kind, outcome: Outcome, fa
             try:
                 await call.connected()
                 await line.ask(model.NAME, model.NAME_ECHOED)
-                await _story(line, kind, outcome, min(kind.in_call, faults - before), dice)
+                await strike(line, min(kind.in_call, faults - before))
                 await line.ask(model.ASK_NAME, model.NAME_KNOWN)
                 outcome.calls_with_context += 1
             except (TimeoutError, CallOver) as error:
@@ -145,30 +171,6 @@ async def _story(line: Line, kind: Kind, outcome: Outcome, faults: int, dice: ra
         outcome.times_ms.append(max(0.0, silence_ms - (line.deployment.return_ms if kind.leaves else 0.0)))
     heard = line.words(asked.ended_s)
     outcome.count(hearing.compare(story, heard), heard)
-
-
-async def in_mid_question(deployment: Deployment, kind: Kind, outcome: Outcome, faults: int) -> None:
-    """A fault while the caller asks something; then every word must be understood, and answered once."""
-    dice = random.Random(SEED)
-    while len(outcome.times_ms) < faults:
-        await deployment.whole()
-        async with deployment.dial() as call:
-            outcome.calls += 1
-            before = len(outcome.times_ms)
-            line = Line(deployment, call)
-            try:
-                await call.connected()
-                await line.ask(model.NAME, model.NAME_ECHOED)
-                for _ in range(min(kind.in_call, faults - before)):
-                    await deployment.whole()
-                    await _question(line, kind, outcome, dice)
-                await line.ask(model.ASK_NAME, model.NAME_KNOWN)
-                outcome.calls_with_context += 1
-            except (TimeoutError, CallOver) as error:
-                _complain(line, outcome, error)
-                if len(outcome.times_ms) == before:
-                    outcome.times_ms.append(float("inf"))
-            await call.hang_up()
 
 
 async def _question(line: Line, kind: Kind, outcome: Outcome, dice: random.Random) -> None:

@@ -12,12 +12,13 @@ from typing import Any
 
 import pytest
 
+from tests.conversation.talk import Outcome as Talked
 from tests.standins import tones
 from tests.standins.call import CallModel
 from tests.standins.model import Model
 from tests.standins.realtime import Options, Prompt, Reply, Say, text_of
 from tests.standins.realtime.faults import SessionFault
-from tests.standins.session import Action, Edge, StandInSession, Told, Voice
+from tests.standins.session import Action, Edge, StandInSession, Voice
 from tests.standins.virtual_time import run
 from tests.standins.voices import RATE_HZ
 from trunkline.tenants import RelaySettings, Tenant, TurnSettings
@@ -135,20 +136,9 @@ def tenant(greeting: str | None = None, turn: dict[str, Any] | None = None, **re
 
 
 @dataclass
-class Outcome:
-    edge: Edge
-    sessions: list[StandInSession]
+class Outcome(Talked):
     model: Model
     log: list[logging.LogRecord]
-
-    @property
-    def last(self) -> StandInSession:
-        return self.sessions[-1]
-
-    @property
-    def items(self) -> list[tuple[str, str]]:
-        """The conversation as the next worker would find it."""
-        return [(item.role, item.text) for item in self.last.committed.items]
 
     @property
     def heard(self) -> str:
@@ -164,12 +154,6 @@ class Outcome:
         line = bytes(self.edge.line[from_ms * MS_BYTES : until_ms * MS_BYTES])
         loud = [max(array("h", line[at : at + step])) > 200 for at in range(0, len(line), step)]
         return sum(10 for at, here in enumerate(loud) if not here and not any(loud[max(0, at - 3) : at + 4]))
-
-    def events(self, name: str) -> list[Told]:
-        return [told for session in self.sessions for told in session.events if told.name == name]
-
-    def told(self, name: str, field_name: str) -> list[Any]:
-        return [told.data[field_name] for told in self.events(name)]
 
     def sent(self, kind: str, link: int = -1) -> list[dict[str, Any]]:
         """The events of this type that one session of the model's got from us."""

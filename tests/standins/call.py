@@ -11,8 +11,8 @@ from typing import Any, cast
 
 from openai import AsyncOpenAI
 
-from tests.standins.model import DIAL_S, MODEL, Model
-from tests.standins.realtime import Options, Refuse, Session
+from tests.standins.model import MODEL, Model
+from tests.standins.realtime import Options, Session
 from tests.standins.realtime.wire import Deafen, HangUp, Output, ShutChannel
 from trunkline.rtc.peer import Gone, Peer
 from workers.relay import trouble, webrtc
@@ -36,12 +36,7 @@ class CallModel(Model):
 
     async def dial(self) -> CallLink:  # type: ignore[override]
         loop = asyncio.get_running_loop()
-        self.dialled_ms.append(round(loop.time() * 1000))
-        await asyncio.sleep(DIAL_S)
-        fault = self.always or (self.faults.popleft() if self.faults else None)
-        if isinstance(fault, Refuse):
-            refusal = trouble.refused_upgrade(fault.status)
-            raise ModelLost(refusal.text, refusal.kind, refusal.retry_after_s)
+        fault = await self._let_in()
         name = str(len(self.sessions) + 1)
         session = Session(name, MODEL, self.options, loop.time() * 1000, 0.0, webrtc=True)
         link = CallLink(self, session)

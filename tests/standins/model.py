@@ -42,18 +42,23 @@ class Model:
 
     async def dial(self) -> Link:
         loop = asyncio.get_running_loop()
-        self.dialled_ms.append(round(loop.time() * 1000))
-        await asyncio.sleep(DIAL_S)
-        fault = self.always or (self.faults.popleft() if self.faults else None)
-        if isinstance(fault, Refuse):
-            refusal = trouble.refused_upgrade(fault.status)
-            raise ModelLost(refusal.text, refusal.kind, refusal.retry_after_s)
+        fault = await self._let_in()
         link = Link(self, Session(str(len(self.sessions) + 1), MODEL, self.options, loop.time() * 1000, 0.0))
         self.sessions.append(link.session)
         self.links.append(link)
         if fault is not None:
             link.session.inject(fault)
         return link
+
+    async def _let_in(self) -> SessionFault | None:
+        """Answers who dials, and gives what is to go wrong with their link. Raises ModelLost for who is refused."""
+        self.dialled_ms.append(round(asyncio.get_running_loop().time() * 1000))
+        await asyncio.sleep(DIAL_S)
+        fault = self.always or (self.faults.popleft() if self.faults else None)
+        if isinstance(fault, Refuse):
+            refusal = trouble.refused_upgrade(fault.status)
+            raise ModelLost(refusal.text, refusal.kind, refusal.retry_after_s)
+        return fault
 
     @property
     def session(self) -> Session:
