@@ -80,6 +80,7 @@ class TurnSettings(_Model):
     unfinished_ms: int = Field(default=1600, ge=64, le=10_000, description="more, where they surely are not")
     smart_turn: bool = Field(default=True, description="ask the smart turn model, where one is installed")
     preemptive: bool = Field(default=True, description="ask the language model in a pause, for it may be the end")
+    preemptive_tts: bool = Field(default=False, description="and have the first sentence of its answer spoken")
     longest_utterance_ms: int = Field(
         default=10_000, ge=1000, le=120_000, description="what is longer is transcribed in parts"
     )
@@ -93,6 +94,12 @@ class TurnSettings(_Model):
     mute: tuple[Literal["greeting", "tool"], ...] = Field(
         default=(), description="while the greeting is said, or a tool runs, the caller is not listened to"
     )
+
+    @model_validator(mode="after")
+    def _what_is_spoken_is_thought_of(self) -> Self:
+        if self.preemptive_tts and not self.preemptive:
+            raise ValueError("preemptive_tts needs preemptive: what is spoken ahead is the model's answer")
+        return self
 
 
 class KeySettings(_Model):

@@ -45,6 +45,7 @@ def test_a_stage_keeps_its_providers_options() -> None:
         ("id: acme\nproviders: {stt: {provider: '../evil'}}", "providers.stt.provider: "),
         ("id: acme\nbackend: os.path", "backend: "),
         ("id: acme\nturn: {barge_in_ms: 0}", "turn.barge_in_ms: "),
+        ("id: acme\nturn: {preemptive: no, preemptive_tts: yes}", "turn: Value error, preemptive_tts needs preemptive"),
         ("id: acme\nfillers: {delay_s: 0}", "fillers.delay_s: "),
         ("id: acme\nfillers: {phrases: [' ']}", "fillers.phrases.0: "),
         ("id: acme\ntools: [{name: end_call, filler: ''}]", "tools.0.filler: "),

@@ -9,6 +9,7 @@ from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 
 from trunkline.errors import ProviderError
+from workers.cascade.opening import Opening
 from workers.providers.base import ChatMessage, LanguageModel, ToolCall, ToolSchema
 
 PARTS_AHEAD = 256
@@ -16,7 +17,8 @@ PARTS_AHEAD = 256
 
 
 class Request:
-    """Asks at once, in a task of `group`. Somebody takes its `parts`, or `drop`s it."""
+    """Asks at once, in a task of `group`. Somebody takes its `parts`, or `drop`s it. `opening`, if there is one, hears
+    what the model says as soon as it does, and is dropped with it."""
 
     def __init__(
         self,
@@ -24,7 +26,9 @@ class Request:
         model: LanguageModel,
         messages: Sequence[ChatMessage],
         tools: Sequence[ToolSchema],
+        opening: Opening | None = None,
     ) -> None:
+        self.opening = opening
         self._messages = messages
         self._tools = tools
         self._parts: asyncio.Queue[str | ToolCall | ProviderError | None] = asyncio.Queue(PARTS_AHEAD)
@@ -36,10 +40,16 @@ class Request:
         try:
             async with aclosing(model.reply(self._messages, self._tools)) as parts:
                 async for part in parts:
+                    self._hear(part)
                     await self._parts.put(part)
+            self._hear(None)
         except ProviderError as error:
             end, self._failed = error, True
         await self._parts.put(end)
+
+    def _hear(self, part: str | ToolCall | None) -> None:
+        if self.opening is not None:
+            self.opening.hear(part)
 
     def answers(self, messages: Sequence[ChatMessage], tools: Sequence[ToolSchema]) -> bool:
         """Whether it is what would be asked now: the same words to the same history. One that failed answers none."""
@@ -56,11 +66,13 @@ class Request:
                     raise part
                 yield part
         finally:
-            self.drop()
+            self._task.cancel()
 
     def drop(self) -> None:
         """Nobody wants it any more: the model's stream is closed."""
         self._task.cancel()
+        if self.opening is not None:
+            self.opening.drop()
 
 
 def same_words(one: str, other: str) -> bool:

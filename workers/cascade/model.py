@@ -12,9 +12,12 @@ from workers import context
 from workers.backend import Item, Snapshot
 from workers.cascade.ahead import Request, same_words
 from workers.cascade.calling import Calling
+from workers.cascade.opening import BegunVoice, Opening
 from workers.cascade.prompting import ENOUGH, messages
 from workers.cascade.shared import Shared
-from workers.providers.base import ChatMessage, LanguageModel, ToolCall
+from workers.cascade.speaking import reads
+from workers.cascade.stages import Stages
+from workers.providers.base import ChatMessage, ToolCall, Voice
 
 ROUNDS = 8
 """Of tools in one answer; then the model is asked to answer without."""
@@ -26,10 +29,11 @@ GUESSES = 4
 class Model:
     """One conversation's. There is one request ahead at a time."""
 
-    def __init__(self, shared: Shared, language_model: LanguageModel, calling: Calling) -> None:
+    def __init__(self, shared: Shared, stages: Stages, calling: Calling) -> None:
         self.calling = calling
         self._session = shared.session
-        self._language_model = language_model
+        self._language_model = stages.language_model
+        self._text_to_speech = stages.text_to_speech
         self._group = shared.group
         self._ahead: Request | None = None
         self._guessed = ""
@@ -48,7 +52,9 @@ class Model:
             self._guessed = words
             snapshot = replace(self._session.snapshot, answer=None)
             context.remember(snapshot, Item("user", words, snapshot.next_turn))
-            self._ahead = Request(self._group, self._language_model, self._messages(snapshot), self.calling.schemas)
+            self._ahead = Request(
+                self._group, self._language_model, self._messages(snapshot), self.calling.schemas, self._opening()
+            )
 
     def forget(self) -> None:
         """What was asked ahead is of no use."""
@@ -56,7 +62,19 @@ class Model:
         if ahead is not None:
             ahead.drop()
 
+    def _opening(self) -> Opening | None:
+        tenant, group, text_to_speech = self._session.tenant, self._group, self._text_to_speech
+        if not tenant.turn.preemptive_tts:
+            return None
+        return Opening(lambda text, last: BegunVoice(group, text_to_speech, text, last=last), reads(tenant))
+
     # --- for an answer
+
+    def voice(self) -> Voice:
+        """The voice of an answer that begins now. It may have begun before. Whoever asks for it closes it."""
+        opening = None if self._ahead is None else self._ahead.opening
+        begun = None if opening is None else opening.take()
+        return begun or self._text_to_speech.voice()
 
     async def reply(self, rounds: int) -> AsyncGenerator[str | ToolCall, None]:
         """What the model says to the conversation as it is now, after so many rounds of tools. Raises ProviderError."""

@@ -15,7 +15,7 @@ from workers.cascade.speaking import Speaking
 from workers.cascade.stages import Floor
 from workers.cascade.thinking import Due, Thinking
 from workers.latency import Latency
-from workers.providers.base import TextToSpeech
+from workers.providers.base import TextToSpeech, Voice
 
 
 class Pipeline:
@@ -48,6 +48,7 @@ class Pipeline:
         self.task: asyncio.Task[None] | None = None
         self._parts: set[asyncio.Task[None]] = set()
         self._session = session
+        self._model = model
         self._floor = floor
         number, start_ms = resume_at(answer, received_ms)
         self._thinking = Thinking(model, floor, answer, number, session.tenant.apology, self._mark, expects)
@@ -80,12 +81,16 @@ class Pipeline:
 
     async def run(self) -> None:
         """Returns once everything was sent. `stop` it, and nothing of it goes on."""
-        async with self._stages:
-            _ = self._commit()
-            thinking = self._start(self._thinking.run())
-            fillers = self._start(self._fillers.run())
-            thinking.add_done_callback(lambda _: fillers.cancel())
-            _ = self._start(self._speak(thinking)), self._start(self._send())
+        voice = self._model.voice()  # before anybody thinks: what was begun ahead is wanted, or dropped, then
+        try:
+            async with self._stages:
+                _ = self._commit()
+                thinking = self._start(self._thinking.run())
+                fillers = self._start(self._fillers.run())
+                thinking.add_done_callback(lambda _: fillers.cancel())
+                _ = self._start(self._speak(voice, thinking)), self._start(self._send())
+        finally:
+            await voice.close()  # should nobody have come to speak
 
     def stop(self) -> None:
         """Give the answer up. Each part is told by itself: one that has just been woken would take another step before
@@ -111,8 +116,7 @@ class Pipeline:
 
     # --- sentences -> audio
 
-    async def _speak(self, thinking: asyncio.Task[None]) -> None:
-        voice = self._speaking.voice()
+    async def _speak(self, voice: Voice, thinking: asyncio.Task[None]) -> None:
         script = self._speaking.script(voice, self._thinking.sentences, lambda: self._thinking.done)
         asking = self._start(script.run())
         try:
@@ -134,7 +138,7 @@ class Pipeline:
         apology = self._thinking.apology()
         if not apology:
             return
-        voice = self._speaking.voice()
+        voice = self._model.voice()
         try:
             await self._speaking.sentence(voice, apology)
         except ProviderError as error:

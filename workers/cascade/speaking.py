@@ -68,16 +68,9 @@ class Speaking:
         self._received_ms = received_ms
         self._number = number
         self._commit = commit
-        self._reader = _reader(session.tenant)
+        self._read = reads(session.tenant)
         for spoken in answer.spoken[:number]:  # so that the same is read as the worker before read it
             self._read(spoken.text)
-
-    def _read(self, sentence: str) -> Reading:
-        return self._reader.read(sentence) if self._reader else Reading(sentence, sentence)
-
-    def voice(self) -> Voice:
-        """The voice of these sentences; close it."""
-        return self._text_to_speech.voice()
 
     def script(self, voice: Voice, sentences: asyncio.Queue[str | None], complete: Callable[[], bool]) -> Script:
         """`sentences` as `voice` is asked for them; `complete` as in `Script`, which must run for `run` to go on."""
@@ -156,9 +149,9 @@ class Speaking:
         return failure
 
 
-def _reader(tenant: Tenant) -> Reader | None:
-    """Who reads a tenant's answers for the voice, if anybody does."""
+def reads(tenant: Tenant) -> Callable[[str], Reading]:
+    """Reads one of a tenant's answers for the voice, sentence by sentence."""
     if not tenant.speech.normalise:
-        return None
+        return lambda sentence: Reading(sentence, sentence)
     language = tenant.speech.language or tenant.providers.tts.options.get("language")
-    return Reader(language if isinstance(language, str) else None)
+    return Reader(language if isinstance(language, str) else None).read

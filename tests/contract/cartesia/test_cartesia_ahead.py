@@ -13,6 +13,7 @@ from tests.standins.session import Edge, StandInSession
 from trunkline.errors import ProviderError
 from trunkline.tenants import Tenant
 from workers.backend import Answer, Spoken
+from workers.cascade.opening import BegunVoice
 from workers.cascade.speaking import Speaking
 from workers.providers.base import Word
 from workers.providers.cartesia import CartesiaSpeech
@@ -157,6 +158,32 @@ async def test_an_answer_that_is_over_makes_nothing_that_was_asked_for(
     assert [context.sent_ms for context in vendor.contexts] == [1000] * connected, "the one that was being made"
 
 
+async def test_an_opening_that_is_dropped_is_cancelled(vendor: Cartesia, speech: CartesiaSpeech) -> None:
+    """It was spoken to nobody, and the vendor makes no more of it, nor counts it as one of the account's."""
+    async with asyncio.TaskGroup() as group, asyncio.timeout(10):
+        voice = BegunVoice(group, speech, LONG, last=False)
+        context = await vendor.wait_for_context()
+        voice.drop()
+        await context.cancelled.wait()
+        assert heard((await said(voice.speak(SENTENCES[0], last=True)))[0]) == HEARD[0]
+        await voice.close()
+    assert [context.texts for context in vendor.contexts] == [[f"{LONG} "], ["Good day."]]
+
+
+async def test_an_answer_goes_on_in_the_context_of_its_opening(vendor: Cartesia, speech: CartesiaSpeech) -> None:
+    async with asyncio.TaskGroup() as group, asyncio.timeout(10):
+        voice = BegunVoice(group, speech, SENTENCES[0], last=False)
+        await vendor.wait_for_context()
+        asked = [voice.speak(text, last=text == SENTENCES[-1]) for text in SENTENCES]
+        results = [await said(parts) for parts in asked]
+        await voice.close()
+    assert [heard(pcm) for pcm, _ in results] == HEARD
+    assert results[0][1][:2] == [Word("good", 0, 100), Word("day", 100, 200)]
+    [context] = vendor.contexts
+    assert context.texts == ["Good day. ", "Here is one. ", "Thank you!"]
+    assert not context.cancelled.is_set()
+
+
 async def test_an_answer_as_the_cascade_speaks_it(vendor: Cartesia) -> None:
     """Asked for as it comes, heard at the pace of speech, in one context; with the times of its words."""
     vendor.behaviour.expire_s = 0.05
@@ -169,7 +196,7 @@ async def test_an_answer_as_the_cascade_speaks_it(vendor: Cartesia) -> None:
     sentences: asyncio.Queue[str | None] = asyncio.Queue()
     for sentence in ["Good day. ", "Here is one. ", "Thank you!", None]:
         sentences.put_nowait(sentence)
-    voice = speaking.voice()
+    voice = speech.voice()
     script = speaking.script(voice, sentences, lambda: True)
     pcm = b""
     async with asyncio.TaskGroup() as group:
