@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 from itertools import groupby
 
 from workers import context
@@ -15,6 +16,13 @@ SENT_ITEMS = 40
 SENT_CHARACTERS = 40_000
 """Of the conversation, the language model is sent so many items and characters, calls of tools and what they answered
 included: some 10,000 tokens, 45 minutes of speech. A caller waits for the model to read them."""
+
+SENT_BEFORE = 6000
+"""Of these, so many are for what was said before, however much tools answer now: two minutes of talk, and who it was
+that called. One result, which has at most 32,768, is sent whole beside them."""
+
+SENT_OF_A_RESULT = 200
+"""And so many are sent of each in any case."""
 
 LATE = json.dumps({"status": "done", "next": "Its result was told later."})
 """What stands in its place when it is done."""
@@ -30,6 +38,7 @@ def messages(prompt: str, snapshot: Snapshot, *, calls: bool = False) -> list[Ch
     """
     result = [ChatMessage("system", prompt)]
     turn = -1
+    snapshot = _shortened(snapshot)
     for item in _sent(snapshot):
         if item.role == "assistant" and _is_plain_answer(result[-1]):  # it was interrupted: some models want one
             result[-1] = ChatMessage("assistant", f"{result[-1].content} {item.text}")
@@ -46,6 +55,52 @@ def messages(prompt: str, snapshot: Snapshot, *, calls: bool = False) -> list[Ch
     if snapshot.answer is not None:
         result += _begun(snapshot.answer)
     return result
+
+
+def _shortened(snapshot: Snapshot) -> Snapshot:
+    """The same, with what tools answered since the user's last words cut as much as it has to be. The latest, which
+    the model is waiting for, is cut last; no call is left without an answer."""
+    items, answer = snapshot.items[-SENT_ITEMS:], snapshot.answer
+    begin = _asked(items)
+    room = SENT_CHARACTERS - SENT_BEFORE - sum(map(context.length, items[begin:]))
+    room -= 0 if answer is None else _length(answer)
+    if room >= 0:
+        return snapshot
+    called = [] if answer is None else answer.called
+    results = [*(item.text for item in items[begin:] if item.role == "tool"), *map(_output, called)]
+    latest = sum(each.round == called[-1].round for each in called) or 1
+    short = iter(_fitting(results, latest, room + sum(map(len, results))))
+    since = [replace(item, text=next(short)) if item.role == "tool" else item for item in items[begin:]]
+    if answer is not None:
+        answer = replace(answer, called=[replace(each, output=next(short)) for each in called])
+    return replace(snapshot, items=[*items[:begin], *since], answer=answer)
+
+
+def _fitting(results: Sequence[str], latest: int, room: int) -> list[str]:
+    """`results`, the last `latest` of which count most, in `room` characters if they can be: the longest are cut."""
+    before, last = results[:-latest], results[-latest:]
+    least = sum(min(len(result), SENT_OF_A_RESULT) for result in before)
+    last = _cut_to(last, room - least)
+    return [*_cut_to(before, room - sum(map(len, last))), *last]
+
+
+def _cut_to(results: Sequence[str], room: int) -> list[str]:
+    """All of them at the greatest length at which they fit into `room`."""
+    for number, length in enumerate(sorted(map(len, results))):
+        share = room // (len(results) - number)
+        if length > share:
+            return [_cut(result, max(share, SENT_OF_A_RESULT)) for result in results]
+        room -= length
+    return list(results)
+
+
+def _cut(result: str, length: int) -> str:
+    """`result` in at most `length` characters, 200 at least: without its middle, if it has more."""
+    if len(result) <= length:
+        return result
+    mark = f" [... the middle is left out: all of it is {len(result)} characters ...] "
+    kept = length - len(mark)
+    return result[: kept - kept // 2] + mark + result[len(result) - kept // 2 :]
 
 
 def _sent(snapshot: Snapshot) -> list[Item]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -119,17 +120,82 @@ def test_long_calls_of_tools_leave_room_for_less_of_what_was_before_them() -> No
     assert sum(map(length, snapshot.items)) <= KEPT_CHARACTERS
 
 
-def test_an_answer_in_progress_is_whole_and_what_it_answers_is() -> None:
+def before() -> list[Item]:
+    """10,000 characters, and then what is answered."""
     items = [Item("user", f"before {number} " + "x" * 1000, number) for number in range(10)]
-    items += [Item("assistant", "Yes?", 10), Item("user", "first part", 11), Item("user", "second part", 12)]
-    called = [Called(ToolCall(f"c{number}", "clock", "{}"), 0, number, "o" * 20_000) for number in range(3)]
-    told = shown(Snapshot(items, Answer(13, "It is", called=called)))
-    assert parts(told)[:2] == [("user", "first part", 0), ("user", "second part", 0)]
-    assert size(told) == len("first partsecond partIt is{}{}{}") + 60_000
-    shorter = [Called(CALL, 0, 1, "o" * 34_000)]
-    told = shown(Snapshot(items, Answer(13, "It is", called=shorter)))
-    assert told[0].content.startswith("before 5"), "as much as there is room for"
+    return [*items, Item("assistant", "Yes?", 10), Item("user", "first part", 11), Item("user", "second part", 12)]
+
+
+def calls(*outputs: str, rounds: tuple[int, ...] = ()) -> list[Called]:
+    """One a round, unless said otherwise."""
+    numbers = rounds or tuple(range(len(outputs)))
+    return [
+        Called(ToolCall(f"c{at}", "clock", "{}"), 0, number, output)
+        for at, (number, output) in enumerate(zip(numbers, outputs, strict=True))
+    ]
+
+
+def results(messages: list[ChatMessage]) -> list[str]:
+    return [message.content for message in messages if message.role == "tool"]
+
+
+def test_an_answer_in_progress_is_whole_and_what_it_answers_is() -> None:
+    told = shown(Snapshot(before(), Answer(13, "It is", called=calls("o" * 32_768))))
+    assert told[0].content.startswith("before 3"), "as much as there is room for"
+    assert ("user", "first part", 0) in parts(told)
+    assert results(told) == ["o" * 32_768]
     assert size(told) <= SENT_CHARACTERS
+
+
+def test_of_what_tools_answered_too_much_the_middle_is_left_out_of_the_longest_and_of_the_latest_last() -> None:
+    """No call loses its result, and what was said before them is not forgotten for them."""
+    outputs = ["first " + "o" * 20_000 + " end", "short", "second " + "o" * 20_000 + " end", "last " + "o" * 20_000]
+    told = shown(Snapshot(before(), Answer(13, "It is", called=calls(*outputs))))
+    assert SENT_CHARACTERS - 2000 < size(told) <= SENT_CHARACTERS
+    assert told[0].content.startswith("before ")
+    first, short, second, last = results(told)
+    assert (short, last) == ("short", outputs[-1])
+    for cut, whole in ((first, outputs[0]), (second, outputs[2])):
+        assert cut[:500] == whole[:500]
+        assert cut[-500:] == whole[-500:]
+        assert f" [... the middle is left out: all of it is {len(whole)} characters ...] " in cut
+
+
+def test_results_that_the_model_waits_for_share_what_room_there_is() -> None:
+    """Two of one round; of those before it is left as little as tells what they were."""
+    outputs = ["o" * 9000, "a" * 32_768, "b" * 24_000]
+    told = results(shown(Snapshot(before(), Answer(13, "", called=calls(*outputs, rounds=(1, 2, 2))))))
+    assert [len(result) for result in told] == pytest.approx([prompting.SENT_OF_A_RESULT, 16_900, 16_900], abs=100)
+    assert "left out" in told[0]
+
+
+def test_a_result_that_came_late_is_bounded_too() -> None:
+    items = [*before(), Item("tool", "first " + "o" * 30_000, 13), Item("tool", "second " + "o" * 30_000, 14)]
+    told = [message.content for message in shown(Snapshot(items)) if message.role == "system"]
+    assert told[1] == items[-1].text
+    assert told[0].startswith("first o")
+    assert size(shown(Snapshot(items))) <= SENT_CHARACTERS
+
+
+@given(
+    said=st.lists(st.tuples(st.sampled_from(["user", "tool"]), st.integers(0, 20_000)), max_size=8),
+    outputs=st.lists(st.tuples(st.integers(1, 3), st.integers(0, 32_768)), max_size=6),
+)
+def test_what_tools_answered_takes_no_more_than_there_is_room_for(
+    said: list[tuple[Any, int]], outputs: list[tuple[int, int]]
+) -> None:
+    items = [
+        Item(role, f"{turn} ".ljust(length, "x"), turn, CALL if role == "tool" else None)
+        for turn, (role, length) in enumerate(said, 1)
+    ]
+    items.append(Item("user", "and now?", 19))
+    rounds = tuple(sorted(number for number, _ in outputs))
+    answer = Answer(20, "It is", called=calls(*("o" * length for _, length in outputs), rounds=rounds))
+    told = shown(Snapshot(items, answer))
+    users = sum(len(item.text) for item in items if item.role == "user")
+    least = prompting.SENT_OF_A_RESULT * (len(said) + len(outputs))
+    assert size(told) <= max(SENT_CHARACTERS, users + least + 100)
+    assert len(results(told)) >= len(outputs)
 
 
 @given(st.lists(st.tuples(st.sampled_from(["user", "assistant", "tool"]), st.integers(0, 15_000)), max_size=60))
