@@ -28,6 +28,8 @@ class Wait:
     """Media time at which that was certain."""
     filler: bool = False
     """Whether what is heard is no answer yet: a filler, or an apology for there being none."""
+    providers: tuple[tuple[str, str], ...] = ()
+    """Who made what the caller waited for, stage by stage, as far as this worker knows."""
 
     @property
     def total_ms(self) -> int:
@@ -63,6 +65,7 @@ class Wait:
             "parts": [list(part) for part in parts],
             "voice_to_voice": total_ms is not None,
             "filler": self.filler,
+            "providers": dict(self.providers),
         }
 
     def is_plausible(self, left: Left, held_ms: int = 0) -> bool:
@@ -81,10 +84,16 @@ class Latency:
         """When it was certain that the user was done."""
         self._endpoint_ms = endpoint_ms
         self._marks: dict[str, float] = {}
+        self._providers: dict[str, str] = {}
 
     def mark(self, part: str, now_s: float) -> None:
         """`part` was over at `now_s`. Only the first mark of a part counts."""
         self._marks.setdefault(part, now_s)
+
+    def served(self, stage: str, provider: str | None) -> None:
+        """`provider` did what `stage` is for; the last to do so counts. None: it is not known who did."""
+        if provider is not None:
+            self._providers[stage] = provider
 
     def until(self, part: str, now_s: float, *, filler: bool = False) -> Wait:
         """The wait, if `part` ends it now. What was over before the end of speech was certain took no time."""
@@ -96,4 +105,4 @@ class Latency:
             parts.append((name, until_ms - before_ms))
             before_ms = until_ms
         decided_ms = None if self.speech_end_ms is None else self.speech_end_ms + (self._endpoint_ms or 0)
-        return Wait(tuple(parts), self.speech_end_ms, decided_ms, filler)
+        return Wait(tuple(parts), self.speech_end_ms, decided_ms, filler, tuple(self._providers.items()))

@@ -98,11 +98,12 @@ class Timing:
         parts = ", ".join(f"{name} {ms}" for name, ms in data["parts"])
         what = "voice to voice" if data["voice_to_voice"] else "waited"
         who = " (filler)" if wait.filler else ""
-        line = (self._about["session"], turn, what, data["total_ms"], who, parts)
+        by = "".join(f", {stage} {name}" for stage, name in wait.providers).replace(",", "; by", 1)
+        line = (self._about["session"], turn, what, data["total_ms"], who, parts, by)
         fields = {"event": "latency", **self._about, **data, "parts": dict(data["parts"])}
         if wait.speech_end_ms is not None:
             fields["speech_end_ms"] = wait.speech_end_ms
-        log.info("session %s: turn %d: %s %d ms%s: %s", *line, extra={"fields": fields})
+        log.info("session %s: turn %d: %s %d ms%s: %s%s", *line, extra={"fields": fields})
         self._tell("latency", **data)
 
     # --- the caller speaks over an answer

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import partial
 from itertools import pairwise
+from operator import setitem
 
 import pytest
 
-from tests.conversation.talk import ANSWER, QUESTION, Cast, Outcome, talk
-from tests.standins.session import Action, Say
+from tests.conversation.talk import ANSWER, QUESTION, Cast, Outcome, talk, tenant
+from tests.standins.session import Action, Say, Type
 from tests.standins.troubled import (
     BROKEN,
     LOCKED_OUT,
@@ -57,8 +59,12 @@ class Chained(Cast):
 
     @property
     def cascade(self) -> Cascade:
+        served: dict[str, str] = {}
         stages = Stages(
-            SpeechToTextChain(self.stt_links), LanguageModelChain(self.llm_links), TextToSpeechChain(self.tts_links)
+            SpeechToTextChain(self.stt_links, partial(setitem, served, "stt")),
+            LanguageModelChain(self.llm_links, partial(setitem, served, "llm")),
+            TextToSpeechChain(self.tts_links, partial(setitem, served, "tts")),
+            served,
         )
         return Cascade(stages, LoudnessVad)
 
@@ -297,3 +303,52 @@ def test_a_voice_that_is_asked_too_much_is_silent_alone_until_it_may_be_asked() 
     assert cast.ttss[0].troubles.requests == 2, "nothing is asked of it meanwhile"
     assert set(outcome.told("error", "message")) == {"tts: text-to-speech failed"}
     assert outcome.told("state", "state")[-1] == "listening"
+
+
+# --- who served
+
+
+def served(outcome: Outcome) -> list[dict[str, str]]:
+    """For each answer, or filler before it."""
+    told: list[dict[str, str]] = outcome.told("latency", "providers")
+    return told
+
+
+FIRST = {"stt": "a", "llm": "a", "tts": "a"}
+
+
+def test_an_answer_names_who_made_it() -> None:
+    assert served(converse(Chained())) == [FIRST]
+
+
+@pytest.mark.parametrize("trouble", AT_ONCE.values(), ids=AT_ONCE)
+@pytest.mark.parametrize("preemptive", [False, True])
+def test_after_a_failure_it_names_who_went_on(trouble: Trouble, preemptive: bool) -> None:
+    turn = {"preemptive": preemptive, "preemptive_tts": preemptive}
+    late = tenant(**turn)
+    stt = Chained(late, stts=[TroubledStt(trouble), TroubledStt()])
+    assert served(converse(stt)) == [FIRST | {"stt": "b"}]
+    begun = replace(trouble, after=2)  # the model broke off in the first sentence
+    for each in (trouble, begun):
+        model = Chained(late, llms=[llm(each), llm()])
+        assert served(converse(model)) == [FIRST | {"llm": "b"}]
+    voice = Chained(late, ttss=[TroubledTts(trouble), TroubledTts()])
+    assert served(converse(voice)) == [FIRST | {"tts": "b"}]
+
+
+def test_a_filler_names_who_served_until_then() -> None:
+    outcome = converse(Chained(llms=[llm(Trouble(2.5)), llm()]))
+    assert served(outcome) == [{"stt": "a", "tts": "a"}, FIRST]
+
+
+def test_a_worker_that_came_later_names_what_it_had_itself() -> None:
+    assert served(converse(Chained(), kills_ms=[2400])) == [{"llm": "a", "tts": "a"}]
+
+
+def test_who_typed_was_transcribed_by_nobody() -> None:
+    assert served(converse(Chained(), [Type(1000, QUESTION)])) == [{"llm": "a", "tts": "a"}]
+
+
+def test_an_apology_for_a_model_names_none() -> None:
+    outcome = converse(Chained(llms=[llm(Trouble(error=REFUSED)), llm(Trouble(error=REFUSED))]))
+    assert served(outcome) == [{"stt": "a", "tts": "a"}]

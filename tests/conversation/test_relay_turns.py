@@ -23,6 +23,7 @@ from tests.standins.realtime import FailTranscription
 from tests.standins.realtime import Say as Reply
 from tests.standins.realtime.listening import Listening
 from tests.standins.session import Action, Ask, Say, Type
+from trunkline.tenants import RelaySettings
 from workers.backend import Item, Snapshot
 
 STOP = "no stop that"
@@ -70,6 +71,7 @@ def test_latency_is_told_in_parts_that_sum() -> None:
     [told] = talk([Say(1000, QUESTION)]).events("latency")
     assert [part for part, _ in told.data["parts"]] == ["endpoint", "model"]
     assert sum(ms for _, ms in told.data["parts"]) == told.data["total_ms"] == pytest.approx(550, abs=20)
+    assert told.data["providers"] == {"model": f"openai {RelaySettings().model}"}
 
 
 @both_wires

@@ -6,7 +6,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from trunkline.errors import ProviderError
@@ -15,6 +15,7 @@ from workers.backend import Item
 from workers.cascade.answers import Answers
 from workers.cascade.hearing import Utterance
 from workers.cascade.shared import Shared
+from workers.cascade.stages import STT
 from workers.latency import Latency
 
 CONTRIBUTIONS = 8
@@ -50,14 +51,16 @@ class Contributions:
     """Those of one session. Their texts are searched for side by side: to who spoke for long, a mute transcriber costs
     its deadline once.
 
-    `counts(over_ms, text)` decides about one that was said over an answer. `understood(contribution, known)` is called
-    when one has come into the conversation; `known` is false for one whose text could not be found out. `disregarded`
-    is called when one turns out not to count, and `awaited` when there is one more to be understood.
+    `served` is that of the stages. `counts(over_ms, text)` decides about one that was said over an answer.
+    `understood(contribution, known)` is called when one has come into the conversation; `known` is false for one whose
+    text could not be found out. `disregarded` is called when one turns out not to count, and `awaited` when there is
+    one more to be understood.
     """
 
     def __init__(
         self,
         shared: Shared,
+        served: Mapping[str, str],
         answers: Answers,
         counts: Callable[[int, str], bool],
         understood: Callable[[Contribution, bool], None],
@@ -67,6 +70,7 @@ class Contributions:
         self._session = shared.session
         self._group = shared.group
         self._keeper = shared.keeper
+        self._served = served
         self._answers = answers
         self._counts = counts
         self._understood = understood
@@ -98,7 +102,7 @@ class Contributions:
     def put(self, contribution: Contribution) -> None:
         self._pending.append(contribution)
         if isinstance(contribution.said, Utterance):
-            self._texts[contribution] = self._group.create_task(_text_of(contribution.said))
+            self._texts[contribution] = self._group.create_task(self._text_of(contribution.said, contribution.latency))
         self._awaited()
         self._heard.put_nowait(contribution)
 
@@ -189,6 +193,15 @@ class Contributions:
                 contribution.latency.mark("transcript", self._clock())
                 return text
 
+    async def _text_of(self, utterance: Utterance, latency: Latency) -> str | ProviderError:
+        """What was said. A failure is for whoever asks, in order: the owner of this task must not hear of it first."""
+        try:
+            transcript = await utterance.finish()
+        except ProviderError as error:
+            return error
+        latency.served(STT, self._served.get(STT))
+        return transcript.text.strip()
+
     def _known_text(self, contribution: Contribution) -> str:
         """The text of it; empty if it is not known yet, or could not be found out."""
         if isinstance(contribution.said, str):
@@ -217,11 +230,3 @@ def _not_known(search: asyncio.Task[str | ProviderError]) -> str:
         return f"not within {LAST_WORDS_S:g} s"
     text = search.result()
     return str(text) if isinstance(text, ProviderError) else ""
-
-
-async def _text_of(utterance: Utterance) -> str | ProviderError:
-    """What was said. A failure is for whoever asks, in order: the owner of this task must not hear of it first."""
-    try:
-        return (await utterance.finish()).text.strip()
-    except ProviderError as error:
-        return error

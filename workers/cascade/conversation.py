@@ -66,6 +66,7 @@ class Conversation:
         self._interrupting = Interrupting(shared, self._answers, self._has_floor)
         self._contributions = Contributions(
             shared,
+            stages.served,
             self._answers,
             self._interrupting.decide,
             lambda *said: self._replying.understood(*said),

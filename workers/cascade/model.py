@@ -31,6 +31,7 @@ class Model:
 
     def __init__(self, shared: Shared, stages: Stages, calling: Calling) -> None:
         self.calling = calling
+        self.served = stages.served
         self._session = shared.session
         self._language_model = stages.language_model
         self._text_to_speech = stages.text_to_speech

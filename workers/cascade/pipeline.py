@@ -12,7 +12,7 @@ from workers.cascade.fillers import Fillers
 from workers.cascade.model import Model
 from workers.cascade.prompting import resume_at, said
 from workers.cascade.speaking import Speaking
-from workers.cascade.stages import Floor
+from workers.cascade.stages import LLM, TTS, Floor
 from workers.cascade.thinking import Due, Thinking
 from workers.latency import Latency
 from workers.providers.base import TextToSpeech, Voice
@@ -113,6 +113,8 @@ class Pipeline:
     def _mark(self, part: str) -> None:
         if self._latency is not None:
             self._latency.mark(part, self._clock())
+            if part == "first_token":  # or a later one, of who goes on for a model that has failed
+                self._latency.served(LLM, self._model.served.get(LLM))
 
     # --- sentences -> audio
 
@@ -174,6 +176,7 @@ class Pipeline:
         """A sentence is about to be sent. The first filler ends one wait of the caller's, and the answer the other."""
         if self._latency is None or (filler and self._filled):
             return
+        self._latency.served(TTS, self._model.served.get(TTS))
         self._session.timed(self.answer.turn, self._latency.until("first_audio", self._clock(), filler=filler))
         self._filled = True
         if not filler:

@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
+from operator import setitem
 
 from trunkline.tenants import Tenant
 from workers.backend import Session
 from workers.cascade.conversation import Conversation
 from workers.cascade.hearing import VoiceActivity
-from workers.cascade.stages import Stages
+from workers.cascade.stages import LLM, STT, TTS, Stages
 from workers.failover import chains
 from workers.providers.registry import Providers
 from workers.turns.patience import Judge
 
 
 class Cascade:
-    """Serves sessions of one tenant. Its providers are shared with other backends: whoever made them closes them."""
+    """Serves sessions of one tenant, one at a time. Its providers are shared with other backends: whoever made them
+    closes them."""
 
     def __init__(
         self, stages: Stages, voice_activity: Callable[[int], VoiceActivity], judge: Judge | None = None
@@ -48,10 +51,12 @@ def backend(tenant: Tenant, providers: Providers) -> Cascade:
     from workers.turns.smart_turn import smart_turn
 
     last = tenant.fallback_backend is None
+    served: dict[str, str] = {}
     stages = Stages(
-        chains.speech_to_text(tenant.providers.stt, providers, last=last),
-        chains.language_model(tenant.providers.llm, providers, last=last),
-        chains.text_to_speech(tenant.providers.tts, providers, last=last),
+        chains.speech_to_text(tenant.providers.stt, providers, last=last, served=partial(setitem, served, STT)),
+        chains.language_model(tenant.providers.llm, providers, last=last, served=partial(setitem, served, LLM)),
+        chains.text_to_speech(tenant.providers.tts, providers, last=last, served=partial(setitem, served, TTS)),
+        served,
     )
     SharedVoiceActivity(16_000)  # loads the model now, not with the first call
     return Cascade(stages, SharedVoiceActivity, smart_turn() if tenant.turn.smart_turn else None)

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
 from trunkline.errors import ProviderError
 from workers.providers.base import LanguageModel, SpeechToText, TextToSpeech
+
+STT, LLM, TTS = "stt", "llm", "tts"
+"""The stages as a tenant names them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,6 +19,8 @@ class Stages:
     speech_to_text: SpeechToText
     language_model: LanguageModel
     text_to_speech: TextToSpeech
+    served: dict[str, str] = field(default_factory=dict)
+    """By `STT`, `LLM` and `TTS`: who of several served last, as they tell it. A conversation has its own."""
 
 
 class Floor(Protocol):

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncGenerator, Iterable, Iterator, Sequence
+import re
+from collections.abc import AsyncGenerator, Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Generic, Protocol, TypeVar
 
@@ -16,7 +17,17 @@ LATE = 0.15
 """Where our own loop was late for this part of a deadline, nobody else is blamed for what came of it: its turns took 40
 ms each or more, and what a vendor sends passes some ten until it is heard; or it stood still for so long."""
 
+LONGEST_LABEL = 80
+
 _log = logging.getLogger(__name__)
+
+Told = Callable[[str], None]
+"""Is told the label of whoever serves, as soon as that is known: in the step in which its first part, or its text, is
+given."""
+
+
+def unasked(label: str) -> None:
+    """Nobody wants to know."""
 
 
 class Described(Protocol):
@@ -42,6 +53,15 @@ class Link(Generic[P]):
     @property
     def name(self) -> str:
         return self.breaker.name
+
+    @property
+    def label(self) -> str:
+        """Its name for figures that are kept by it: the vendor and the model as its stage has them, but for where that
+        is on this machine, or in which."""
+        vendor, _, model = self.name.partition(" ")
+        if model.startswith(("/", ".", "~")) or "\\" in model or "://" in model:
+            model = re.split(r"[/\\]", model.rstrip("/\\"))[-1]
+        return f"{vendor} {model}".strip()[:LONGEST_LABEL]
 
     @property
     def patience_s(self) -> float:

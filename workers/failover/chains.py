@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import NamedTuple, TypeVar
 
 from trunkline.tenants import Stage
-from workers.failover.chain import Described, Link
+from workers.failover.chain import Described, Link, Told, unasked
 from workers.failover.language_model import LanguageModelChain
 from workers.failover.speech_to_text import SpeechToTextChain
 from workers.failover.text_to_speech import TextToSpeechChain
@@ -34,20 +34,32 @@ AUDIO = Deadline(1.5, 5.0)
 P = TypeVar("P", bound=Described)
 
 
-def speech_to_text(stage: Stage, providers: Providers, *, last: bool = True) -> SpeechToTextChain:
-    """`last`: no other backend goes on when all have failed. Raises SettingsError as the registry does, for any
-    provider of the chain."""
-    return SpeechToTextChain(_links(stage, "speech_to_text", providers.speech_to_text, providers, TEXT, last=last))
+def speech_to_text(
+    stage: Stage, providers: Providers, *, last: bool = True, served: Told = unasked
+) -> SpeechToTextChain:
+    """`last`: no other backend goes on when all have failed. `served` is told who serves. Raises SettingsError as the
+    registry does, for any provider of the chain."""
+    return SpeechToTextChain(
+        _links(stage, "speech_to_text", providers.speech_to_text, providers, TEXT, last=last), served
+    )
 
 
-def language_model(stage: Stage, providers: Providers, *, last: bool = True) -> LanguageModelChain:
-    """`last`, and what it raises, as of `speech_to_text`."""
-    return LanguageModelChain(_links(stage, "language_model", providers.language_model, providers, TOKEN, last=last))
+def language_model(
+    stage: Stage, providers: Providers, *, last: bool = True, served: Told = unasked
+) -> LanguageModelChain:
+    """`last`, `served`, and what it raises, as of `speech_to_text`."""
+    return LanguageModelChain(
+        _links(stage, "language_model", providers.language_model, providers, TOKEN, last=last), served
+    )
 
 
-def text_to_speech(stage: Stage, providers: Providers, *, last: bool = True) -> TextToSpeechChain:
-    """`last`, and what it raises, as of `speech_to_text`."""
-    return TextToSpeechChain(_links(stage, "text_to_speech", providers.text_to_speech, providers, AUDIO, last=last))
+def text_to_speech(
+    stage: Stage, providers: Providers, *, last: bool = True, served: Told = unasked
+) -> TextToSpeechChain:
+    """`last`, `served`, and what it raises, as of `speech_to_text`."""
+    return TextToSpeechChain(
+        _links(stage, "text_to_speech", providers.text_to_speech, providers, AUDIO, last=last), served
+    )
 
 
 def _links(

@@ -8,7 +8,7 @@ from functools import partial
 
 from trunkline.errors import ProviderError
 from workers.failover import foreign
-from workers.failover.chain import Course, Link, described
+from workers.failover.chain import Course, Link, Told, described, unasked
 from workers.failover.continuing import Continuation, cut_off, messages_after
 from workers.failover.race import Entry, race
 from workers.providers.base import ChatMessage, LanguageModel, ToolCall, ToolSchema
@@ -20,9 +20,10 @@ Parts = AsyncGenerator[Part, None]
 class LanguageModelChain:
     """Implements `LanguageModel`."""
 
-    def __init__(self, links: Sequence[Link[LanguageModel]]) -> None:
+    def __init__(self, links: Sequence[Link[LanguageModel]], served: Told = unasked) -> None:
         """One link at least."""
         self._links = links
+        self._served = served
 
     @property
     def description(self) -> str:
@@ -36,6 +37,7 @@ class LanguageModelChain:
         while True:
             asked = messages_after(messages, said)
             entry, opened = await race(self._entries(course, asked, tools), course)
+            self._served(entry.link.label)
             try:
                 async with aclosing(_continued(opened, begun + said)) as parts:
                     async for part in parts:

@@ -11,7 +11,7 @@ from trunkline.audio.resample import Resampler
 from trunkline.errors import ProviderError
 from workers.breaker import Permit
 from workers.failover import foreign
-from workers.failover.chain import Course, Link, described
+from workers.failover.chain import Course, Link, Told, described, unasked
 from workers.failover.race import Entry, race
 from workers.providers.base import SpeechToText, Transcriber, Transcript
 
@@ -29,9 +29,10 @@ _Telling = Callable[["_Ear"], None]
 class SpeechToTextChain:
     """Implements `SpeechToText`, at the first one's rate."""
 
-    def __init__(self, links: Sequence[Link[SpeechToText]]) -> None:
+    def __init__(self, links: Sequence[Link[SpeechToText]], served: Told = unasked) -> None:
         """One link at least."""
         self._links = links
+        self._served = served
         self.rate_hz = links[0].provider.rate_hz
 
     @property
@@ -39,7 +40,7 @@ class SpeechToTextChain:
         return described(self._links)
 
     def utterance(self) -> ChainedTranscriber:
-        return ChainedTranscriber(self._links, self.rate_hz)
+        return ChainedTranscriber(self._links, self.rate_hz, self._served)
 
     async def close(self) -> None:
         """Nothing of its own to close: whoever made the providers closes them."""
@@ -64,8 +65,9 @@ class _Ear:
 class ChainedTranscriber:
     """Implements `Transcriber`. One vendor hears at a time, until the end."""
 
-    def __init__(self, links: Sequence[Link[SpeechToText]], rate_hz: int) -> None:
+    def __init__(self, links: Sequence[Link[SpeechToText]], rate_hz: int, served: Told = unasked) -> None:
         self._course = Course("speech-to-text", links)
+        self._served = served
         self._ears = self._open_ears()
         self._rate_hz = rate_hz
         self._audio = bytearray()
@@ -144,6 +146,7 @@ class ChainedTranscriber:
         ear, self._ear = self._ear, None
         entry, transcript = await race(self._entries(ear), self._course)
         self._course.succeeded(entry.link, entry.permit)
+        self._served(entry.link.label)
         self._audio.clear()
         return transcript
 

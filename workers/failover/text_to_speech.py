@@ -14,7 +14,7 @@ from trunkline.audio.resample import Resampler
 from trunkline.errors import ProviderError, ProvidersExhausted
 from workers.breaker import Permit
 from workers.failover import foreign
-from workers.failover.chain import Course, Link, described
+from workers.failover.chain import Course, Link, Told, described, unasked
 from workers.failover.race import Entry, race
 from workers.failover.remaining import Pace, remaining
 from workers.providers.base import TextToSpeech, Voice, Word
@@ -29,9 +29,10 @@ COMMON_HZ = 24_000
 class TextToSpeechChain:
     """Implements `TextToSpeech`, at the first one's rate."""
 
-    def __init__(self, links: Sequence[Link[TextToSpeech]]) -> None:
+    def __init__(self, links: Sequence[Link[TextToSpeech]], served: Told = unasked) -> None:
         """One link at least."""
         self._links = links
+        self._served = served
         self._paces = {link: Pace() for link in links}
         rates = [link.provider.rate_hz for link in links]
         self.rate_hz = rates[0] if len(set(rates)) == 1 or rates[0] in RATES_HZ else COMMON_HZ
@@ -51,7 +52,7 @@ class TextToSpeechChain:
             await voice.close()
 
     def voice(self) -> ChainedVoice:
-        return ChainedVoice(self._links, self.rate_hz, self._paces)
+        return ChainedVoice(self._links, self.rate_hz, self._paces, self._served)
 
     async def close(self) -> None:
         """Nothing of its own to close: whoever made the providers closes them."""
@@ -95,9 +96,14 @@ class ChainedVoice:
     """Implements `Voice`. Whoever goes on with an answer stays with it to its end."""
 
     def __init__(
-        self, links: Sequence[Link[TextToSpeech]], rate_hz: int, paces: dict[Link[TextToSpeech], Pace]
+        self,
+        links: Sequence[Link[TextToSpeech]],
+        rate_hz: int,
+        paces: dict[Link[TextToSpeech], Pace],
+        served: Told = unasked,
     ) -> None:
         self._course = Course("text-to-speech", links)
+        self._served = served
         self._links = links
         self._rate_hz = rate_hz
         self._paces = paces
@@ -157,6 +163,7 @@ class ChainedVoice:
         """Whoever has its first audio first: the answer is theirs from now on. Raises ProvidersExhausted."""
         try:
             _, sounding = await race(self._entries(sentence), self._course)
+            self._served(sounding.speaker.link.label)
             if sounding.speaker is not self._speaker:
                 self._speaker = sounding.speaker
                 self._ask_ahead(sounding.speaker)

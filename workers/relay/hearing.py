@@ -20,6 +20,8 @@ from workers.relay.floor import Floor
 from workers.relay.responses import OURS, RESPOND_ID, Wish
 from workers.relay.trouble import Kind, Trouble, classify
 
+VENDOR = "openai"
+"""Whose Realtime interface it is, also where another serves it."""
 KEEP_TEXT_S = 0.3
 """An answer that grows is committed so often."""
 RETRIES = 2
@@ -166,6 +168,7 @@ class Hearing:
         if self._floor.tenant.relay.transcription is None:
             self._settle_all()
         if self._latency is not None:
+            self._latency.served("model", f"{VENDOR} {self._floor.tenant.relay.model}")
             self._floor.session.timed(answering.turn, self._latency.until("model", self._clock()))
             self._latency = None
 

@@ -10,7 +10,7 @@ from tests.unit.failover.linked import linked
 from trunkline.errors import ProviderError, SettingsError
 from trunkline.tenants import Stage, Tenant
 from workers.failover import chains
-from workers.failover.chain import described
+from workers.failover.chain import Link, described
 from workers.providers.registry import Providers
 
 
@@ -48,6 +48,26 @@ async def test_all_sessions_of_a_process_share_breakers() -> None:
     second._links[0].breaker.permit(0).failed(ProviderError("demo", "gone", locked_out=True), 0)
     assert not first._links[1].breaker.closed
     await providers.close()
+
+
+@pytest.mark.parametrize(
+    ("options", "label"),
+    [
+        ({}, "demo"),
+        ({"model": "openai/gpt-oss-120b"}, "demo openai/gpt-oss-120b"),
+        ({"model": "/srv/models/small.en/"}, "demo small.en"),
+        ({"model": r"C:\models\small.en"}, "demo small.en"),
+        ({"model": "~/small"}, "demo small"),
+        ({"model": "https://user:secret@example.org/v1/tiny"}, "demo tiny"),
+        ({"model": "m" * 200, "api_key_env": "SECRET"}, "demo " + "m" * 75),
+        ({"model": 3, "base_url": "https://example.org"}, "demo 3"),
+    ],
+)
+def test_figures_are_kept_by_vendor_and_model_and_by_nothing_that_tells_of_this_machine(
+    options: dict[str, Any], label: str
+) -> None:
+    breaker = Providers().breaker("language_model", stage(provider="demo", **options))
+    assert Link(Named(""), breaker, 1.0).label == label
 
 
 class Named:

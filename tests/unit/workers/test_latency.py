@@ -37,7 +37,7 @@ def test_what_the_worker_knows() -> None:
         ("first_audio", 140),
     )
     parts = [list(part) for part in wait.parts]
-    assert wait.told(None) == {"total_ms": 1200, "parts": parts, "voice_to_voice": False, "filler": False}
+    assert wait.told(None) == {"total_ms": 1200, "parts": parts, "voice_to_voice": False, "filler": False, "providers": {}}
 
 
 def test_the_whole_is_what_the_edge_saw() -> None:
@@ -71,6 +71,7 @@ def test_a_filler_is_marked_and_the_answer_after_it_has_a_wait_of_its_own() -> N
         "parts": [["endpoint", 500], ["first_audio", 1100], ["bus", 3], ["playout", 0]],
         "voice_to_voice": True,
         "filler": True,
+        "providers": {},
     }
     told = answer.told(left(SPEECH_END_MS + 3504))
     assert told["total_ms"] == 3504
@@ -93,6 +94,7 @@ def test_a_worker_that_found_a_question_in_the_record_knows_where_it_ended() -> 
         "parts": [["takeover", 1100], ["first_audio", 400], ["playout", 0]],
         "voice_to_voice": True,
         "filler": False,
+        "providers": {},
     }
 
 
@@ -104,10 +106,27 @@ def test_what_the_edge_cannot_tell_or_cannot_have_seen_is_not_told(media_ms: int
     assert [part for part, _ in told["parts"]][-1] == "first_audio"
 
 
+def test_who_made_what_was_waited_for_is_told_as_far_as_it_was_known_then() -> None:
+    latency = Latency(DECIDED_S, ENDPOINT_MS, SPEECH_END_MS)
+    latency.served("stt", "deepgram nova-3")
+    latency.served("tts", "cartesia sonic-3")
+    filler = latency.until("first_audio", DECIDED_S + 1.1, filler=True)
+    latency.served("llm", "groq one")
+    latency.served("llm", None)
+    latency.served("llm", "openai two")  # which went on when the first had failed
+    answer = latency.until("first_audio", DECIDED_S + 3)
+    assert filler.told(None)["providers"] == {"stt": "deepgram nova-3", "tts": "cartesia sonic-3"}
+    assert answer.told(None)["providers"] == {
+        "stt": "deepgram nova-3",
+        "tts": "cartesia sonic-3",
+        "llm": "openai two",
+    }
+
+
 def test_typed_words_have_no_end_of_speech() -> None:
     latency = Latency(DECIDED_S)
     told = latency.until("first_audio", DECIDED_S + 0.4).told(left(9000, 3))
-    assert told == {"total_ms": 400, "parts": [["first_audio", 400]], "voice_to_voice": False, "filler": False}
+    assert told == {"total_ms": 400, "parts": [["first_audio", 400]], "voice_to_voice": False, "filler": False, "providers": {}}
 
 
 @given(

@@ -181,3 +181,15 @@ async def test_the_log_has_a_line_for_machines_and_for_people(
     assert (line["session"], line["tenant"], line["turn"]) == ("s", "acme", 1)
     assert line["parts"] == {"endpoint": 500, "first_audio": 300, "bus": 6, "playout": 4}
     assert (line["total_ms"], line["voice_to_voice"], line["speech_end_ms"]) == (810, True, 5000)
+    assert line["providers"] == {}
+
+
+async def test_both_say_who_served(live: LiveSession, bus: Bus, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO)
+    served = {"stt": "deepgram nova-3", "llm": "groq openai/gpt-oss-120b", "tts": "cartesia"}
+    await speak(live, wait=Wait((("first_audio", 300),), 5000, 5000, providers=tuple(served.items())))
+    live.receive(Left("s", 3, 1, 0, 5310, 4))
+    assert bus.events()[0][1]["providers"] == served
+    [record] = [record for record in caplog.records if record.name == "workers.timing"]
+    assert record.getMessage().endswith("; by stt deepgram nova-3, llm groq openai/gpt-oss-120b, tts cartesia")
+    assert json.loads(JsonLines("worker-1").format(record))["providers"] == served
