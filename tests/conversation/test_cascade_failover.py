@@ -324,8 +324,7 @@ def test_an_answer_names_who_made_it() -> None:
 @pytest.mark.parametrize("trouble", AT_ONCE.values(), ids=AT_ONCE)
 @pytest.mark.parametrize("preemptive", [False, True])
 def test_after_a_failure_it_names_who_went_on(trouble: Trouble, preemptive: bool) -> None:
-    turn = {"preemptive": preemptive, "preemptive_tts": preemptive}
-    late = tenant(**turn)
+    late = tenant(preemptive=preemptive, preemptive_tts=preemptive)
     stt = Chained(late, stts=[TroubledStt(trouble), TroubledStt()])
     assert served(converse(stt)) == [FIRST | {"stt": "b"}]
     begun = replace(trouble, after=2)  # the model broke off in the first sentence

@@ -37,7 +37,13 @@ def test_what_the_worker_knows() -> None:
         ("first_audio", 140),
     )
     parts = [list(part) for part in wait.parts]
-    assert wait.told(None) == {"total_ms": 1200, "parts": parts, "voice_to_voice": False, "filler": False, "providers": {}}
+    assert wait.told(None) == {
+        "total_ms": 1200,
+        "parts": parts,
+        "voice_to_voice": False,
+        "filler": False,
+        "providers": {},
+    }
 
 
 def test_the_whole_is_what_the_edge_saw() -> None:
@@ -126,7 +132,13 @@ def test_who_made_what_was_waited_for_is_told_as_far_as_it_was_known_then() -> N
 def test_typed_words_have_no_end_of_speech() -> None:
     latency = Latency(DECIDED_S)
     told = latency.until("first_audio", DECIDED_S + 0.4).told(left(9000, 3))
-    assert told == {"total_ms": 400, "parts": [["first_audio", 400]], "voice_to_voice": False, "filler": False, "providers": {}}
+    assert told == {
+        "total_ms": 400,
+        "parts": [["first_audio", 400]],
+        "voice_to_voice": False,
+        "filler": False,
+        "providers": {},
+    }
 
 
 @given(
