@@ -12,11 +12,12 @@ STORY = "once upon a time there was a king who had three ships and then the sea 
 
 def storyteller(prompt: Prompt) -> Reply:
     """Tells the story (or twice in a row), goes on with it where it was cut off, and repeats everything else."""
+    if "cut your answer off" in prompt.instructions:
+        told = [text_of(item).split() for item in prompt.items if item.get("role") == "assistant"][-1:]
+        if told and told[0][:2] == STORY.split()[:2]:  # also where it is given the next words, to go on after them
+            return Say(" ".join(STORY.split()[len(told[0]) :]) or "sorry")
     if '"' in (prompt.response.get("instructions") or ""):
         return echo(prompt)
-    if "cut your answer off" in prompt.instructions:
-        said = [text_of(item) for item in prompt.items if item.get("role") == "assistant"][-1].split()
-        return Say(" ".join(STORY.split()[len(said) :]) or "sorry")
     asked = asked_of(prompt)
     if "story" in asked:
         return Say(f"{STORY} {STORY}" if "twice" in asked else STORY)
