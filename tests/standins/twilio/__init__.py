@@ -1,6 +1,6 @@
 """A stand-in for Twilio: callers (`Call`) and the REST API that redirects them (`TwilioApi`), on loopback.
 
-What it does is what PROTOCOLS section 6 records of Twilio; tests/contract/test_twilio_standin.py holds it to the
+What it does is what PROTOCOLS section 6 records of Twilio; tests/contract/twilio/ holds it to the
 official twilio package.
 """
 
