@@ -239,6 +239,8 @@ class Sessions:
         """A link's `run` returned: `lost` waits for the caller, anything else is the end."""
         if held.coming is link:
             held.coming = None
+        elif held.bridge.link is not link and held.bridge.ended is None:
+            return  # another has its place, or is about to
         if held.coming is not None or held.bridge.link not in (None, link):
             held.bridge.disconnect(link)  # the caller has another, or has it soon
             return

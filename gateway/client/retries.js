@@ -12,6 +12,11 @@ export class Retries {
     this.#lostMs = lostMs;
   }
 
+  /** How many attempts there have been. */
+  get count() {
+    return this.#count;
+  }
+
   /**
    * @param {number} nowMs
    * @returns {number | null} how many ms to wait before the next attempt; null when it is too late for one

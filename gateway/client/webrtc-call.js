@@ -7,8 +7,9 @@ import { Refused, Signalling } from "./signalling.js";
 import { Watch } from "./watch.js";
 
 const CONFIG_MS = 4_000;
-const PROBE_MS = 1_500; // is the gateway there? What is asked after that spends the token
+const PROBE_MS = 1_500; // is the gateway there? What is asked after that takes longer
 const CALL_MS = 8_000; // a resumed session may wait 5 s for its worker
+const FIRST_RETURN_MS = 2_500; // the same for the first try to come back: its answer may be lost, and the token is good still
 const OPEN_MS = 10_000; // from the answer to an open channel
 const REOPEN_MS = 6_000;
 
@@ -68,7 +69,7 @@ export class WebRtcCall {
     audio.onchange = () => [this.#peer, this.#next].forEach((peer) => peer?.sendTrack(audio.track));
     this.#timings.mark("microphone");
     this.#setStatus("connecting");
-    await this.#connect(await config, OPEN_MS);
+    await this.#connect(await config, CALL_MS, OPEN_MS);
   }
 
   /** Hang up. */
@@ -141,10 +142,11 @@ export class WebRtcCall {
   /**
    * One attempt. The peer connection in use, if any, stays until the new one is up: closing it means to hang up.
    * @param {RTCConfiguration} configuration
+   * @param {number} callMs that the gateway has to answer
    * @param {number} openMs
    * @throws {ConnectError}
    */
-  async #connect(configuration, openMs) {
+  async #connect(configuration, callMs, openMs) {
     if (this.#isClosed) return;
     const peer = (this.#next = this.#newPeer(configuration, /** @type {PeerAudio} */ (this.#audio)));
     try {
@@ -152,7 +154,7 @@ export class WebRtcCall {
       this.#timings.mark("offer");
       const resumes = this.#session !== null;
       // Not given up half-way: when nobody wants it any more, only the reply says what is to be hung up.
-      const reply = await this.#signalling.call({ ...this.#request(), offer }, AbortSignal.timeout(CALL_MS));
+      const reply = await this.#signalling.call({ ...this.#request(), offer }, AbortSignal.timeout(callMs));
       this.#session = { id: reply.session_id, token: reply.resume };
       if (this.#isClosed) return this.#hangUp();
       this.#timings.mark("answer");
@@ -236,7 +238,7 @@ export class WebRtcCall {
     if (message.type === "state" && this.#watch) this.#watch.speaking = message.state === "speaking";
     if (message.type === "clear") this.#watch?.report();
     if (message.type === "closing" && message.reason === "restarting") return void this.#comeBack(); // served until then
-    if (message.type === "closing" && message.reason === "resumed_elsewhere" && this.#next) return; // by us
+    if (message.type === "closing" && message.reason === "resumed_elsewhere" && this.#returning) return; // by us
     if (message.type === "closing") this.#goodbye = message.reason;
     if (message.type === "error") return this.#onError(message);
     this.#handlers.onmessage(message);
@@ -301,7 +303,8 @@ export class WebRtcCall {
       await this.#pause(wait);
       if (this.#isClosed) return null;
       try {
-        await this.#connect(await this.#configuration(PROBE_MS), REOPEN_MS);
+        const callMs = retries.count === 1 ? FIRST_RETURN_MS : CALL_MS;
+        await this.#connect(await this.#configuration(PROBE_MS), callMs, REOPEN_MS);
         return null;
       } catch (error) {
         if (this.#isClosed) return null;

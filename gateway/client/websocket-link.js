@@ -4,6 +4,8 @@ import { Retries } from "./retries.js";
 import { SentAudio } from "./sent-audio.js";
 
 const ATTEMPT_MS = 4_000; // from a socket's start to `session_ready`
+const FIRST_RETURN_MS = 2_000; // the same for the first try to come back: its answer may be lost, and the token is good still
+const HUNG_UP = 1000;
 const STALLED_BYTES = 64 * 1024; // 2 s of audio that the network does not take
 const STALLED_MS = 5_000;
 const TOKEN_REJECTED = 4401;
@@ -97,7 +99,7 @@ export class Link {
 
   /** Hang up. */
   close() {
-    this.send({ type: "stop" });
+    if (this.#socket?.readyState === WebSocket.OPEN) this.#socket.send(JSON.stringify({ type: "stop" }));
     this.#end(null);
   }
 
@@ -115,7 +117,8 @@ export class Link {
     socket.onmessage = ({ data }) => (typeof data === "string" ? this.#take(JSON.parse(data)) : this.#takeAudio(data));
     socket.onclose = ({ code }) => this.#lost(code);
     this.#socket = socket;
-    this.#deadline = setTimeout(() => this.#lost(1006), ATTEMPT_MS);
+    const patience = this.#retries.count === 1 ? FIRST_RETURN_MS : ATTEMPT_MS;
+    this.#deadline = setTimeout(() => this.#lost(1006), patience);
   }
 
   #startMessage() {
@@ -197,7 +200,7 @@ export class Link {
   #lost(code) {
     this.#abandon();
     const final = this.#fatal ?? closeProblem(code);
-    if (code === 1000 || final) return this.#end(final);
+    if (code === HUNG_UP || final) return this.#end(final);
     if (this.status === "connecting") return this.#end(problem("unreachable", true));
     if (this.status === "ready") {
       this.#retries = new Retries(performance.now());
@@ -217,12 +220,13 @@ export class Link {
     else if (performance.now() - this.#stalledSince > STALLED_MS) this.#lost(1006);
   }
 
-  #abandon() {
+  /** @param {number} [code] none where this side may come back: a server that still hears it must not take it for the end */
+  #abandon(code) {
     clearTimeout(this.#deadline);
     this.#stalledSince = 0;
     if (!this.#socket) return;
     this.#socket.onopen = this.#socket.onmessage = this.#socket.onclose = null;
-    this.#socket.close(1000);
+    this.#socket.close(code);
     this.#socket = null;
   }
 
@@ -231,7 +235,7 @@ export class Link {
     if (this.#isClosed) return;
     clearTimeout(this.#timer);
     globalThis.removeEventListener("online", this.#retryNow);
-    this.#abandon();
+    this.#abandon(HUNG_UP);
     const opened = this.#opened;
     this.#opened = null;
     this.#setStatus("closed");

@@ -115,6 +115,10 @@ class RtcGateway(StandIn):
         self.mute = self.unreachable = self.garble = False
         self.hold: asyncio.Event | None = None
         """Offers are answered when it is set."""
+        self.lose_answers = 0
+        """To so many offers that come back from now on no answer arrives."""
+        self.unheard: list[dict[str, Any]] = []
+        """Those."""
         self.refuse_with: tuple[int, dict[str, str]] | None = None
         self.peers: list[Peer] = []
         self._numbers = itertools.count(1)
@@ -154,6 +158,12 @@ class RtcGateway(StandIn):
         offer = await request.json()
         if self.refuse_tokens and "resume" in offer:
             return JSONResponse({"code": "bad_token", "message": "used", "hint": "begin anew"}, 401)
+        if self.lose_answers and "resume" in offer:
+            self.lose_answers -= 1
+            self.unheard.append(offer)
+            while not await request.is_disconnected():  # noqa: ASYNC110 (there is nothing else to ask)
+                await asyncio.sleep(0.02)
+            return Response(status_code=204)
         if self.hold:
             await self.hold.wait()
         peer = Peer(offer)

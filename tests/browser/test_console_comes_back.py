@@ -84,6 +84,48 @@ async def test_what_had_arrived_plays_on_and_the_rest_follows_exactly(
     assert stats["underruns"] == 0
 
 
+async def test_an_answer_to_coming_back_that_is_lost_is_asked_for_again(
+    stand_in: StandIn, open_page: OpenPage, console_errors: Expected
+) -> None:
+    console_errors.fragments.append(REFUSED)
+    async with open_page(stand_in.url) as page:
+        expected = await send_known_signal(page, 9 * RATE_HZ // 2)
+        caller = await stand_in.caller()
+        token = caller.token
+        await page.evaluate("startSignal()")
+        began_ms = caller.uplink_ms
+        await caller.wait_for_uplink(began_ms + 700)
+        stand_in.lose_answers = 1
+        stand_in.drop(caller, forget_ms=300)
+        await until(page, "trunkline.status === 'reconnecting'")
+        await until(page, "trunkline.status === 'ready'")
+        await caller.wait_for_uplink(began_ms + 5500)
+        stats = await page.evaluate("trunkline.stats")
+        assert await page.is_hidden("#problem")
+
+    assert [start["resume"] for start in caller.starts[1:]] == [token, token]
+    assert stand_in.given_up_with == [1005], "with 1000 it would have hung up"
+    assert_contains(caller.samples, expected)
+    assert (stats["reconnects"], stats["lostUplinkMs"]) == (1, 0)
+
+
+async def test_hanging_up_while_coming_back_ends_the_session(
+    stand_in: StandIn, open_page: OpenPage, console_errors: Expected
+) -> None:
+    console_errors.fragments.append(REFUSED)
+    async with open_page(stand_in.url) as page:
+        await page.click("#start")
+        caller = await stand_in.caller()
+        stand_in.lose_answers = 1
+        stand_in.drop(caller)
+        async with asyncio.timeout(10):
+            while len(caller.starts) < 2:  # noqa: ASYNC110 (the stand-in's own)
+                await asyncio.sleep(0.01)
+        await page.click("#start")
+        await caller.wait_for("stop")
+        await until(page, "trunkline.status === 'closed'")
+
+
 async def test_more_than_was_kept_comes_as_silence_and_is_said(
     stand_in: StandIn, open_page: OpenPage, console_errors: Expected
 ) -> None:

@@ -136,6 +136,26 @@ async def test_silence_is_a_loss_and_the_old_one_stays_until_the_new_one_is_up(
     assert stats["reconnects"] == 1
 
 
+async def test_an_answer_to_coming_back_that_is_lost_is_asked_for_again(
+    gateway: RtcGateway, open_page: OpenPage
+) -> None:
+    async with open_page(gateway.url, init=COLLECT, transport="webrtc") as page:
+        await page.click("#start")
+        peer = await gateway.peer()
+        await until(page, LIVE)
+        gateway.lose_answers = 1
+        assert peer.channel is not None
+        peer.tell("closing", seq=3, reason="restarting")
+        await peer.until(lambda: len(gateway.unheard) == 1)
+        peer.tell("closing", seq=4, reason="resumed_elsewhere")  # as the old gateway says when the new one has it
+        await peer.connection.close()
+        another = await gateway.peer(2)
+        await until(page, "trunkline.stats.reconnects === 1")
+        await until(page, LIVE)
+        assert [offer["resume"] for offer in (gateway.unheard[0], another.offer)] == ["token-1"] * 2
+        assert await collected(page, "problem") == []
+
+
 async def test_a_gateway_that_goes_moves_its_callers_unseen(gateway: RtcGateway, open_page: OpenPage) -> None:
     async with open_page(gateway.url, init=COLLECT, transport="webrtc") as page:
         await page.click("#start")

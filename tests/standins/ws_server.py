@@ -148,6 +148,12 @@ class Caller:
                 self.websocket = None
                 self.connected.clear()
 
+    async def unheard(self, websocket: WebSocket) -> int:
+        """A socket of this caller's by which nothing gets to it. Returns its close code."""
+        while (message := await websocket.receive())["type"] != "websocket.disconnect":
+            await self._take(message)
+        return int(message["code"])
+
     async def _take(self, message: Message) -> None:
         if message.get("bytes") is not None:
             self.uplink += message["bytes"]
@@ -175,6 +181,10 @@ class StandIn:
         self.away = False
         self.refused_s: list[float] = []
         """When, on the loop's clock, sockets were refused while it was away."""
+        self.lose_answers = 0
+        """To so many resumes from now on no answer arrives."""
+        self.given_up_with: list[int] = []
+        """The close codes of those."""
         self.greet_with: tuple[dict[str, Any], int] | None = None
         """An `error` and a close code, instead of a session."""
         self.url = ""
@@ -247,6 +257,10 @@ class StandIn:
                 await websocket.close(TOKEN_REJECTED)
                 return
             caller.starts.append(start)
+            if self.lose_answers:
+                self.lose_answers -= 1
+                self.given_up_with.append(await caller.unheard(websocket))
+                return
             await caller.attach(websocket, resumed=True)
             return
         caller = Caller(start)

@@ -323,6 +323,22 @@ async def test_an_offer_whose_answer_was_lost_is_made_again_elsewhere(
     assert not (await gateway.record(told)).closed
 
 
+async def test_an_offer_whose_answer_was_lost_is_made_again_to_a_gateway_that_never_had_the_caller(
+    gateway: Gateway, gateways: Start, worker: Worker
+) -> None:
+    other = await gateways()
+    told, first = await gateway.called()
+    await worker.take(told)
+    first.finish("lost")
+    _, unheard = await other.called(connect=False, resume=told["resume"])
+    again, second = await other.called(connect=False, resume=told["resume"])
+    await until(lambda: unheard.closed)
+    assert other.held(again).bridge.ended is None, "the first was replaced: that is no end"
+    second.on_connected()
+    assert other.held(again).bridge.link is second
+    assert not (await gateway.record(told)).closed
+
+
 async def test_candidates_by_the_new_token_show_that_it_arrived(gateway: Gateway) -> None:
     told, _ = await gateway.called()
     again, _ = await gateway.called(connect=False, resume=told["resume"])
