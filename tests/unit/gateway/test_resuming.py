@@ -231,6 +231,43 @@ async def test_two_windows_at_one_gateway(gateways: Any, worker: Host) -> None:
         assert gateway.sessions.find(caller.session).bridge.link is not None
 
 
+async def test_a_flood_of_one_token_leaves_one_wire_and_nothing_behind(gateways: Any, worker: Host) -> None:
+    """Whoever stole it before it was used: its owner has the session by coming after them, or another does; never two,
+    and what the others were given is worth nothing."""
+    here, there = await gateways(), await gateways()
+    caller = Caller()
+    async with here.client() as client:
+        await caller.call(client)
+        client.transport.abort()
+    stolen, thieves = caller.token, [Caller() for _ in range(16)]
+
+    async def steal(number: int, thief: Caller) -> int:
+        thief.token = stolen
+        async with (here, there)[number % 2].client() as client:
+            try:
+                await thief.call(client)
+                await client.wait_closed()
+            except ConnectionClosed:
+                pass
+            return client.close_code or 0
+
+    stealing = [asyncio.create_task(steal(number, thief)) for number, thief in enumerate(thieves)]
+    await linked(here, caller.session, len(thieves))
+    async with there.client() as client:
+        await caller.call(client)
+        await caller.listen(client, samples=RATE_HZ // 2)
+        await without_spare(there, caller.session)
+        async with asyncio.timeout(10):
+            codes = await asyncio.gather(*stealing)
+        assert set(codes) == {4409}
+        given = {thief.token for thief in thieves} - {caller.token}
+        assert {await refusal(here, token) for token in given} == {"bad_token 4401"}
+        await caller.listen(client, samples=len(ANSWER) // 2)
+        assert (len(here.sessions), len(there.sessions)) == (0, 1)
+        assert (len(here.admission), len(there.admission)) == (0, 1)
+    assert bytes(caller.heard) == ANSWER
+
+
 @pytest.mark.parametrize("code", [1000, 1001])
 async def test_to_close_a_wire_before_its_answer_came_is_not_to_hang_up(gateways: Any, worker: Host, code: int) -> None:
     """Clients give up a try after a while, and many close with 1000 then."""
