@@ -10,10 +10,13 @@ from typing import Any
 import pytest
 
 from tests.conversation.talk import ANSWER, QUESTION, Cast, Outcome, talk
+from tests.conversation.test_cascade_failover import Chained, converse
 from tests.standins.session import Action, Ask, Dial, Say, Type
 from tests.standins.tool_model import Script, ToolLlm, Use
+from tests.standins.troubled import BROKEN, MUTE, NONE, Trouble, TroubledLlm, TroubledStt, TroubledTts
 from tests.standins.voices import Failing, ScriptedLlm, ScriptedStt, ScriptedTts
 from trunkline.tenants import SORRY, Tenant
+from workers.cascade.pipeline import Pipeline
 from workers.keys import told as keys
 from workers.providers.base import ToolCall, Word
 
@@ -308,3 +311,53 @@ def test_a_model_may_call_a_tool_in_any_part_of_it() -> None:
     outcome = talk([Say(1000, QUESTION), Ask(4000, "tool_output", {"call_id": "id_0", "output": "seen"})], talking)
     assert outcome.edge.heard == f"Let me look at that. {ELSEWHERE}"
     assert talking.tts.spoken == ["Let me look at that.", ELSEWHERE]
+
+
+def test_an_answer_that_is_given_up_before_any_part_of_it_runs_closes_its_voice(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    run = Pipeline.run
+
+    async def stopped_at_once(self: Pipeline) -> None:
+        asyncio.get_running_loop().call_soon(self.stop)
+        await run(self)
+
+    monkeypatch.setattr(Pipeline, "run", stopped_at_once)
+    for ahead in (False, True):
+        outcome = talk([Say(1000, QUESTION)], cast(ahead=ahead), end_ms=5000)
+        assert outcome.edge.heard == ""
+
+
+# --- with fallbacks
+
+
+def chained(*ttss: TroubledTts) -> Chained:
+    tenant = Tenant.model_validate({"id": "test", "turn": {"preemptive_tts": True}})
+    llms = [TroubledLlm(ALL, first_s=0.05), TroubledLlm(ALL)]
+    return Chained(tenant=tenant, stts=[TroubledStt(takes_s=0.05), TroubledStt()], llms=llms, ttss=ttss)
+
+
+@pytest.mark.parametrize("trouble", [Trouble(error=BROKEN), Trouble(error=BROKEN, after=3), Trouble(0.2), Trouble(1.7)])
+def test_nobody_hears_that_the_voice_failed_or_was_slow_ahead(trouble: Trouble) -> None:
+    talking = chained(TroubledTts(trouble), TroubledTts())
+    outcome = converse(talking)
+    assert outcome.edge.heard == ANSWER
+    assert outcome.items == [("user", QUESTION), ("assistant", ANSWER)]
+    assert outcome.events("error") == []
+
+
+def test_a_mute_voice_is_noticed_from_when_it_was_asked_on() -> None:
+    """Which was in the pause: its fallback is heard so much sooner."""
+    plain, ahead = (chained(TroubledTts(MUTE), TroubledTts()) for _ in range(2))
+    plain.tenant = Tenant(id="test")
+    saved_ms = first_word_ms(converse(plain)) - first_word_ms(converse(ahead))
+    assert saved_ms > 250
+
+
+def test_a_vendor_is_not_blamed_for_what_nobody_wanted() -> None:
+    """It was mute, and the user went on before that could be known."""
+    talking = chained(TroubledTts(MUTE, NONE, for_ever=False), TroubledTts())
+    outcome = converse(talking, GOES_ON)
+    assert outcome.edge.heard == ANSWER
+    assert talking.tts_links[0].breaker.tally.failed == 0
+    assert talking.ttss[1].troubles.requests == 0
