@@ -19,6 +19,7 @@ from websockets.asyncio.client import ClientConnection, connect
 from benchmarks import faults
 from benchmarks.stack import Stack
 from tests.standins.twilio import AUTH_TOKEN, Call
+from tests.system.lateness import watched
 from trunkline.audio.resample import Resampler
 
 pytestmark = [pytest.mark.system, pytest.mark.asyncio(loop_scope="module")]
@@ -38,7 +39,7 @@ PATIENCE_S = 20.0
 SAME_MS = 10
 """The best of all measurements: two processes and a socket are between the caller's clock and the edge's."""
 BUSY_MS = 100
-"""Any: on a busy machine the caller may be the one who is late."""
+"""Any; and so much more as the caller itself was late."""
 
 
 class Browser:
@@ -143,20 +144,23 @@ def more_needed(differences: list[float]) -> bool:
 
 async def interrupted_by_browser(stack: Stack) -> list[float]:
     """The same of the event `barge_in`."""
+    differences: list[float] = []
+    stop = await faults.speech("no, stop that please")
     async with browser(stack) as caller:
-        before = len(caller.events)
-        await caller.type("count to twenty")
-        await caller.event("audio", before)
-        caller.say(await faults.speech("no, stop that please"))
-        _, told = await caller.event("barge_in", before)
-        _, started = await caller.event("speech_started", before)
-        paused_s, _ = await caller.event("pause", before)
-        cleared_s, _ = await caller.event("clear", before)
-    began_s = caller.said_s(started["media_ms"])
-    return [
-        told["silent_ms"] - (paused_s - began_s) * 1000,
-        told["clear_ms"] - (cleared_s - began_s) * 1000,
-    ]
+        while more_needed(differences):
+            before = len(caller.events)
+            await caller.type("count to twenty")
+            await caller.event("audio", before)
+            caller.say(stop)
+            _, told = await caller.event("barge_in", before)
+            _, started = await caller.event("speech_started", before)
+            paused_s, _ = await caller.event("pause", before)
+            cleared_s, _ = await caller.event("clear", before)
+            began_s = caller.said_s(started["media_ms"])
+            differences.append(told["silent_ms"] - (paused_s - began_s) * 1000)
+            differences.append(told["clear_ms"] - (cleared_s - began_s) * 1000)
+            await caller.event("response_done", before)  # of the answer to that
+    return differences
 
 
 async def asked_by_phone(stack: Stack) -> list[float]:
@@ -200,8 +204,9 @@ def timed(stack: Stack) -> list[dict[str, Any]]:
 
 
 async def test_what_is_told_of_latency_is_what_callers_have(stack: Stack) -> None:
-    told = await asyncio.gather(asked_by_browser(stack), interrupted_by_browser(stack), asked_by_phone(stack))
+    async with watched() as late:
+        told = await asyncio.gather(asked_by_browser(stack), interrupted_by_browser(stack), asked_by_phone(stack))
     for name, differences in zip(("questions", "interruption", "telephone"), told, strict=True):
         print(f"\n  {name}: told minus seen, in ms: {differences}")  # noqa: T201 (for -s)
         assert min(map(abs, differences)) < SAME_MS
-        assert max(map(abs, differences)) < BUSY_MS
+        assert max(map(abs, differences)) < BUSY_MS + late.worst_ms

@@ -8,7 +8,6 @@ import logging
 import random
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
 
 from cli import valkey
 from tests.standins.twilio import AUTH_TOKEN
@@ -24,8 +23,6 @@ NOISE_S = 120
 """As long as the longest test; the innocent caller says it without a pause."""
 KEYS_THAT_STAY = ("tenants", "numbers", "processes", "dispatch:echo", "dispatch:relay", "dispatch-dead")
 """Bounded by the deployment, not by its callers."""
-WATCHED_EVERY_S = 0.02
-STALL_MS = 60
 BYTES_OF_SPEECH = bytes(0x80 | byte & 0x7E for byte in range(256))
 """Mu-law that is neither silence nor a second way to write it."""
 
@@ -44,37 +41,6 @@ async def nobody_is_hurt(target: Target) -> AsyncIterator[None]:
         await _check_what_is_left(target)
     finally:
         await target.redis.close()
-
-
-@dataclass
-class Lateness:
-    """How late this process was: meanwhile its callers hear nothing, and say nothing, and that is not the gateway's."""
-
-    worst_ms: float = 0.0
-    stalls: int = 0
-    """How often it was later than a jitter buffer makes good."""
-
-
-@asynccontextmanager
-async def watched() -> AsyncIterator[Lateness]:
-    """How late this process is while the block lasts."""
-    late = Lateness()
-    clock = asyncio.get_running_loop().time
-
-    async def watch() -> None:
-        while True:
-            due_s = clock() + WATCHED_EVERY_S
-            await asyncio.sleep(WATCHED_EVERY_S)
-            late_ms = (clock() - due_s) * 1000
-            late.worst_ms = max(late.worst_ms, late_ms)
-            late.stalls += late_ms > STALL_MS
-
-    watching = asyncio.create_task(watch())
-    try:
-        yield late
-    finally:
-        watching.cancel()
-        await asyncio.wait((watching,))
 
 
 async def _check_what_is_left(target: Target) -> None:

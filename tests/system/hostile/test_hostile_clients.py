@@ -23,8 +23,8 @@ from websockets.asyncio.client import ClientConnection
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
 from cli.client import Caller
-from tests.system.hostile.innocent import watched
 from tests.system.hostile.target import GRACE_S, MB, Target
+from tests.system.lateness import watched
 
 log = logging.getLogger(__name__)
 

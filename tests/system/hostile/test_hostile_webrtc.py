@@ -15,7 +15,7 @@ import re
 import socket
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from fractions import Fraction
 from typing import Any
@@ -28,19 +28,19 @@ from av import AudioFrame
 
 from benchmarks.processes import resident_bytes
 from benchmarks.stack import Stack
-from tests.contract.test_rtc_hostile import empty, junk_dtls, junk_rtcp, junk_srtp, malformed_stun, noise
 from tests.standins import tones
 from tests.standins.realtime import Realtime
 from tests.standins.realtime.story import storyteller
 from tests.standins.webrtc import Line, WebRtcCaller
 from tests.standins.webrtc.hearing import words_in
+from tests.standins.webrtc.junk import KINDS, junk_dtls
 from tests.standins.webrtc.network import ice_of
+from tests.standins.webrtc.offers import hostile, offered
 from tests.standins.webrtc.signalling import BASE, Signalling, split_candidates
 from tests.standins.webrtc.track import FRAME_BYTES, FRAME_SAMPLES, RATE_HZ
-from tests.system.hostile.innocent import watched
 from tests.system.hostile.target import MB
+from tests.system.lateness import watched
 from tests.system.webrtc import GRACE_S, PATIENCE_S, Gateway, deployed, gateway, udp_ports, until_heard
-from tests.unit.gateway.test_webrtc_hostile import hostile, offered
 
 log = logging.getLogger(__name__)
 
@@ -260,7 +260,6 @@ async def test_a_flood_of_candidates(target: Gateway) -> None:
 async def test_datagrams_of_strangers(target: Gateway) -> None:
     """Junk of every kind to every port of every call, and from a caller's own address too."""
     dice = random.Random(1)
-    kinds: list[Callable[[random.Random], bytes]] = [empty, noise, malformed_stun, junk_dtls, junk_srtp, junk_rtcp]
     async with WebRtcCaller(target.origin, tenant="echo") as caller:
         ports = udp_ports(target.pid)
         assert len(ports) == 2
@@ -269,7 +268,7 @@ async def test_datagrams_of_strangers(target: Gateway) -> None:
         pair = ice._nominated[1]
         with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as stranger:
             for _ in range(300):
-                for kind in kinds:
+                for kind in KINDS:
                     for port in ports:
                         stranger.sendto(kind(dice), ("127.0.0.1", port))
                     if kind is not junk_dtls:  # an alert in the clear is DTLS's own weakness (RFC 6347, 4.1.2.7)
