@@ -6,8 +6,9 @@ import asyncio
 import contextlib
 
 import pytest
+from websockets.asyncio.client import ClientConnection
 
-from tests.contract.cartesia.caller import LONG, failure, heard, provider, said
+from tests.contract.cartesia.caller import LONG, failure, heard, provider, said, spoken
 from tests.standins.cartesia import Cartesia
 from tests.standins.session import Edge, StandInSession
 from trunkline.errors import ProviderError
@@ -16,7 +17,7 @@ from workers.backend import Answer, Spoken
 from workers.cascade.opening import BegunVoice
 from workers.cascade.speaking import Speaking
 from workers.providers.base import Word
-from workers.providers.cartesia import CartesiaSpeech
+from workers.providers.cartesia import CartesiaSpeech, line
 
 SENTENCES = ["Good day.", "Here is one.", "Thank you!"]
 HEARD = ["good day", "here is one", "thank you"]
@@ -182,6 +183,53 @@ async def test_an_answer_goes_on_in_the_context_of_its_opening(vendor: Cartesia,
     [context] = vendor.contexts
     assert context.texts == ["Good day. ", "Here is one. ", "Thank you!"]
     assert not context.cancelled.is_set()
+
+
+async def test_what_is_far_ahead_of_what_can_be_heard_is_read_seldom(
+    vendor: Cartesia, speech: CartesiaSpeech, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A process that wakes up for each message of each answer does little else."""
+    reads = 0
+    read = ClientConnection.data_received
+
+    def counted(connection: ClientConnection, data: bytes) -> None:
+        nonlocal reads
+        reads += 1
+        read(connection, data)
+
+    await speech.line()
+    monkeypatch.setattr(ClientConnection, "data_received", counted)
+    vendor.behaviour.speed = 10
+    text = " ".join([LONG] * 5)
+    assert await spoken(speech, text) == text
+    assert reads < 25, "of 50 messages, 10 ms apart"
+
+
+async def test_nobody_waits_for_a_socket_at_rest(
+    vendor: Cartesia, speech: CartesiaSpeech, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(line, "REST_S", 600)
+    first = asyncio.ensure_future(spoken(speech, " ".join([LONG] * 2)))
+    context = await vendor.wait_for_context()
+    async with asyncio.timeout(10):
+        await context.over.wait()  # so nothing more will come of it
+        await asyncio.sleep(0.1)
+        assert not first.done(), "its rest is not read"
+        assert await spoken(speech, "Good day.") == "good day"
+        assert await first == " ".join([LONG] * 2)
+
+
+async def test_a_socket_at_rest_closes_at_once_and_loses_nothing(
+    vendor: Cartesia, speech: CartesiaSpeech, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(line, "REST_S", 600)
+    listener = asyncio.ensure_future(spoken(speech, " ".join([LONG] * 2)))
+    context = await vendor.wait_for_context()
+    async with asyncio.timeout(10):
+        await context.over.wait()
+        await speech.close()
+        assert await listener == " ".join([LONG] * 2)
+    await vendor.wait_for_sockets(0)
 
 
 async def test_an_answer_as_the_cascade_speaks_it(vendor: Cartesia) -> None:

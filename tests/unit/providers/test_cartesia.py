@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import math
 
 import pytest
 from hypothesis import given
@@ -46,7 +47,13 @@ def test_nested_beyond_measure() -> None:
 
 
 @pytest.mark.parametrize(
-    ("data", "words"), [("AAA", None), (3, None), ("AAAA", {"words": ["a"], "start": [], "end": []}), ("AAAA", 4)]
+    ("data", "words"),
+    [
+        *[("AAA", None), (3, None), ("AAAA", 4)],
+        ("AAAA", {"words": ["a"], "start": [], "end": []}),
+        ("AAAA", {"words": ["a"], "start": [math.nan], "end": [1.0]}),
+        ("AAAA", {"words": ["a"], "start": [0.0], "end": [math.inf]}),
+    ],
 )
 def test_a_wrong_event_is_its_contexts_affair(data: object, words: object) -> None:
     kind = {"type": "chunk", "data": data} if words is None else {"type": "timestamps", "word_timestamps": words}

@@ -61,6 +61,7 @@ class Account:
                     additional_headers=self._headers,
                     user_agent_header="trunkline",
                     max_size=4 << 20,
+                    max_queue=None,  # who reads takes all that has come at once, and decides when it is read on
                     compression=None,  # base64 of noise: much CPU for a quarter of the bytes
                     ping_interval=PING_S,
                     ping_timeout=PING_S / 2,

@@ -25,8 +25,9 @@ MODEL = "sonic-3.5"
 SHUT_DOWN = ("sonic-english", "sonic-multilingual", "sonic-turbo", "sonic-2", "sonic-3-2025-10-27")
 """Models, and beginnings of their dated names, that the vendor switched off, the last on 2026-10-20."""
 
-CONTINUE_S = 0.7
-"""A context takes another sentence so long after its last audio. At the vendor it is 1 s; the rest is for the way."""
+CONTINUE_S = 0.6
+"""A context takes another sentence so long after its last audio. At the vendor it is 1 s; the rest is for the way, and
+for the socket's rest (`line.REST_S`)."""
 
 _SPACELESS = ("ja", "th", "zh")
 """Languages whose sentences follow each other without a space. The vendor joins texts as they are."""
