@@ -103,6 +103,8 @@ class LiveSession:
         self._fault: Exception | None = None
         """What was raised by a call `on_behalf` of this."""
         self._crumb = crumb.name_of(self.id)
+        self._eased: Ease | None = None
+        """How the caller's audio may come, if it was ever told."""
         self._wake = asyncio.Event()
         self._timing = Timing(self.id, tenant.id, self.event, lambda: asyncio.get_running_loop().time())
         self._downlink = Downlink(record, lanes, self.joined, self._timing)
@@ -265,8 +267,8 @@ class LiveSession:
             await self._wake.wait()
 
     def ease(self, audio_ms: int, least_rms: int, most_rms: int) -> None:
-        message = Ease(self.id, self.record.epoch, audio_ms, least_rms, most_rms)
-        self._lanes.send(self.record.gateway, message, within_s=LEISURE_S if audio_ms else 0.0)
+        self._eased = Ease(self.id, self.record.epoch, audio_ms, least_rms, most_rms)
+        self._lanes.send(self.record.gateway, self._eased, within_s=LEISURE_S if audio_ms else 0.0)
 
     # --- downlink
 
@@ -319,6 +321,8 @@ class LiveSession:
         if self._downlink.lacks(message.received_seq):
             self.attach()  # let it know where to begin
         self._downlink.send_again(message.received_seq)
+        if self._eased is not None:  # it has no number, and nobody would miss it
+            self._lanes.send(self.record.gateway, self._eased)
 
     def _of_playout(self, message: Played | Left | Silenced) -> None:
         if message.epoch != self.record.epoch:

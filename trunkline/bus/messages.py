@@ -295,7 +295,7 @@ class Committed:
 class Ease:
     """From now on, the caller's audio may wait for what comes after it, until there are `audio_ms` of it, and come as
     one message, where it is no softer than `least_rms` and no louder than `most_rms` (of 32768). 0 ms: each frame as it
-    comes. It has no `seq`: who misses it goes on as before, until the next."""
+    comes. It has no `seq`: who misses it goes on as before, until the next, or until it is `Joined`."""
 
     KIND: ClassVar[int] = 41
     session: str

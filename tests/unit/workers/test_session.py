@@ -16,6 +16,7 @@ from trunkline.bus.messages import (
     Committed,
     Control,
     DownlinkAudio,
+    Ease,
     Event,
     Hangup,
     Joined,
@@ -470,3 +471,17 @@ def test_a_long_conversation_forgets_its_beginning() -> None:
     assert len(packed) <= MAX_SNAPSHOT_BYTES
     assert kept == items[-len(kept) :]
     assert len(kept) > 100
+
+
+def test_how_audio_may_come_is_told_again_to_whoever_may_not_know_it(bus: Bus) -> None:
+    """The gateway joins again when Redis came back empty, and may have lost it with that; or it is another."""
+    session = made(bus)
+    session.receive(Joined("s", 3, -1, 0, 0, 0))
+    assert not any(isinstance(message, Ease) for message in bus.take()), "it comes as it comes"
+    session.ease(60, 0, 32768)
+    session.ease(0, 0, 0)
+    assert bus.take()[-1] == Ease("s", 3, 0, 0, 0)
+    session.receive(LinkResumed("s", "lane:g2", 2, 0, 0))
+    bus.take()
+    session.receive(Joined("s", 3, -1, 0, 0, 0))
+    assert [told for told in bus.sent if isinstance(told[1], Ease)] == [("lane:g2", Ease("s", 3, 0, 0, 0))]
