@@ -194,7 +194,7 @@ def mapping(message: dict[str, Any], name: str) -> dict[str, Any]:
     return value
 
 
-def name_of(message: dict[str, Any], name: str) -> str | None:
+def name_of(message: Mapping[str, Any], name: str) -> str | None:
     """A field that is a short text; None when it is missing."""
     value = message.get(name)
     if value is not None and (not isinstance(value, str) or not 0 < len(value) <= MAX_NAME or not value.isprintable()):

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from adapters.messages import name_of
 from trunkline.errors import ClientError
 
 JSON, SDP, FRAGMENT = "application/json", "application/sdp", "application/trickle-ice-sdpfrag"
@@ -18,7 +19,6 @@ MAX_SDP_BYTES = 64 * 1024
 """A browser's offer of one microphone and a data channel takes 4."""
 MAX_BODY_BYTES = 80 * 1024
 """JSON writes each line's end with four bytes instead of two."""
-MAX_NAME = 128
 MAX_CANDIDATES = 20
 """In one request."""
 MAX_CANDIDATE = 512
@@ -48,10 +48,10 @@ def parse_wish(body: bytes) -> Wish:
         raise ClientError("bad_field", f"received is a {type(received).__name__}", '{"seq":88,"rtp_timestamp":960000}')
     return Wish(
         offer=_offer(asked.get("offer")),
-        tenant=_name(asked, "tenant"),
-        conversation_id=_name(asked, "conversation_id"),
-        voice=_name(asked, "voice"),
-        resume=_name(asked, "resume"),
+        tenant=name_of(asked, "tenant"),
+        conversation_id=name_of(asked, "conversation_id"),
+        voice=name_of(asked, "voice"),
+        resume=name_of(asked, "resume"),
         received_seq=_count(received, "seq") or 0,
         received_rtp=_count(received, "rtp_timestamp"),
     )
@@ -62,10 +62,10 @@ def wish_of(body: bytes, query: Mapping[str, str], resume: str | None) -> Wish:
     asked = {**query, "resume": resume or query.get("resume")}
     return Wish(
         offer=_offer(_text(body)),
-        tenant=_name(asked, "tenant"),
-        conversation_id=_name(asked, "conversation_id"),
-        voice=_name(asked, "voice"),
-        resume=_name(asked, "resume"),
+        tenant=name_of(asked, "tenant"),
+        conversation_id=name_of(asked, "conversation_id"),
+        voice=name_of(asked, "voice"),
+        resume=name_of(asked, "resume"),
     )
 
 
@@ -138,13 +138,6 @@ def _offer(offer: Any) -> str:
     if len(offer.encode(errors="replace")) > MAX_SDP_BYTES:
         raise ClientError("too_large", f"an offer of {len(offer)} characters", f"at most {MAX_SDP_BYTES} bytes")
     return offer
-
-
-def _name(asked: Mapping[str, Any], name: str) -> str | None:
-    value = asked.get(name)
-    if value is not None and (not isinstance(value, str) or not 0 < len(value) <= MAX_NAME or not value.isprintable()):
-        raise ClientError("bad_field", f"{name} {value!r:.40}", f"{name} is a text of 1 to {MAX_NAME} characters")
-    return value
 
 
 def _count(asked: Mapping[str, Any], name: str) -> int | None:
