@@ -65,6 +65,15 @@ def loudest_hz(samples: np.ndarray[Any, Any], rate_hz: float) -> float:
     return float(np.argmax(spectrum) * rate_hz / len(samples))
 
 
+def find(recording: np.ndarray[Any, Any], sent: Samples, length: int = 4000) -> int:
+    """Where the middle of `sent` lies in the recording, as the index of its first sample there."""
+    middle = len(sent) // 2
+    pattern = sent[middle : middle + length].astype(float)
+    size = len(recording) + length
+    product = np.fft.irfft(np.fft.rfft(recording, size) * np.conj(np.fft.rfft(pattern, size)), size)
+    return int(np.argmax(product)) - middle
+
+
 @pytest.fixture
 def console_errors() -> Expected:
     return Expected()

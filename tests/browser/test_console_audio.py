@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from playwright.async_api import Page
 
-from tests.browser.conftest import MIC_RATE_HZ, Expected, OpenPage, Samples, loudest_hz, tone, until, write_wav
+from tests.browser.conftest import MIC_RATE_HZ, Expected, OpenPage, Samples, find, loudest_hz, tone, until, write_wav
 from tests.standins.ws_server import RATE_HZ, StandIn
 
 pytestmark = [pytest.mark.browser, pytest.mark.asyncio(loop_scope="module")]
@@ -46,15 +46,6 @@ async def tapped(page: Page) -> tuple[np.ndarray[Any, np.dtype[np.float64]], dic
 
 def known_noise(count: int) -> Samples:
     return np.random.default_rng(3).integers(-8000, 8000, count).astype(np.int16)
-
-
-def find(recording: np.ndarray[Any, Any], sent: Samples, length: int = 4000) -> int:
-    """Where the middle of `sent` lies in the recording, as the index of its first sample there."""
-    middle = len(sent) // 2
-    pattern = sent[middle : middle + length].astype(float)
-    size = len(recording) + length
-    product = np.fft.irfft(np.fft.rfft(recording, size) * np.conj(np.fft.rfft(pattern, size)), size)
-    return int(np.argmax(product)) - middle
 
 
 @pytest.mark.parametrize("init", ["", REFUSES_RATES], ids=["native", "resampled"])

@@ -7,10 +7,9 @@ import asyncio
 import numpy as np
 import pytest
 
-from tests.browser.conftest import Expected, OpenPage, until
+from tests.browser.conftest import Expected, OpenPage, find, until
 from tests.browser.test_console_audio import (
     assert_contains,
-    find,
     known_noise,
     send_known_signal,
     start_tap,

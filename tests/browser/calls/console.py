@@ -14,8 +14,9 @@ import numpy as np
 from playwright.async_api import Page
 
 from benchmarks.faults import QUIET
-from benchmarks.stack import ROOT
+from benchmarks.stack import ROOT, Stack
 from tests.browser.conftest import ASSETS, Samples
+from tests.waiting import until
 from trunkline.audio.resample import Resampler
 from workers.cascade.pieces import Cutter
 from workers.cascade.sentences import Sentences
@@ -29,6 +30,10 @@ TENANTS = {"demo.yaml": (ROOT / "deploy/tenants/demo.yaml").read_text(encoding="
 """Both need no keys; the second does not greet."""
 REFUSED = "WebSocket connection to"
 """How Chromium logs a socket that failed; a page cannot prevent that line."""
+
+STORY, AGAIN = "tell me a story", "say that again"
+FELT_MS = 2000
+"""From the end of a question to its answer on a busy machine of two cores; what is usually felt is far below."""
 
 LOUD = 500
 """Of 32768: speech, not the noise of a codec or a filter."""
@@ -135,6 +140,15 @@ async def as_spoken(text: str) -> Samples:
 
 def answer_to(*asked: str) -> str:
     return demo.answer([ChatMessage("user", text) for text in asked], datetime.now(UTC))
+
+
+async def over(stack: Stack, session: str) -> None:
+    """Wait until this session has ended, everywhere."""
+
+    async def closed() -> bool:
+        return bool((await stack.record(session)).closed)
+
+    await until(closed, f"the end of session {session}")
 
 
 def edges(samples: Samples, begin: int = 0) -> tuple[int, int]:

@@ -17,10 +17,13 @@ import pytest_asyncio
 
 from benchmarks.stack import Stack
 from tests.browser.calls.console import (
+    AGAIN,
+    FELT_MS,
     LOUD,
     RATE_HZ,
     REFUSED,
     SECTION,
+    STORY,
     TENANTS,
     Console,
     OpenConsole,
@@ -29,18 +32,16 @@ from tests.browser.calls.console import (
     as_spoken,
     edges,
     ms,
+    over,
     report,
     silence,
 )
-from tests.browser.conftest import Expected, Samples
-from tests.browser.test_console_audio import find
+from tests.browser.conftest import Expected, Samples, find
 from workers.snapshot import unpack
 
 pytestmark = [pytest.mark.browser, pytest.mark.system, pytest.mark.asyncio(loop_scope="module")]
 
-STORY, AGAIN = "tell me a story", "say that again"
 # Bounds for a busy machine of two cores; what is usually measured is far below (the figures are printed).
-FELT_MS = 2000
 STOPS_WITHIN_MS = 500
 BACK_WITHIN_MS = 500
 WORKER_GAP_MS = 300
@@ -114,7 +115,7 @@ async def test_typed_words_are_answered_aloud_and_a_reload_begins_anew(open_cons
         assert_rendered((await console.recording()).output, await as_spoken("You have not told me your name yet."))
         assert len(await console.words()) == 2
         assert first != second
-        assert (await stack.record(first)).closed, "the session of the page that is gone goes on"
+        await over(stack, first)
 
 
 async def test_speaking_over_an_answer_silences_it(open_console: OpenConsole, stack: Stack) -> None:

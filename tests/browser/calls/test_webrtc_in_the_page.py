@@ -22,9 +22,12 @@ import pytest_asyncio
 
 from benchmarks.stack import Stack
 from tests.browser.calls.console import (
+    AGAIN,
     ALIKE,
+    FELT_MS,
     RATE_HZ,
     REFUSED,
+    STORY,
     TENANTS,
     Console,
     OpenConsole,
@@ -33,10 +36,10 @@ from tests.browser.calls.console import (
     as_spoken,
     edges,
     ms,
+    over,
     report,
     silence,
 )
-from tests.browser.calls.test_real_stack import AGAIN, FELT_MS, STORY
 from tests.browser.conftest import ASSETS, Expected, OpenPage, Samples, until
 
 pytestmark = [pytest.mark.browser, pytest.mark.system, pytest.mark.asyncio(loop_scope="module")]
@@ -98,13 +101,6 @@ def transport() -> str:
 
 def without_noise(output: Samples) -> Samples:
     return np.where(np.abs(output.astype(int)) > QUIET, output, 0).astype(np.int16)
-
-
-async def over(stack: Stack, session: str) -> None:
-    """Wait until this session has ended, everywhere."""
-    async with asyncio.timeout(10):
-        while not (await stack.record(session)).closed:  # noqa: ASYNC110 (only Redis knows)
-            await asyncio.sleep(0.05)
 
 
 # --- speaking and hearing

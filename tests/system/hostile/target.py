@@ -25,7 +25,10 @@ from tests.standins.twilio import ACCOUNT_SID, AUTH_TOKEN, Call, Faults, twiml
 from tests.unit.gateway.phone import NUMBER, PUBLIC, ringing, signature, start
 
 GRACE_S = 1
-PATIENCE_S = 10.0
+PATIENCE_S = 20.0
+"""For what comes at once, or never."""
+LATE_S = 5.0
+"""How much later than its time anything may be cut off beside other tests on two cores: it must only be bounded."""
 MB = 1024 * 1024
 TENANTS = {
     "echo.yaml": f'id: echo\nbackend: echo\nphone_numbers: ["{NUMBER}"]\n',
