@@ -290,6 +290,8 @@ class Sessions:
             self._control(held, message)
         else:
             held.bridge.receive(message)  # type: ignore[arg-type]  # a worker's lane is never read here
+        if isinstance(message, Attached) and message.backend and message.epoch == held.bridge.epoch:
+            held.record.backend = message.backend  # should Redis and that worker be lost at once, it is ours to know
         if held.bridge.ended is not None:
             self._held.pop(message.session, None)
 

@@ -121,6 +121,7 @@ class LiveSession:
             resume_media_ms=0 if self._media_ms is None else self._media_ms,
             downlink_from_seq=self._downlink.kept_from,
             unhurried=self.record.backend in UNHURRIED_BACKENDS,
+            backend=self.record.backend,
         )
         self._lanes.send(self.record.gateway, message)
 

@@ -183,7 +183,7 @@ class Silenced:
 class Attached:
     """A worker serves this session; send its uplink to `lane`, beginning at `resume_from_seq`, which is at
     `resume_media_ms`. Of its downlink, what is before `downlink_from_seq` will not come again. `unhurried`: audio may
-    come a few ms later, in fewer entries."""
+    come a few ms later, in fewer entries. `backend`: by which it does; empty, if it is of before it said so."""
 
     KIND: ClassVar[int] = 32
     session: str
@@ -193,6 +193,7 @@ class Attached:
     resume_media_ms: int = 0
     downlink_from_seq: int = 0
     unhurried: bool = False
+    backend: str = ""
 
 
 @_message

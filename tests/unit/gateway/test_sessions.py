@@ -307,6 +307,26 @@ async def test_who_loses_the_worker_and_redis_at_once_is_put_up_again(
     assert len(sessions._orphans) == 0
 
 
+@pytest.mark.parametrize(("served_by", "put_up_for"), [("relay", "relay"), ("", "echo")])
+async def test_a_call_that_had_moved_is_put_up_again_for_the_backend_that_had_it(
+    gateways: Gateways, redis: Redis, worker: Worker, monkeypatch: pytest.MonkeyPatch, served_by: str, put_up_for: str
+) -> None:
+    """A worker of before does not say which one that is: then it is the tenant's own."""
+    monkeypatch.setattr(orphans, "PUT_BACK_S", 0.1)
+    sessions = await gateways()
+    held, _ = await opened(sessions)
+    await worker.take(held)
+    lane = keys.lane(sessions.process_id)
+    worker.outbox.send(lane, Attached(held.record.session, 2, worker.inbox.lane, 0, backend=served_by))
+    worker.outbox.send(lane, Attached(held.record.session, 1, "lane:older", 0, backend="older"))
+    await worker.outbox.flushed()
+    await until(lambda: held.bridge.epoch == 2)
+    await asyncio.sleep(0.1)
+    await redis.ask("FLUSHALL")
+    await until(lambda: redis.ask("XLEN", keys.dispatch(put_up_for)))
+    assert (await stored(redis)).backend == put_up_for
+
+
 @pytest.mark.parametrize("lives", [True, False], ids=["and lives", "and dies"])
 async def test_who_has_a_worker_that_writes_back_is_put_up_again_only_once_that_is_gone(
     gateways: Gateways, redis: Redis, worker: Worker, monkeypatch: pytest.MonkeyPatch, lives: bool

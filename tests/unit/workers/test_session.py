@@ -143,7 +143,7 @@ async def test_a_takeover_begins_where_the_last_worker_committed(bus: Bus) -> No
     live = made(bus, pack(Snapshot(uplink_seq=700)))
     live.attach()
     (attached,) = bus.take()
-    assert attached == Attached("s", 3, "lane:w", 700)
+    assert attached == Attached("s", 3, "lane:w", 700, backend="echo")
     live.receive(audio(699))
     live.receive(audio(700))
     assert await waiting(live) == [audio(700)]
