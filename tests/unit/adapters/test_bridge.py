@@ -97,7 +97,7 @@ class Edge:
         resume_from_seq: int = 0,
         *,
         unhurried: bool = False,
-        **more: int,
+        **more: Any,
     ) -> None:
         self.bridge.receive(Attached("s", epoch, lane, resume_from_seq, unhurried=unhurried, **more))
 
