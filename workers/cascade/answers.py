@@ -12,7 +12,7 @@ from trunkline.errors import ProviderError
 from workers import context
 from workers.backend import Answer
 from workers.cascade.model import Model
-from workers.cascade.pipeline import Pipeline
+from workers.cascade.pipeline import Means, Pipeline
 from workers.cascade.prompting import last_words, remembered, said
 from workers.cascade.shared import Shared
 from workers.latency import Latency
@@ -42,7 +42,7 @@ class Answers:
         self.current: Pipeline | None = None
         self._session = shared.session
         self._model = model
-        self._text_to_speech = text_to_speech
+        self._means = Means(shared.session, model, text_to_speech, self)
         self._turn = shared.turn
         self._keeper = shared.keeper
         self._group = shared.group
@@ -90,9 +90,7 @@ class Answers:
         self._session.snapshot.answer = answer
         if not self._turn.is_answer_s:
             self._turn.move(Move.ASK)
-        pipeline = Pipeline(
-            self._session, self._model, self._text_to_speech, self, answer, received_ms, latency, expects=expects
-        )
+        pipeline = Pipeline(self._means, answer, received_ms, latency, expects=expects)
         if pipeline.sent:
             self._turn.move(Move.AUDIO)
         pipeline.task = self._group.create_task(pipeline.run())

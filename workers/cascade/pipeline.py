@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Coroutine
+from dataclasses import dataclass
 from typing import Any
 
 from trunkline.errors import ProviderError
@@ -18,6 +19,16 @@ from workers.latency import Latency
 from workers.providers.base import TextToSpeech, Voice
 
 
+@dataclass(frozen=True, slots=True)
+class Means:
+    """What a conversation gives its answers with."""
+
+    session: Session
+    model: Model
+    text_to_speech: TextToSpeech
+    floor: Floor
+
+
 class Pipeline:
     """Generates, speaks and sends `answer`, from `received_ms` of its turn on: 0 for a new one.
 
@@ -25,16 +36,7 @@ class Pipeline:
     """
 
     def __init__(
-        self,
-        session: Session,
-        model: Model,
-        text_to_speech: TextToSpeech,
-        floor: Floor,
-        answer: Answer,
-        received_ms: int,
-        latency: Latency | None,
-        *,
-        expects: bool = False,
+        self, means: Means, answer: Answer, received_ms: int, latency: Latency | None, *, expects: bool = False
     ) -> None:
         """`expects`: what the user said is not known yet; `go_on` says when it is."""
         self.answer = answer
@@ -47,12 +49,12 @@ class Pipeline:
         """Whether a filler was said in that wait."""
         self.task: asyncio.Task[None] | None = None
         self._parts: set[asyncio.Task[None]] = set()
-        self._session = session
-        self._model = model
-        self._floor = floor
+        self._session = session = means.session
+        self._model = model = means.model
+        self._floor = floor = means.floor
         number, start_ms = resume_at(answer, received_ms)
         self._thinking = Thinking(model, floor, answer, number, session.tenant.apology, self._mark, expects)
-        self._speaking = Speaking(session, text_to_speech, answer, received_ms, number, start_ms, self._commit)
+        self._speaking = Speaking(session, means.text_to_speech, answer, received_ms, number, start_ms, self._commit)
         self._stages = asyncio.TaskGroup()
         self._clock = asyncio.get_running_loop().time
         self._sent_ms = received_ms
