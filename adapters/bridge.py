@@ -116,6 +116,10 @@ class Bridge:
         """Audio that waits for more waits no longer, if nothing has come after it for a while."""
         self._uplink.hasten(now_ms)
 
+    def hurry(self) -> None:
+        """From now on nothing waits: the caller is about to appear at another gateway, while the wire here is open."""
+        self._uplink.hurry()
+
     def text(self, text: str) -> None:
         self._uplink.put(Text, text)
 
@@ -178,10 +182,7 @@ class Bridge:
         self.link = link
         self._uplink.begin_anew()
         self._playout.rewind(turn, received_ms)
-        if knows_of_it:
-            self._playout.trust(self._clock_ms())
-        else:
-            self._playout.doubt(self._clock_ms())
+        (self._playout.trust if knows_of_it else self._playout.doubt)(self._clock_ms())
         for seq, name, data in self._recent:
             if seq > client_seq:
                 link.event(seq, name, data)

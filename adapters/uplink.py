@@ -36,6 +36,8 @@ class Uplink:
         self._ease: Ease | None = None
         self._unhurried = False
         """Whether the worker can wait for audio."""
+        self._hurried = False
+        """Whether nothing may wait any more, whatever the worker says."""
 
     # --- what the caller does
 
@@ -109,9 +111,14 @@ class Uplink:
 
     def ease(self, ease: Ease | None) -> None:
         """What may wait from now on; None, or one of 0 ms: nothing."""
-        self._ease = ease if ease is not None and ease.audio_ms else None
+        self._ease = ease if ease is not None and ease.audio_ms and not self._hurried else None
         if self._ease is None:
             self.flush()
+
+    def hurry(self) -> None:
+        """Nothing waits any more."""
+        self._hurried = True
+        self.ease(None)
 
     def attached(self, worker: Attached) -> None:
         """This worker goes on from where the last one was, maybe behind another gateway."""

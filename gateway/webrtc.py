@@ -47,6 +47,8 @@ class PeerLink(Link, Protocol):
 
     on_connected: Callable[[], None]
     """Called once, when audio may flow."""
+    said: tuple[int, int] | None
+    """Which (turn, ms) its client said that it hears, the last time; None before."""
 
     async def open(self, offer: str) -> str:
         """Our answer. Raises ClientError, and then there is nothing to close."""
@@ -205,6 +207,9 @@ class WebRtcDoor:
             link.end(held.bridge.ended or "resumed_elsewhere")
             return
         held.coming = None
+        last = self._last.get(held)
+        if last is not None and last.said is not None and received.turn >= 0 and last.said > received[:2]:
+            received = Received(*last.said, received.seq)  # the old wire has been heard since the offer was made
         self._last[held] = link
         self._sessions.arrived(held.record.session, held.record.link)  # nobody gets here without our answer
         held.bridge.reconnect(link, *received)

@@ -77,6 +77,8 @@ class WebRtcLink:
         """What was given to the peer and has not left whole."""
         self._client_says = False
         """Whether the client says what it hears."""
+        self.said: tuple[int, int] | None = None
+        """Which (turn, ms) it said last."""
         self._sent_before = (0, 0)
         self._sent_before_s = 0.0
         """Since when `sent` is that."""
@@ -100,6 +102,8 @@ class WebRtcLink:
         """Serve until it ends; says how: `stop` (the client hung up), `lost`, `refused` (it sent too much that was
         wrong), or `ended` (by us). The peer connection is closed then, whatever happened."""
         self._bridge = bridge
+        if self._sent_away:
+            bridge.hurry()
         self._seq = bridge.client_seq
         labels, self._early_labels = self._early_labels, []
         for label in labels:
@@ -243,6 +247,7 @@ class WebRtcLink:
                 self._client_says = True
                 heard = self._peer.heard(message.rtp_timestamp)
                 if heard is not None:
+                    self.said = heard
                     self._bridge.played(*heard)
             case _:
                 self._bridge.take(message)
@@ -307,8 +312,11 @@ class WebRtcLink:
         self._end("ended")
 
     def send_away(self) -> None:
-        """This gateway is going: tell the client to come back to another. Until it is there, it is served here."""
+        """This gateway is going: tell the client to come back to another. Until it is there, it is served here; what
+        waited here then would be lost."""
         self._sent_away = True
+        if self._bridge is not None:
+            self._bridge.hurry()
         for label, language in self._channels.items():
             self._send(label, self._restarting(language))
 

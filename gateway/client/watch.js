@@ -44,9 +44,14 @@ export class Watch {
     this.#look();
   }
 
-  stop() {
+  /** It is lost, or seems so: look no more. What is heard of it all the same is said still, as far as it can be. */
+  giveUp() {
     this.#stopped = true;
     clearTimeout(this.#looking);
+  }
+
+  stop() {
+    this.giveUp();
     clearInterval(this.#reporting);
   }
 

@@ -257,7 +257,7 @@ export class WebRtcCall {
       level: () => this.levels.speaker,
       onreading: (reading) =>
         onconnection({ transport: "webrtc", state: peer.iceState, ...reading, reconnects: this.#reconnects }),
-      onheard: (rtpTimestamp) => this.send({ type: "played", rtp_timestamp: rtpTimestamp }),
+      onheard: (rtpTimestamp) => peer.tell({ type: "played", rtp_timestamp: rtpTimestamp }),
       onmute: () => onproblem(problem("no_audio", false)),
       onlost: () => this.#lost("silent"),
     });
@@ -268,7 +268,7 @@ export class WebRtcCall {
   /** @param {"silent" | "ice_failed" | "connection_failed" | "channel_closed"} code */
   #lost(code) {
     if (this.#isClosed || this.#status !== "ready") return;
-    this.#watch?.stop();
+    this.#watch?.giveUp();
     if (this.#goodbye !== null) {
       return this.#end(this.#goodbye === "resumed_elsewhere" ? problem(this.#goodbye, true) : null);
     }

@@ -230,6 +230,17 @@ def test_nothing_overtakes_audio_that_waits(edge: Edge, other: Message | None) -
     assert edge.take() == [UplinkAudio("s", 0, 0, FRAME), other or Hangup("s", 1, "bye")]
 
 
+def test_nothing_waits_at_a_gateway_that_the_caller_is_about_to_leave(edge: Edge) -> None:
+    edge.attach()
+    ease(edge, 60)
+    edge.take()
+    assert say(edge, FRAME) == []
+    edge.bridge.hurry()
+    assert edge.take() == [UplinkAudio("s", 0, 0, FRAME)]
+    ease(edge, 60)
+    assert say(edge, FRAME) == [UplinkAudio("s", 1, 20, FRAME)], "whatever its worker says"
+
+
 def test_audio_waits_no_longer_than_its_worker_wants_or_lives(edge: Edge) -> None:
     edge.attach()
     ease(edge, 60)

@@ -384,6 +384,23 @@ async def test_the_old_wire_serves_until_the_new_one_is_up(gateway: Gateway) -> 
     assert (len(gateway.sessions), len(gateway.admission)) == (1, 1)
 
 
+@pytest.mark.parametrize("since_ms", [0, 300])
+async def test_what_the_old_wire_still_played_is_not_said_again(
+    gateway: Gateway, worker: Worker, since_ms: int
+) -> None:
+    told, first = await gateway.called()
+    await worker.take(told)
+    session, pcm = told["session_id"], bytes(640)
+    for at_ms in range(0, 400, 20):
+        worker.say(gateway, DownlinkAudio(session, 1, at_ms // 20, 3, at_ms, pcm))
+    await until(lambda: len(first.played) == 20)
+    received = {"seq": 0, "rtp_timestamp": 48 * 100}
+    _, second = await gateway.called(connect=False, resume=told["resume"], received=received)
+    first.said = (3, 60 + since_ms)
+    second.on_connected()
+    assert second.played[0] == (3, max(100, 60 + since_ms))
+
+
 async def test_the_old_wire_goes_on_when_the_new_one_comes_to_nothing(gateway: Gateway) -> None:
     told, first = await gateway.called()
     again, second = await gateway.called(connect=False, resume=told["resume"])

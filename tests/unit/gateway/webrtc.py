@@ -32,6 +32,7 @@ class FakeLink:
     def __init__(self, rate_hz: int) -> None:
         self.rate_hz = rate_hz
         self.on_connected: Callable[[], None] = lambda: None
+        self.said: tuple[int, int] | None = None
         self.candidates: list[str] = []
         self.played: list[tuple[int, int]] = []
         self.told: list[tuple[int, str]] = []

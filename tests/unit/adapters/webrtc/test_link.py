@@ -17,8 +17,19 @@ from adapters.webrtc.link import WebRtcLink
 from tests.standins import virtual_time
 from tests.standins.bus import Bus
 from tests.standins.peer import FakePeer
-from trunkline.audio.frame import silence
-from trunkline.bus.messages import Clear, ClientEvent, DownlinkAudio, Event, Pause, Resume, Text, TurnEnd, UplinkAudio
+from trunkline.audio.frame import FULL_SCALE, silence
+from trunkline.bus.messages import (
+    Clear,
+    ClientEvent,
+    DownlinkAudio,
+    Ease,
+    Event,
+    Pause,
+    Resume,
+    Text,
+    TurnEnd,
+    UplinkAudio,
+)
 from trunkline.errors import ClientError
 from trunkline.rtc.ice import Network
 from trunkline.rtc.peer import Gone
@@ -222,6 +233,40 @@ async def test_who_opens_a_channel_when_it_was_sent_away_is_told_there() -> None
         call.link.send_away()
         call.peer.opens("trunkline")
         assert [told["reason"] for told in call.told("trunkline", "closing")] == ["restarting"]
+
+
+def test_what_is_said_to_a_gateway_that_goes_does_not_wait_there() -> None:
+    async def say() -> None:
+        async with running() as call:
+            call.bridge.receive(Ease("s", 0, 60, 0, FULL_SCALE))
+            call.link.audio(FRAME)
+            before_ms = call.spoken_ms()
+            call.link.audio(FRAME)
+            assert call.spoken_ms() == before_ms, "it waits for what comes next"
+            call.link.send_away()
+            assert call.spoken_ms() == before_ms + 20
+            call.bridge.receive(Ease("s", 0, 60, 0, FULL_SCALE))
+            call.link.audio(FRAME)
+            assert call.spoken_ms() == before_ms + 40
+
+    virtual_time.run(say())
+
+
+def test_a_call_that_was_sent_away_before_it_ran_is_in_a_hurry_too() -> None:
+    async def say() -> None:
+        call = Call()
+        call.link.send_away()
+        serving = asyncio.create_task(call.link.run(call.bridge))
+        await asyncio.sleep(0)
+        call.connect()
+        call.bridge.receive(Ease("s", 0, 60, 0, FULL_SCALE))
+        for _ in range(3):
+            call.link.audio(FRAME)
+        assert call.spoken_ms() == 60
+        call.link.replaced()
+        assert await serving == "ended"
+
+    virtual_time.run(say())
 
 
 async def test_the_client_is_told_why_before_it_is_closed() -> None:
