@@ -169,13 +169,15 @@ def test_who_stops_an_answer_by_a_button_did_not_speak() -> None:
     assert outcome.wire.told("barge_in") == []
 
 
-def test_a_model_that_was_asked_ahead_takes_less_and_the_parts_still_sum() -> None:
-    cast = Cast(tenant(preemptive=True))
+@pytest.mark.parametrize("spoken", [False, True])
+def test_what_was_done_ahead_takes_less_and_the_parts_still_sum(spoken: bool) -> None:
+    cast = Cast(tenant(preemptive=True, preemptive_tts=spoken), tts=ScriptedTts(first_s=0.05))
     outcome = converse([Say(1000, QUESTION)], 8000, cast_=cast, lanes=lambda: DirectLanes(3, 5))
     [told] = outcome.wire.told("latency")
     assert_is_what_the_wire_saw(outcome, told)
     parts = parts_of(told)
     assert parts["first_token"] < 50, "it was asked in the pause, and had its 300 ms before the text was final"
+    assert parts["first_audio"] == pytest.approx(0 if spoken else 50, abs=2)
     assert parts["bus"] == pytest.approx(8, abs=TOLERANCE_MS)
 
 

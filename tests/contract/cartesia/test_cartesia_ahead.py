@@ -14,7 +14,6 @@ from tests.standins.session import Edge, StandInSession
 from trunkline.errors import ProviderError
 from trunkline.tenants import Tenant
 from workers.backend import Answer, Spoken
-from workers.cascade.opening import BegunVoice
 from workers.cascade.speaking import Speaking
 from workers.providers.base import Word
 from workers.providers.cartesia import CartesiaSpeech, line
@@ -157,32 +156,6 @@ async def test_an_answer_that_is_over_makes_nothing_that_was_asked_for(
         async with asyncio.timeout(10):
             await vendor.contexts[0].over.wait()
     assert [context.sent_ms for context in vendor.contexts] == [1000] * connected, "the one that was being made"
-
-
-async def test_an_opening_that_is_dropped_is_cancelled(vendor: Cartesia, speech: CartesiaSpeech) -> None:
-    """It was spoken to nobody, and the vendor makes no more of it, nor counts it as one of the account's."""
-    async with asyncio.TaskGroup() as group, asyncio.timeout(10):
-        voice = BegunVoice(group, speech, LONG, last=False)
-        context = await vendor.wait_for_context()
-        voice.drop()
-        await context.cancelled.wait()
-        assert heard((await said(voice.speak(SENTENCES[0], last=True)))[0]) == HEARD[0]
-        await voice.close()
-    assert [context.texts for context in vendor.contexts] == [[f"{LONG} "], ["Good day."]]
-
-
-async def test_an_answer_goes_on_in_the_context_of_its_opening(vendor: Cartesia, speech: CartesiaSpeech) -> None:
-    async with asyncio.TaskGroup() as group, asyncio.timeout(10):
-        voice = BegunVoice(group, speech, SENTENCES[0], last=False)
-        await vendor.wait_for_context()
-        asked = [voice.speak(text, last=text == SENTENCES[-1]) for text in SENTENCES]
-        results = [await said(parts) for parts in asked]
-        await voice.close()
-    assert [heard(pcm) for pcm, _ in results] == HEARD
-    assert results[0][1][:2] == [Word("good", 0, 100), Word("day", 100, 200)]
-    [context] = vendor.contexts
-    assert context.texts == ["Good day. ", "Here is one. ", "Thank you!"]
-    assert not context.cancelled.is_set()
 
 
 async def test_what_is_far_ahead_of_what_can_be_heard_is_read_seldom(
