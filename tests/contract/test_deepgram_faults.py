@@ -69,11 +69,11 @@ async def test_it_falls_mute_in_the_middle(model: str) -> None:
 @both
 async def test_a_caller_who_sends_nothing_is_no_fault_of_deepgrams(model: str) -> None:
     async with Deepgram() as standin, provider(standin, model=model, result_s=0.1) as stt:
-        utterance = begun(stt, "hello my")
+        utterance = begun(stt, "hello my name")
         await until(lambda: utterance.interim)
-        push(utterance, speech("name"))
+        push(utterance, speech("is"))
         await asyncio.sleep(0.3)
-        push(utterance, speech("is ada"))
+        push(utterance, speech("ada"))
         assert await finish(utterance) == "hello my name is ada"
 
 

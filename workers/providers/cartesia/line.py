@@ -87,15 +87,24 @@ class Sentence:
             self.over, self._failure = True, failure
             self._news.set()
 
-    async def take(self) -> bytes | Word | None:
-        """The next part; None when it is over. Raises ProviderError; what came before the failure was given first."""
-        while not self._parts:
-            if self._failure is not None:
-                raise self._failure
-            if self.over:
-                return None
+    @property
+    def waits(self) -> bool:
+        """Whether there is nothing to be taken yet."""
+        return not (self._parts or self.over)
+
+    async def news(self) -> None:
+        """Wait until there is."""
+        while self.waits:
             self._news.clear()
             await self._news.wait()
+
+    def take(self) -> bytes | Word | None:
+        """The next part, unless it `waits`; None when it is over. Raises ProviderError, once what came before that was
+        taken."""
+        if not self._parts:
+            if self._failure is not None:
+                raise self._failure
+            return None
         part = self._parts.popleft()
         if isinstance(part, bytes):
             self._unheard_bytes -= len(part)

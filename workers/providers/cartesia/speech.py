@@ -253,14 +253,16 @@ class Answer:
         while True:
             within_s = options.next_audio_s if sentence.sounded else options.first_audio_s
             try:
-                async with asyncio.timeout(within_s):
-                    part = await sentence.take()
+                if sentence.waits:  # a deadline for what is there would cost more than to take it
+                    async with asyncio.timeout(within_s):
+                        await sentence.news()
             except TimeoutError as error:
                 if sentence.flushed:
                     return  # it has no sound
                 context.line.retire()
                 said = f"; it had said: {context.line.complaint}" if context.line.complaint else ""
                 raise ProviderError("cartesia", f"no audio within {within_s:g} s{said}") from error
+            part = sentence.take()
             if part is None:
                 return
             yield part

@@ -19,9 +19,6 @@ from workers.providers.base import Transcript
 from workers.providers.deepgram.connection import Connection, close_code, lost
 from workers.providers.deepgram.protocol import CLOSE_STREAM, NAME, Understanding, parse
 
-CHUNK_MS = 80
-"""Audio is sent in pieces of this, and at once at a pause: what Deepgram advises for Flux."""
-
 PAUSE_MS = 100
 """Silence after which Nova is asked for the final text. Inside words there is less (before a `t` or a `p`), and what is
 made final there is neither half of the word."""
@@ -58,7 +55,7 @@ class DeepgramUtterance:
         self._lines = lines
         self._understanding = understanding
         self._bytes_per_s = lines.rate_hz * 2
-        self._chunk_bytes = self._bytes_per_s * CHUNK_MS // 1000
+        self._chunk_bytes = self._bytes_per_s * understanding.chunk_ms // 1000
         self._chunk = bytearray()
         self._unheard: list[str | bytes] = []
         """All messages until Deepgram says something of them: a connection that waited may turn out to be dead."""
