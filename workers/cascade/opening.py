@@ -11,6 +11,7 @@ from trunkline.errors import ProviderError
 from workers.cascade.sentences import Sentences
 from workers.cascade.speakable import Reading
 from workers.providers.base import TextToSpeech, ToolCall, Voice, Word
+from workers.stopping import stop
 
 PARTS_AHEAD = 64
 """Chunks and words that a voice may be ahead of who wants them; then it is read no further. The first counts."""
@@ -87,7 +88,7 @@ class BegunVoice:
     async def close(self) -> None:
         self.drop()
         try:
-            await self._stopped()
+            await stop([self._task])
         finally:
             if self._voice is not None:
                 await self._voice.close()
@@ -124,17 +125,4 @@ class BegunVoice:
                     raise part
                 yield part
         finally:
-            await self._stopped()
-
-    async def _stopped(self) -> None:
-        """Nobody takes anything of the voice but who asks for it, when this returns or raises: who interrupts an
-        answer may cancel this, and twice."""
-        self._task.cancel()
-        again: asyncio.CancelledError | None = None
-        while not self._task.done():
-            try:
-                await asyncio.wait([self._task])
-            except asyncio.CancelledError as cancelled:
-                again = cancelled
-        if again is not None:
-            raise again
+            await stop([self._task])  # nobody takes from a voice what another does, nor closes it meanwhile

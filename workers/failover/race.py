@@ -12,6 +12,7 @@ from typing import Any, Generic, TypeVar
 from trunkline.errors import ProviderError
 from workers.breaker import Permit
 from workers.failover.chain import Course, Link
+from workers.stopping import stop
 
 T = TypeVar("T")
 
@@ -122,20 +123,13 @@ class _Race(Generic[T]):
 
     async def _stop(self) -> None:
         """Nobody runs any more when this returns, or raises."""
-        for task in self._running:
-            task.cancel()
-        again: asyncio.CancelledError | None = None
-        while not all(task.done() for task in self._running):
-            try:
-                await asyncio.wait(self._running)
-            except asyncio.CancelledError as cancelled:  # as a task group does: what was begun here ends here
-                again = cancelled
-        for task in self._running:
-            if not task.cancelled():
-                task.exception()  # it came second, if not to a fault; nobody wants to know
-        self._running.clear()
-        if again is not None:
-            raise again
+        try:
+            await stop(self._running)
+        finally:
+            for task in self._running:
+                if not task.cancelled():
+                    task.exception()  # it came second, if not to a fault; nobody wants to know
+            self._running.clear()
 
     async def _close(self, entry: Entry[T]) -> None:
         await entry.give_up()
