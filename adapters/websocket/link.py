@@ -69,6 +69,8 @@ class WebSocketLink:
         self.on_answered: Callable[[], None] | None = None
         """For who comes back: called with the first message after we had said so. Clients wait for that word, so they
         have it then."""
+        self._saying_so = False
+        """Whether that word has begun to leave: the client's may come before the send of ours returns."""
 
     # --- reading
 
@@ -117,7 +119,7 @@ class WebSocketLink:
         """One message, by call from the wire."""
         if self._read.done():
             return
-        if self.on_answered is not None and not self._queueing:
+        if self.on_answered is not None and self._saying_so:
             on_answered, self.on_answered = self.on_answered, None
             on_answered()
         try:
@@ -276,6 +278,7 @@ class WebSocketLink:
                     if len(self._queue) > MAX_QUEUED:
                         log.info("a client does not read: %d messages behind", len(self._queue))
                         return False
+                    self._saying_so = self.on_answered is not None
                     await self._send(self._queue.popleft().payload)
                     deadline.reschedule(asyncio.get_running_loop().time() + STALL_S)
                 if self._close is not None and self._websocket.application_state is WebSocketState.CONNECTED:

@@ -243,18 +243,21 @@ async def test_a_wrong_start_is_refused(target: Target) -> None:
             assert await closed(client) == close, name
 
 
-async def test_a_token_is_good_once(target: Target) -> None:
+async def test_a_token_is_good_until_its_successor_has_arrived(target: Target) -> None:
+    """Which the first word on the new wire says: `session_ready` may have been lost."""
     async with target.client() as client:
         token = (await start(client))["resume"]
         client.transport.abort()
-    async with target.client() as back, target.client() as thief:
+    async with target.client() as lost, target.client() as back, target.client() as thief:
+        assert (await start(lost, resume=token))["resumed"]
         assert (await start(back, resume=token))["resumed"]
+        assert await closed(lost) == 4409
+        await back.send(bytes(640))
+        await told(back, "audio")
         await thief.send(json.dumps({"type": "start", "resume": token}))
         error = await told(thief, "error")
         assert (error["code"], is_clear(error)) == ("bad_token", True)
         assert await closed(thief) == 4401
-        await back.send(bytes(640))
-        await told(back, "audio")
         await back.send('{"type":"stop"}')
         assert await closed(back) == 1000
 

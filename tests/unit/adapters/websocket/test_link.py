@@ -19,6 +19,7 @@ from adapters.websocket.protocol import CloseCode, Start
 from tests.standins import virtual_time
 from tests.standins.bus import Bus
 from tests.standins.websocket import Socket
+from tests.waiting import until
 from trunkline.bus.messages import ClientEvent, UplinkAudio
 from trunkline.bus.messages import Text as TextMessage
 from trunkline.errors import ClientError
@@ -130,6 +131,27 @@ async def test_who_came_back_knows_it_with_the_first_message_after_our_word(
     await asyncio.sleep(0.01)
     socket.says(FRAME)
     socket.says(FRAME)
+    assert known == [1]
+    socket.leaves(1000)
+    assert await running == "stop"
+
+
+async def test_who_came_back_may_answer_before_our_word_is_said_to_be_sent(
+    made: Callable[..., WebSocketLink], socket: Socket, bridge: Bridge, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A send waits its turn, which on a busy machine comes after the word of the client: its old token stayed good."""
+    link, known, send = made(resume="token"), [], socket.send_text
+
+    async def send_and_hear(text: str) -> None:
+        await send(text)
+        socket.says(FRAME)
+        await asyncio.sleep(0.01)
+
+    monkeypatch.setattr(socket, "send_text", send_and_hear)
+    link.on_answered = lambda: known.append(len(socket.sent))
+    link.event(0, "session_ready", {})
+    running = asyncio.create_task(link.run(bridge, None))
+    await until(lambda: socket.sent)
     assert known == [1]
     socket.leaves(1000)
     assert await running == "stop"
