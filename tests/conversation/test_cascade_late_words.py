@@ -127,3 +127,13 @@ def test_what_was_heard_of_a_filler_is_remembered_to_the_word_when_its_worker_di
     outcome = talk([Say(1000, QUESTION)], late, end_ms=16_000, kills_ms=[kill_ms])
     assert outcome.edge.heard.endswith(ANSWER)
     assert " ".join(text for role, text in outcome.items if role == "assistant") == outcome.edge.heard
+
+
+@pytest.mark.parametrize("kill_ms", [7600, 7640, 7660])
+def test_a_filler_that_nobody_heard_is_not_remembered_when_its_worker_dies(kill_ms: int) -> None:
+    """It was about to be spoken. What the edge has is of the greeting."""
+    fillers = Fillers(phrases=("Hold on please.",), delay_s=0.5, interval_s=30)
+    greeted = tenant("Hello and welcome to this place here.").model_copy(update={"fillers": fillers})
+    late = Cast(tenant=greeted, stt=ScriptedStt(3.0))
+    outcome = talk([Say(6000, QUESTION)], late, end_ms=21_000, kills_ms=[kill_ms])
+    assert " ".join(text for role, text in outcome.items if role == "assistant") == outcome.edge.heard

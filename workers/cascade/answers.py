@@ -78,7 +78,8 @@ class Answers:
         if not begun and not context.owes_answer(snapshot):  # an echo's, or to words that will be heard again
             if playhead.turn == answer.turn:
                 self._session.end_turn(answer.turn)
-            self._record(answer, context.heard(answer.spoken, playhead.received_ms))
+            received_ms = playhead.received_ms if playhead.turn == answer.turn else 0
+            self._record(answer, context.heard(answer.spoken, received_ms))
             return None
         return answer
 
