@@ -20,6 +20,7 @@ from workers.cascade.contributions import CONTRIBUTIONS, LAST_WORDS_S
 from workers.cascade.runner import Cascade
 from workers.cascade.stages import Stages
 from workers.failover.speech_to_text import SpeechToTextChain
+from workers.keys import pressed, told
 from workers.providers.batch import BatchOptions, BatchSpeech
 
 SPOKEN = Say(1000, QUESTION)
@@ -156,6 +157,19 @@ def test_many_who_wait_behind_a_mute_transcriber_do_not_keep_the_session() -> No
     said = [text for _, text in outcome.items]
     assert [text for text in said if text.startswith("text")] == [f"text {number}" for number in range(CONTRIBUTIONS)]
     assert over_ms(outcome, 3000) <= LAST_WORDS_S * 1000 + 40
+
+
+@pytest.mark.parametrize("mute", [(), ("greeting",)])
+@pytest.mark.parametrize("end_ms", [1400, 2400])
+def test_a_number_that_was_not_whole_is_remembered_as_far_as_it_was_entered(end_ms: int, mute: tuple[str, ...]) -> None:
+    script: list[Action] = [Dial(1000, "1"), Dial(1100, "#"), Dial(1200, "2"), Dial(1300, "3")]
+    cast = Cast(tenant("Hello and welcome to this place where you are now.", mute=mute), llm=ScriptedLlm({}, 5))
+    outcome = talk(script, cast, end_ms=end_ms)
+    waited = mute and end_ms < 2400  # all of them, for the end of the greeting
+    entered = [told("1#23")] if waited else [told("1#"), told("23")]
+    assert [text for role, text in outcome.items if role == "user"] == entered
+    assert pressed(outcome.last.committed) == ""
+    assert not context.owes_answer(outcome.last.committed)
 
 
 def test_through_a_real_session_and_bridge() -> None:

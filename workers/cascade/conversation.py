@@ -135,6 +135,7 @@ class Conversation:
                 self._calling.answered(message)
             case Hangup():
                 self._gone(message.seq)
+                self._dialling.leave()
 
     async def _typed(self, message: Text) -> None:
         if self._turn.is_user_s:

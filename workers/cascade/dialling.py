@@ -42,6 +42,8 @@ class Dialling:
         self._early: list[str] = []
         """What was whole while the user was not listened to."""
         self._saying: set[asyncio.Task[None]] = set()
+        self._said = 0
+        """How many of those that the conversation has not yet are on their way to it."""
         self._clock = asyncio.get_running_loop().time
 
     def __bool__(self) -> bool:
@@ -79,7 +81,16 @@ class Dialling:
 
     def known(self, keys: str) -> None:
         """The conversation has these."""
+        self._said -= len(keys)
         self._keys.known(keys)
+
+    def leave(self) -> None:
+        """The user is gone: what they had entered until then is all there is of it."""
+        self.stop()
+        keys = pressed(self._session.snapshot)
+        if rest := keys[self._said :]:
+            self._put(rest)
+        self.known(keys)
 
     def _interrupt(self) -> None:
         self._answers.silence()
@@ -102,4 +113,8 @@ class Dialling:
         if not self._turn.is_user_s:
             self._answers.silence()
             self._turn.move(Move.ASK)
+        self._put(keys)
+
+    def _put(self, keys: str) -> None:
+        self._said += len(keys)
         self._contributions.put(Contribution(told(keys), self._ear.needed_seq, Latency(self._clock()), keys=keys))
