@@ -1,5 +1,5 @@
 """A conversation's language model: asked with all that was said and the tools it may use; also before it is certain
-that the user is done, so that the answer is on its way when they are."""
+that the user is done, so that the answer is on its way when they are, and its voice has begun with it."""
 
 from __future__ import annotations
 
