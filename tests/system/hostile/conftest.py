@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Iterator
 
 import pytest
 
+from tests.system.hostile import clients
 from tests.system.hostile.innocent import nobody_is_hurt
 from tests.system.hostile.target import Target, deployed
 
@@ -28,4 +29,10 @@ def target(realtime_port: int) -> Iterator[Target]:
 @pytest.fixture
 async def innocent_by_phone(target: Target) -> AsyncIterator[None]:
     async with nobody_is_hurt(target):
+        yield
+
+
+@pytest.fixture
+async def innocent_by_websocket(target: Target) -> AsyncIterator[None]:
+    async with clients.nobody_is_hurt(target):
         yield
