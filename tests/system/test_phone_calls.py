@@ -154,6 +154,7 @@ async def test_a_caller_who_hangs_up(stack: Stack, realtime: Realtime) -> None:
 async def test_a_caller_who_is_put_through(stack: Stack) -> None:
     async with dial(stack) as call:
         await until_heard(call, "welcome")
+        await until_silent(call)
         say(call, "transfer me please")
         await call.until(lambda: call.ended, PATIENCE_S)
         assert call.dialled == ["+15550123"]
@@ -206,8 +207,10 @@ async def test_a_call_goes_on(stack: Stack, realtime: Realtime, faults: list[Fau
 async def _goes_on(stack: Stack, realtime: Realtime, fault: Fault, name: str) -> None:
     async with dial(stack, return_ms=100) as call:
         await until_heard(call, "welcome")
+        await until_silent(call)
         say(call, f"my name is {name}")
         await until_heard(call, f"you said my name is {name}")
+        await until_silent(call)
         say(call, "tell me a story")
         await until_heard(call, "once upon a time there was")
         await fault(stack, call, session_of_caller(realtime, name))
