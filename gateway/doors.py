@@ -148,7 +148,9 @@ class WebSocketDoor:
         record, bridge = held.record, held.bridge
         token = held.token(self._settings.secret)
         data = _ready(record.session, record.conversation_id, token, start, bridge.media_ms, resumed=resumed)
-        link.event(bridge.client_seq, "session_ready", data)
+        # Who comes back is told what was missed after this, and may be gone again before that.
+        seq = min(start.received_seq, bridge.client_seq) if resumed else bridge.client_seq
+        link.event(seq, "session_ready", data)
 
     def send_away(self) -> None:
         """Close every socket so that its client comes back to another gateway."""

@@ -15,7 +15,8 @@ from trunkline.sessions import Record, Records
 
 log = logging.getLogger(__name__)
 
-RESTORE_RETRY_S, RESTORE_TRIES = 0.1, 10
+RESTORE_RETRY_S, RESTORE_TRIES = 0.1, 15
+"""A worker notices within a beat, which is 1 s, that Redis was emptied."""
 ARRIVED_RETRY_S = 0.5
 
 
@@ -39,9 +40,8 @@ class Resuming:
     async def record(self, token: str) -> Record:
         """The session that a token is good for, which is not used by that. Raises ClientError, BusError."""
         session, link = self.check(token)
-        await self.wait_for_record(session)
         record = await self.live_record(session)
-        if link not in (record.link, record.spare):
+        if not record.takes(link):
             raise bad_token("a token that was used")
         return record
 
@@ -76,16 +76,15 @@ class Resuming:
                 if self._arrived[session] == link:
                     del self._arrived[session]
 
-    async def wait_for_record(self, session: str) -> None:
-        """Redis may have come back empty a moment ago: the session's worker writes its record back then."""
-        for _ in range(RESTORE_TRIES):
-            if await self._records.read(session) is not None:
-                return
-            await asyncio.sleep(RESTORE_RETRY_S)
-
     async def live_record(self, session: str) -> Record:
-        """Raises ClientError when the session is over, BusError."""
+        """Redis may have come back empty a moment ago: the session's worker writes its record back then, and is waited
+        for. Raises ClientError when the session is over, BusError."""
         record = await self._records.read(session)
+        for _ in range(RESTORE_TRIES):
+            if record is not None:
+                break
+            await asyncio.sleep(RESTORE_RETRY_S)
+            record = await self._records.read(session)
         if record is None or record.closed:
             raise bad_token("the session is over")
         return record

@@ -162,7 +162,7 @@ class Sessions:
         back by another wire meanwhile; BusError.
         """
         session, link = self._resuming.check(token)
-        await self._resuming.wait_for_record(session)
+        await self._resuming.live_record(session)
         return await self._take_back(session, link, (turn, received_ms, client_seq), whole_sentences, spare=True)
 
     async def resume_call(self, session: str) -> tuple[Held, int, int]:
@@ -173,7 +173,6 @@ class Sessions:
 
         Raises ClientError when the session is over, or was taken back by another wire just now; BusError.
         """
-        await self._resuming.wait_for_record(session)
         record = await self._resuming.live_record(session)
         held = self._held.get(session)
         turn, received_ms = (held.bridge.heard.turn, held.bridge.heard.played_ms) if held is not None else (-1, 0)
@@ -188,7 +187,7 @@ class Sessions:
         self, session: str, link: int, received: tuple[int, int, int], whole_sentences: bool, *, spare: bool
     ) -> Held:
         link, record = await self._resuming.use(session, link, self._inbox.lane, spare=spare)
-        held = self._held.get(session)
+        known = held = self._held.get(session)
         if held is not None and held.record.link > link:
             raise elsewhere()
         if held is not None:
@@ -200,7 +199,12 @@ class Sessions:
         else:
             record.link = link
             held = self._hold(record, whole_sentences)
-        await self._await_worker(held, LinkResumed(session, self._inbox.lane, link, *received))
+        try:
+            await self._await_worker(held, LinkResumed(session, self._inbox.lane, link, *received))
+        except BaseException:
+            if known is None and held.record.link == link:  # it may go on elsewhere: nothing of it is here yet
+                self._held.pop(session, None)
+            raise
         if held.record.link != link or held.bridge.ended == ELSEWHERE:
             raise elsewhere()
         if held.bridge.ended is not None:
@@ -360,8 +364,8 @@ class Sessions:
                 if held.bridge.worker and held.bridge.worker not in gone:
                     held.served_s = now_s
                 if held.gone_s(now_s) > self._settings.resume_grace_s:
-                    self._end(held, "caller_lost")
-                elif now_s - held.served_s > self._settings.attach_timeout_s:
+                    await self._never_came_back(held, now_s)
+                elif now_s - held.served_s > self._settings.attach_timeout_s and not held.apologised:
                     await self._nobody_came(held)
 
     async def _gone_workers(self) -> set[str]:
@@ -373,8 +377,22 @@ class Sessions:
             return set()
         return {lane for lane, exists in zip(lanes, found, strict=True) if not exists}
 
+    async def _is_elsewhere(self, held: Held) -> bool:
+        """Whether another gateway has its caller, as Redis knows; from a worker that never heard of us we did not."""
+        try:
+            record = await self._records.read(held.record.session)
+        except BusError:
+            return False
+        if record is not None and record.gateway != self._inbox.lane:
+            self._moved(held, record.link)
+        return held.bridge.ended is not None
+
+    async def _never_came_back(self, held: Held, now_s: float) -> None:
+        if not await self._is_elsewhere(held) and held.gone_s(now_s) > 0:  # else it came meanwhile
+            self._end(held, "caller_lost")
+
     async def _nobody_came(self, held: Held) -> None:
-        if held.apologised:
+        if await self._is_elsewhere(held):
             return
         log.error("session %s: no worker took it in %g s", held.record.session, self._settings.attach_timeout_s)
         self._apologise(held, "no_worker")

@@ -238,7 +238,7 @@ class WebRtcDoor:
         body = await _body(request)
         candidates = signalling.candidates_of(body) if fragment else signalling.parse_candidates(body)
         record, number = await self._record(request)
-        if number != record.link:  # of a connection that this caller comes back from
+        if number < record.link:  # of a connection that this caller comes back from
             raise _not_allowed("a token that was used to come back")
         self._sessions.arrived(record.session, number)
         link = self._link_of(record.session)
@@ -277,7 +277,7 @@ class WebRtcDoor:
         record = await self._records.read(session)
         if record is None or record.closed:
             raise _no_session()
-        if known[1] not in (record.link, record.spare):
+        if not record.takes(known[1]):
             raise _not_allowed("a token that was used to come back")
         return record, known[1]
 

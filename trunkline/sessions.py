@@ -34,15 +34,21 @@ return epoch
 
 # A commit by anyone but the newest owner is refused, and one to a session that is over; of two that an emptied Redis
 # gave the same epoch, the one that came second. A record that is gone (Redis came back empty) is written anew by its
-# owner from memory, epoch included: then also what is not the owner's to change.
+# owner from memory, epoch included: then also what is not the owner's to change. Of that, an older link than the owner
+# was told of is older by mistake: Redis failed over to a replica that was behind.
 _COMMIT = """
-local epoch, worker, closed, tenant = unpack(redis.call('HMGET', KEYS[1], 'epoch', 'worker', 'closed', 'tenant'))
+local asked = redis.call('HMGET', KEYS[1], 'epoch', 'worker', 'closed', 'tenant', 'link')
+local epoch, worker, closed, tenant, link = unpack(asked)
 if closed and closed ~= '' then return 0 end
 epoch = tonumber(epoch or -1)
 if epoch > tonumber(ARGV[1]) then return 0 end
 if epoch == tonumber(ARGV[1]) and worker and worker ~= '' and worker ~= ARGV[2] then return 0 end
-local last = tenant and 4 + ARGV[4] or #ARGV
-redis.call('HSET', KEYS[1], 'epoch', ARGV[1], 'worker', ARGV[2], unpack(ARGV, 5, last))
+local last = tenant and 6 + ARGV[6] or #ARGV
+redis.call('HSET', KEYS[1], 'epoch', ARGV[1], 'worker', ARGV[2], unpack(ARGV, 7, last))
+if link and tonumber(link) < tonumber(ARGV[4]) then
+  redis.call('HSET', KEYS[1], 'link', ARGV[4], 'gateway', ARGV[5])
+  redis.call('HDEL', KEYS[1], 'spare')
+end
 redis.call('EXPIRE', KEYS[1], ARGV[3])
 return 1
 """
@@ -57,12 +63,13 @@ return 1
 
 # A resume token names the link it was given for. Good are the newest, and the one that its client came back with
 # (`spare`): the answer with the newest may have been lost on its way. A spare is no part of what is put back into an
-# emptied Redis: what memories hold of it may be old.
+# emptied Redis: what memories hold of it may be old. A token newer than the newest is good, for only we sign them:
+# Redis forgot that it was given.
 _RELINK = """
 local link, spare, closed = unpack(redis.call('HMGET', KEYS[1], 'link', 'spare', 'closed'))
 if closed and closed ~= '' or not link then return 0 end
-if ARGV[1] ~= link and ARGV[1] ~= spare then return 0 end
-local newest = tonumber(link) + 1
+if tonumber(ARGV[1]) < tonumber(link) and ARGV[1] ~= spare then return 0 end
+local newest = math.max(tonumber(link), tonumber(ARGV[1])) + 1
 redis.call('HSET', KEYS[1], 'link', newest, 'gateway', ARGV[2])
 if ARGV[3] == '1' then redis.call('HSET', KEYS[1], 'spare', ARGV[1]) else redis.call('HDEL', KEYS[1], 'spare') end
 return newest
@@ -95,6 +102,10 @@ class Record:
     left: str = ""
     """When its session last left a backend that failed: `backend=unix_s`, separated by spaces."""
     snapshot: bytes = b""
+
+    def takes(self, link: int) -> bool:
+        """Whether the token of that link is good to come back with."""
+        return link >= self.link or link == self.spare
 
     def fields(self, names: Iterable[str] | None = None) -> list[str | bytes | int]:
         """As HSET takes them."""
@@ -186,15 +197,15 @@ class Records:
         await self._change(record, ("backend", "left"))
 
     async def _change(self, record: Record, names: Sequence[str]) -> None:
-        owner = (record.epoch, record.worker, KEEP_S)
+        owner = (record.epoch, record.worker, KEEP_S, record.link, record.gateway)
         changed = record.fields(names)
         rest = record.fields(name for name in _STORED if name not in (*names, "epoch", "worker"))
         if not await self._commit(keys.session(record.session), *owner, len(changed), *changed, *rest):
             raise SessionLost(f"session {record.session}: epoch {record.epoch} is over")
 
     async def relink(self, session: str, link: int, gateway: str, *, spare: bool) -> int:
-        """Use the resume token of `link`: the session is `gateway`'s now. Returns the link that it has from now on; 0
-        when that token was used up, or never given. `spare`: it is good until the new one has `arrived`."""
+        """Use the resume token of `link`, one of ours: the session is `gateway`'s now. Returns the link that it has
+        from now on; 0 when that token was used up. `spare`: it is good until the new one has `arrived`."""
         return int(await self._relink(keys.session(session), link, gateway, int(spare)))
 
     async def arrived(self, session: str, link: int) -> None:

@@ -71,6 +71,7 @@ class WebSocketLink:
         have it then."""
         self._saying_so = False
         """Whether that word has begun to leave: the client's may come before the send of ours returns."""
+        self._replaced = False
 
     # --- reading
 
@@ -117,7 +118,7 @@ class WebSocketLink:
 
     def _taken(self, data: str | bytes) -> None:
         """One message, by call from the wire."""
-        if self._read.done():
+        if self._read.done() or self._replaced:
             return
         if self.on_answered is not None and self._saying_so:
             on_answered, self.on_answered = self.on_answered, None
@@ -213,6 +214,7 @@ class WebSocketLink:
         self.close(CloseCode.DONE)
 
     def replaced(self) -> None:
+        self._replaced = True  # the client says by the other what it said by this, if it was not heard yet
         self.close(CloseCode.RESUMED_ELSEWHERE)
 
     # --- ours

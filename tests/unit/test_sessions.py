@@ -91,10 +91,34 @@ async def test_who_uses_the_newest_resume_token_has_it(records: Records) -> None
     assert await records.relink("s", 1, "lane:g3", spare=True) == 3
 
 
+async def test_a_token_of_which_redis_forgot_that_it_was_given_is_good(redis: Redis, records: Records) -> None:
+    """It failed over to a replica that was behind: nobody but us can have signed the token."""
+    assert await records.relink("s", 0, "lane:g2", spare=True) == 1
+    await redis.ask("HSET", keys.session("s"), "link", 0, "gateway", "lane:g1")
+    assert (await current(records)).takes(1)
+    assert await records.relink("s", 1, "lane:g3", spare=True) == 2
+    now = await current(records)
+    assert (now.link, now.spare, now.gateway) == (2, 1, "lane:g3")
+    assert [now.takes(link) for link in range(3)] == [False, True, True]
+
+
+async def test_a_commit_says_again_which_link_its_session_has(redis: Redis, records: Records) -> None:
+    """To a Redis that failed over to a replica that was behind: a token that was used would be good again."""
+    mine = replace(OPENED, epoch=await records.attach(OPENED, "lane:w1"), worker="lane:w1", link=3, gateway="lane:g3")
+    await redis.ask("HSET", keys.session("s"), "link", 1, "spare", 0)
+    await records.commit(mine)
+    now = await current(records)
+    assert (now.link, now.spare, now.gateway) == (3, NO_SPARE, "lane:g3")
+    assert await records.relink("s", 3, "lane:g4", spare=True) == 4
+    await records.commit(mine)
+    now = await current(records)
+    assert (now.link, now.spare, now.gateway) == (4, 3, "lane:g4"), "it has yet to hear of that"
+
+
 async def test_a_resume_token_without_a_spare_is_good_once(records: Records) -> None:
     assert await records.relink("s", 0, "lane:g2", spare=True) == 1
     assert await records.relink("s", 1, "lane:g2", spare=False) == 2
-    for used in (0, 1, 3):
+    for used in (0, 1):
         assert not await records.relink("s", used, "lane:g3", spare=False)
     assert not await records.relink("nobody", 0, "lane:g3", spare=True)
     assert ((await current(records)).gateway, (await current(records)).spare) == ("lane:g2", NO_SPARE)

@@ -72,6 +72,7 @@ class Caller:
         self.received = {"turn": 0, "ms": 0, "seq": 0}
         self.heard = bytearray()
         self.resumed: list[bool] = []
+        self.told: list[str] = []
         self._turn = 0
 
     async def call(self, client: ClientConnection) -> None:
@@ -96,7 +97,9 @@ class Caller:
             self.received |= {"turn": self._turn, "ms": len(self.heard) // 2 * 1000 // RATE_HZ}
             return ""
         told = json.loads(message)
-        self.received["seq"] = max(self.received["seq"], told["seq"])
+        assert told["seq"] >= self.received["seq"], "it grows"
+        self.received["seq"] = told["seq"]
+        self.told.append(told["type"])
         if told["type"] == "audio":
             self._turn = told["turn"]
             assert told["offset_ms"] == len(self.heard) // 2 * 1000 // RATE_HZ, "said twice, or not at all"
@@ -342,6 +345,50 @@ async def test_that_a_token_arrived_is_written_down_as_soon_as_redis_is_back(
         await client.send(FRAME)
         await without_spare(gateway, caller.session)
     assert tries == 3
+
+
+async def test_what_a_client_was_not_told_is_told_by_every_resume_until_it_was(gateways: Any, worker: Host) -> None:
+    """`session_ready` comes first, and the wire may be lost before what follows: its `seq` says no more than that."""
+    gateway, caller = await gateways(), Caller()
+    async with gateway.client() as client:
+        await caller.call(client)
+        await caller.listen(client, samples=RATE_HZ // 4)
+        before = caller.received["seq"]
+        client.transport.abort()
+    bridge = gateway.sessions.find(caller.session).bridge
+    bridge._event("missed", {}, bridge._received.expected + 100)
+    async with gateway.client() as client:
+        await caller.call(client)
+        assert caller.received["seq"] == before
+        client.transport.abort()
+    async with gateway.client() as client:
+        await caller.call(client)
+        await caller.listen(client, samples=len(ANSWER) // 2)
+        assert caller.told.count("missed") == 1
+
+
+async def test_redis_is_emptied_while_a_caller_comes_back(
+    gateways: Any, worker: Host, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Their worker has the conversation, and writes it back."""
+    here, there, caller = await gateways(), await gateways(), Caller()
+    async with here.client() as client:
+        await caller.call(client)
+        await caller.listen(client, samples=RATE_HZ // 4)
+        client.transport.abort()
+    used = there.sessions._resuming.use
+
+    async def use(*args: Any, **options: Any) -> Any:
+        found = await used(*args, **options)
+        await here.redis.ask("FLUSHALL")
+        return found
+
+    monkeypatch.setattr(there.sessions._resuming, "use", use)
+    async with there.client() as client:
+        await caller.call(client)
+        await caller.listen(client, samples=len(ANSWER) // 2)
+    assert caller.resumed == [False, True]
+    assert bytes(caller.heard) == ANSWER
 
 
 async def test_who_waits_for_a_worker_while_another_takes_the_caller_lets_go(

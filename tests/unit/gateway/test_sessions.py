@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -16,7 +17,7 @@ from trunkline.bus import keys
 from trunkline.bus.connection import Redis
 from trunkline.bus.lanes import Inbox, Outbox
 from trunkline.bus.messages import Attached, Control, Hangup, Joined, LinkLost, LinkResumed, Message
-from trunkline.errors import ClientError
+from trunkline.errors import BusError, ClientError
 from trunkline.sessions import NO_SPARE, Record, Records
 from trunkline.settings import load
 from trunkline.tenants import Tenant
@@ -239,6 +240,51 @@ async def test_a_caller_comes_back_by_another_gateway(gateways: Gateways, redis:
     await worker.outbox.flushed()
     await asyncio.sleep(0.01)
     assert len(second) == 1, "it has the caller since then"
+
+
+async def test_a_gateway_that_could_not_take_a_caller_back_forgets_them(
+    gateways: Gateways, redis: Redis, worker: Worker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They come back by another. Whoever held on to them here would hang up for them after a while."""
+    first, second, third = await gateways(), await gateways(), await gateways()
+    held, _ = await opened(first)
+    await worker.take(held)
+    worker.answers = False
+
+    answers = [await stored(redis)]
+
+    async def read_once(session: str) -> Record:
+        if not answers:
+            raise BusError("away")
+        return answers.pop()
+
+    monkeypatch.setattr(second._resuming, "live_record", read_once)
+    with pytest.raises(BusError):
+        await second.resume(held.token(SECRET), 0, 0, 0, whole_sentences=False)
+    assert len(second) == 0
+    worker.answers = True
+    await third.resume(held.token(SECRET), 0, 0, 0, whole_sentences=False)
+    assert len(third) == 1
+
+
+async def test_who_is_served_elsewhere_by_now_is_not_ended_here(
+    gateways: Gateways, redis: Redis, worker: Worker
+) -> None:
+    """No worker ever heard of this gateway, so nobody told it that the caller went on."""
+    first, second, third = await gateways(), await gateways(attach_timeout_s=1, resume_grace_s=1), await gateways()
+    held, _ = await opened(first)
+    await worker.take(held)
+    stale = [second._hold(replace(held.record, session=name, link=0), False) for name in ("s", "t")]
+    await opened(third, "t")
+    await third.resume(held.token(SECRET), 0, 0, 0, whole_sentences=False)
+    await Records(redis).relink("t", 0, keys.lane(third.process_id), spare=True)
+    stale[0].bridge.link, stale[1].lost_s = Wire(), time.monotonic() - 2
+    stale[0].served_s -= 2
+    await until(lambda: len(second) == 0)
+    assert [each.bridge.ended for each in stale] == ["resumed_elsewhere"] * 2
+    assert (await stored(redis)).closed == ""
+    assert not second._hung_up
+    assert not any(isinstance(message, Hangup) for message in worker.told)
 
 
 async def test_a_session_that_is_over_cannot_be_resumed(gateways: Gateways, redis: Redis) -> None:

@@ -169,6 +169,24 @@ async def test_who_leaves_without_a_word_after_coming_back_may_come_again(
     assert await running == "lost"
 
 
+async def test_who_came_back_by_another_wire_is_heard_by_that_alone(
+    made: Callable[..., WebSocketLink], socket: Socket, bridge: Bridge, bus: Bus
+) -> None:
+    """What still comes by the old one is sent again by the new, from where the gateway said that it was heard."""
+    link = made()
+    bridge.connect(link)
+    running = asyncio.create_task(link.run(bridge, None))
+    await asyncio.sleep(0)
+    socket.says(FRAME)
+    assert bridge.media_ms == 20
+    bridge.reconnect(made(), 0, 0, 0)
+    socket.says(FRAME)
+    socket.says('{"type":"stop"}')
+    assert bridge.media_ms == 20
+    assert await running == "ended"
+    assert socket.closed == CloseCode.RESUMED_ELSEWHERE
+
+
 async def test_the_first_message(made: Callable[..., WebSocketLink], socket: Socket) -> None:
     link = made()
     assert await link.opening(0.005) is None
