@@ -193,7 +193,7 @@ class Bridge:
         self.pump()
 
     def answered(self) -> None:
-        """The client shows that it knows of the wire that it came back by."""
+        """The client shows that it hears by the wire that it came back by."""
         self._playout.trust(self._clock_ms())
 
     def adopt(self, worker: str, epoch: int, resumed: LinkResumed) -> None:

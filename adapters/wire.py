@@ -31,6 +31,10 @@ class Wire(Protocol):
         """Send messages now, all by one system call. False, and nothing is sent, when the client has yet to take what
         it was sent before, or is gone: then send by the WebSocket, which waits."""
 
+    def ask(self, on_answer: Callable[[], None]) -> None:
+        """Ping the client; `on_answer` is called with its pong: then it has what it was sent before, whether or not it
+        ever says anything. It may not raise."""
+
 
 def wire_of(websocket: WebSocket) -> Wire:
     """The wire that carries `websocket`. Raises KeyError when the server has none to offer."""

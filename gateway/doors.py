@@ -126,13 +126,7 @@ class WebSocketDoor:
         received = (start.received_turn, start.received_ms, start.received_seq)
         held = await self._sessions.resume(start.resume or "", *received, whole_sentences)
         session, number = held.record.session, held.record.link
-
-        def answered() -> None:
-            self._sessions.arrived(session, number)
-            if held.bridge.link is link:
-                held.bridge.answered()
-
-        link.on_answered = answered
+        link.on_answered = lambda: self._sessions.arrived(session, number)
         link.adopt(start, held.record.rate_hz)
         self._announce(link, held, start, resumed=True)
         held.bridge.reconnect(link, *received, knows_of_it=False)

@@ -17,7 +17,7 @@ from uvicorn.config import Config
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 from uvicorn.server import ServerState
-from websockets.frames import CloseCode
+from websockets.frames import CloseCode, Frame
 from websockets.http11 import Request
 from websockets.protocol import State
 
@@ -37,6 +37,8 @@ LINGER_S = 5.0
 """After our close, a client may take this long for its own."""
 READ_BYTES = 16 * 1024
 """Read at once from one socket. asyncio's 256 KiB may hold 40,000 messages, and nobody else is served meanwhile."""
+ASKED = b"heard?"
+"""What our own ping carries; uvicorn's have four bytes."""
 _READ_INTO = memoryview(bytearray(READ_BYTES))
 """For all sockets: what is read into it is taken out before the event loop turns to the next."""
 
@@ -182,6 +184,7 @@ class WebSocketProtocol(_Bounded, WebSocketsSansIOProtocol):
     queue: _Events
     _lingering: asyncio.TimerHandle | None = None
     _on_close: Callable[[int], None] | None = None
+    _on_pong: Callable[[], None] | None = None
     _held: asyncio.TimerHandle | None = None
 
     def __init__(
@@ -232,6 +235,12 @@ class WebSocketProtocol(_Bounded, WebSocketsSansIOProtocol):
             return False
         self.transport.write(b"".join([frame_of(payload) for payload in payloads]))
         return True
+
+    def ask(self, on_answer: Callable[[], None]) -> None:
+        if self.conn.state is State.OPEN and not self.transport.is_closing():
+            self._on_pong = on_answer
+            self.conn.send_ping(ASKED)
+            self.transport.write(b"".join(self.conn.data_to_send()))
 
     def _take_event(self, event: ASGIReceiveEvent) -> None:
         """What uvicorn still has for a listener: the end."""
@@ -335,6 +344,13 @@ class WebSocketProtocol(_Bounded, WebSocketsSansIOProtocol):
             super().handle_ping()
         else:
             self.conn.data_to_send()  # who reads nothing gets no pong
+
+    def handle_pong(self, event: Frame) -> None:
+        if self._on_pong is not None and bytes(event.data) == ASKED:
+            on_pong, self._on_pong = self._on_pong, None
+            on_pong()
+        else:
+            super().handle_pong(event)
 
     def keepalive_timeout(self) -> None:
         """No pong came; but while we read slower than the client sends, its pong waits behind its audio."""

@@ -68,7 +68,7 @@ class WebSocketLink:
         self._message_pace = MessagePace()
         self.on_answered: Callable[[], None] | None = None
         """For who comes back: called with the first message after we had said so. Clients wait for that word, so they
-        have it then."""
+        have it then, and the token with it. (A pong says as much of the wire, but not that anybody reads by it.)"""
         self._saying_so = False
         """Whether that word has begun to leave: the client's may come before the send of ours returns."""
         self._replaced = False
@@ -123,6 +123,7 @@ class WebSocketLink:
         if self.on_answered is not None and self._saying_so:
             on_answered, self.on_answered = self.on_answered, None
             on_answered()
+            self._known()
         try:
             self._take(_parse(data))
         except ClientError as error:
@@ -270,7 +271,14 @@ class WebSocketLink:
                 return "lost"
             if self._close is not None:
                 return "lost" if self._close is CloseCode.RESTARTING else "ended"
+            if self._saying_so and self._queueing:
+                self._wire.ask(self._known)
             self._queueing = False
+
+    def _known(self) -> None:
+        """The client has our word that it came back."""
+        if self._bridge.link is self:
+            self._bridge.answered()
 
     async def flush(self) -> bool:
         """Send what is queued (and close, if that was asked for). False when the client is gone or does not read."""

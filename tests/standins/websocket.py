@@ -25,6 +25,8 @@ class Socket:
         self.reads = asyncio.Event()
         """Whether the client takes what it is sent."""
         self.reads.set()
+        self.asked: list[Callable[[], None]] = []
+        """To be called where the client answers a ping."""
         self._held = False
         self._on_message: Callable[[str | bytes], None] | None = None
         self._on_close: Callable[[int], None] = lambda code: None
@@ -48,6 +50,9 @@ class Socket:
             self.sent += map(_readable, payloads)
             self.writes += 1
         return self.reads.is_set()
+
+    def ask(self, on_answer: Callable[[], None]) -> None:
+        self.asked.append(on_answer)
 
     def _deliver(self) -> None:
         while self._on_message is not None and not self._held and not self.incoming.empty():

@@ -13,6 +13,7 @@ import pytest
 from websockets.asyncio.client import ClientConnection
 from websockets.exceptions import ConnectionClosed
 
+from adapters.playout import DOUBT_MS
 from gateway import doors
 from tests.unit.workers.stage import NoProviders
 from trunkline.bus.connection import Redis
@@ -82,11 +83,11 @@ class Caller:
         while self._take(await asyncio.wait_for(client.recv(), 10)) != "session_ready":
             pass
 
-    async def listen(self, client: ClientConnection, *, samples: int) -> None:
-        """Until so many were heard in all. What is heard is said, and a microphone is open."""
+    async def listen(self, client: ClientConnection, *, samples: int, mute: bool = False) -> None:
+        """Until so many were heard in all. What is heard is said, and a microphone is open, unless it is `mute`."""
         async with asyncio.timeout(20):
             while len(self.heard) // 2 < samples:
-                if self._take(await client.recv()) == "":
+                if self._take(await client.recv()) == "" and not mute:
                     await client.send(FRAME)
                     await client.send(json.dumps({"type": "played", "turn": 1, "ms": self.received["ms"]}))
 
@@ -135,6 +136,7 @@ async def unheard(gateway: Any, caller: Caller) -> AsyncIterator[ClientConnectio
         start = {"type": "start", "resume": caller.token, "received": caller.received}
         before = (await record(gateway, caller.session)).link
         await client.send(json.dumps(start))
+        client.transport.pause_reading()
         await linked(gateway, caller.session, before + 1)
         yield client
         client.transport.abort()
@@ -167,6 +169,7 @@ async def test_the_conversation_goes_on_when_the_answer_to_a_resume_is_lost(
         async with second.client() as client:
             await caller.call(client)
             await caller.listen(client, samples=len(ANSWER) // 2)
+            half_open.transport.resume_reading()
             with contextlib.suppress(ConnectionClosed):
                 async with asyncio.timeout(5):
                     while True:
@@ -279,6 +282,7 @@ async def test_to_close_a_wire_before_its_answer_came_is_not_to_hang_up(gateways
         await caller.call(client)
         client.transport.abort()
     async with unheard(gateway, caller) as client:
+        client.transport.resume_reading()
         await client.close(code)
     async with gateway.client() as client:
         await caller.call(client)
@@ -347,6 +351,20 @@ async def test_that_a_token_arrived_is_written_down_as_soon_as_redis_is_back(
     assert tries == 3
 
 
+async def test_who_only_listens_hears_on_at_once(gateways: Any, worker: Host) -> None:
+    """Their pong says that they have what was sent before; of the token it says nothing."""
+    gateway, caller = await gateways(), Caller()
+    async with gateway.client() as client:
+        await caller.call(client)
+        client.transport.abort()
+    async with gateway.client() as client:
+        await caller.call(client)
+        async with asyncio.timeout(DOUBT_MS / 1000 - 0.5):
+            await caller.listen(client, samples=RATE_HZ * 5 // 4, mute=True)
+        assert (await record(gateway, caller.session)).spare == 0
+    assert bytes(caller.heard) == ANSWER[: len(caller.heard)]
+
+
 async def test_what_a_client_was_not_told_is_told_by_every_resume_until_it_was(gateways: Any, worker: Host) -> None:
     """`session_ready` comes first, and the wire may be lost before what follows: its `seq` says no more than that."""
     gateway, caller = await gateways(), Caller()
@@ -410,6 +428,7 @@ async def test_who_waits_for_a_worker_while_another_takes_the_caller_lets_go(
     async with unheard(slow, caller) as first, quick.client() as second:
         await caller.call(second)
         stuck.set()
+        first.transport.resume_reading()
         told = [json.loads(await asyncio.wait_for(first.recv(), 10))]
         await asyncio.wait_for(first.wait_closed(), 10)
         assert first.close_code == doors.CLOSE_CODES["resumed_elsewhere"]

@@ -157,6 +157,26 @@ async def test_who_came_back_may_answer_before_our_word_is_said_to_be_sent(
     assert await running == "stop"
 
 
+async def test_a_pong_after_our_word_tells_that_it_is_heard_and_not_that_anybody_reads_it(
+    made: Callable[..., WebSocketLink], socket: Socket, bridge: Bridge, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    link, known, heard = made(resume="token"), [], []
+    monkeypatch.setattr(bridge, "answered", lambda: heard.append(len(socket.sent)))
+    link.on_answered = lambda: known.append(len(socket.sent))
+    link.event(0, "session_ready", {})
+    bridge.connect(link)
+    running = asyncio.create_task(link.run(bridge, None))
+    await until(lambda: socket.asked)
+    socket.asked[0]()
+    assert (heard, known) == ([1], [])
+    bridge.link = None
+    socket.asked[0]()
+    assert heard == [1], "it has another wire by now"
+    socket.leaves(1000)
+    assert await running == "lost"
+    assert len(socket.asked) == 1
+
+
 async def test_who_leaves_without_a_word_after_coming_back_may_come_again(
     made: Callable[..., WebSocketLink], socket: Socket, bridge: Bridge
 ) -> None:
