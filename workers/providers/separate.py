@@ -5,8 +5,10 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import AsyncGenerator
+from contextlib import AsyncExitStack
 
 from workers.providers.base import TextToSpeech, Word
+from workers.stopping import stop
 
 
 class Separate:
@@ -46,8 +48,9 @@ class Separate:
             _ = self._asked[1].begin()
 
     async def close(self) -> None:
-        while self._asked:
-            await self._asked.popleft().close()
+        async with AsyncExitStack() as all_of_them:  # also when this is cancelled meanwhile
+            while self._asked:
+                all_of_them.push_async_callback(self._asked.popleft().close)
 
 
 class _Asked:
@@ -73,10 +76,11 @@ class _Asked:
         return parts
 
     async def close(self) -> None:
-        """Nothing more of it is made. Safe to call twice."""
-        if self._task is not None:
-            self._task.cancel()
-            await asyncio.wait([self._task])
-            if not self._task.cancelled():
+        """Nothing more of it is made. Safe to call twice, and to be cancelled in."""
+        try:
+            if self._task is not None:
+                await stop([self._task])
+        finally:
+            if self._task is not None and not self._task.cancelled():
                 self._task.exception()  # whoever takes it is told; this one nobody takes
-        await self.audio.aclose()
+            await self.audio.aclose()

@@ -102,6 +102,38 @@ def test_who_is_cancelled_leaves_nothing_at_work() -> None:
     run(speak())
 
 
+@pytest.mark.parametrize("after_s", [0.3, 0.7, 5.0])
+@pytest.mark.parametrize("taken", [True, False])
+def test_nor_who_is_cancelled_again_while_it_is_closed(after_s: float, taken: bool) -> None:
+    """As who interrupts an answer does. Nothing is left for somebody else to close later."""
+
+    async def speak() -> None:
+        tts = SeparateTts()
+        voice = tts.voice()
+        asked = [voice.speak(text, last=False) for text in ("one", "two", "three")]
+        await heard(asked[0])
+
+        async def take() -> None:
+            try:
+                if taken:
+                    await anext(asked[1])
+                await asyncio.sleep(10)
+            finally:
+                await voice.close()
+
+        taking = asyncio.ensure_future(take())
+        await asyncio.sleep(after_s)
+        for _ in range(2):
+            taking.cancel()
+            await asyncio.sleep(0)
+        with pytest.raises(asyncio.CancelledError):
+            await taking
+        assert tts.at_work == []
+        await asked[1].aclose()
+
+    run(speak())
+
+
 def test_one_that_nobody_takes_is_passed_over() -> None:
     async def speak() -> None:
         tts = SeparateTts()
