@@ -237,6 +237,7 @@ class Sessions:
         bridge.on_attached = held.attached.set
         bridge.on_failed = lambda reason: self._apologise(held, reason)
         self._held[record.session] = held
+        self._hung_up.pop(record.session, None)  # its caller is back, or Redis would have known better
         return held
 
     def link_ended(self, held: Held, link: Link, outcome: str) -> None:

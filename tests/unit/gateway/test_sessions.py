@@ -267,6 +267,22 @@ async def test_a_gateway_that_could_not_take_a_caller_back_forgets_them(
     assert len(third) == 1
 
 
+async def test_who_was_hung_up_on_and_is_back_all_the_same_can_be_lost_again(
+    gateways: Gateways, worker: Worker
+) -> None:
+    """Redis was away, and nobody else heard that they were given up."""
+    sessions = await gateways()
+    held, _ = await opened(sessions)
+    await worker.take(held)
+    token = held.token(SECRET)
+    sessions._end(held, "caller_lost")
+    again = await sessions.resume(token, 0, 0, 0, whole_sentences=False)
+    wire = Wire()
+    again.bridge.reconnect(wire, 0, 0, 0)
+    sessions.link_ended(again, wire, "lost")
+    assert again.lost_s is not None
+
+
 async def test_who_is_served_elsewhere_by_now_is_not_ended_here(
     gateways: Gateways, redis: Redis, worker: Worker
 ) -> None:
