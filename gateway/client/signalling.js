@@ -43,7 +43,7 @@ export class Signalling {
    * @throws {ConnectError}
    */
   async config(signal) {
-    return (await this.#ask("config", { signal })).json();
+    return this.#told("config", { signal });
   }
 
   /**
@@ -53,7 +53,7 @@ export class Signalling {
    * @throws {ConnectError}
    */
   async call(request, signal) {
-    return (await this.#ask("bridge", { method: "POST", body: JSON.stringify(request), signal })).json();
+    return this.#told("bridge", { method: "POST", body: JSON.stringify(request), signal });
   }
 
   /**
@@ -74,6 +74,20 @@ export class Signalling {
    */
   async hangUp(session, token) {
     await this.#ask(session, { method: "DELETE", keepalive: true, token });
+  }
+
+  /**
+   * What the gateway says to this. An answer may be lost in the middle, too.
+   * @param {string} path
+   * @param {RequestInit} request
+   */
+  async #told(path, request) {
+    const response = await this.#ask(path, request);
+    try {
+      return await response.json();
+    } catch (error) {
+      throw new ConnectError(problem("unreachable", true), { cause: error });
+    }
   }
 
   /**

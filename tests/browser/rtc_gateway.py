@@ -20,7 +20,7 @@ import numpy as np
 from aiortc import RTCConfiguration, RTCDataChannel, RTCPeerConnection, RTCSessionDescription
 from aiortc.mediastreams import MediaStreamError, MediaStreamTrack
 from starlette.requests import Request
-from starlette.responses import JSONResponse, Response
+from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
 
 from tests.standins.ws_server import PATIENCE_S, StandIn
@@ -117,6 +117,8 @@ class RtcGateway(StandIn):
         """Offers are answered when it is set."""
         self.lose_answers = 0
         """To so many offers that come back from now on no answer arrives."""
+        self.lose_half = False
+        """Whether half of it does."""
         self.unheard: list[dict[str, Any]] = []
         """Those."""
         self.refuse_with: tuple[int, dict[str, str]] | None = None
@@ -161,9 +163,11 @@ class RtcGateway(StandIn):
         if self.lose_answers and "resume" in offer:
             self.lose_answers -= 1
             self.unheard.append(offer)
-            while not await request.is_disconnected():  # noqa: ASYNC110 (there is nothing else to ask)
-                await asyncio.sleep(0.02)
-            return Response(status_code=204)
+            return (
+                StreamingResponse(_half(request), 201, media_type="application/json")
+                if self.lose_half
+                else await _lost(request)
+            )
         if self.hold:
             await self.hold.wait()
         peer = Peer(offer)
@@ -189,3 +193,14 @@ class RtcGateway(StandIn):
         else:
             peer.candidates += (await request.json())["candidates"]
         return Response(status_code=204)
+
+
+async def _lost(request: Request) -> Response:
+    while not await request.is_disconnected():  # noqa: ASYNC110 (there is nothing else to ask)
+        await asyncio.sleep(0.02)
+    return Response(status_code=204)
+
+
+async def _half(request: Request) -> AsyncIterator[bytes]:
+    yield b'{"session_id":"s-1","answer":"v=0'
+    await _lost(request)

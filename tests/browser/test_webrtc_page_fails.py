@@ -136,9 +136,11 @@ async def test_silence_is_a_loss_and_the_old_one_stays_until_the_new_one_is_up(
     assert stats["reconnects"] == 1
 
 
+@pytest.mark.parametrize("half", [False, True], ids=["whole", "in the middle"])
 async def test_an_answer_to_coming_back_that_is_lost_is_asked_for_again(
-    gateway: RtcGateway, open_page: OpenPage
+    gateway: RtcGateway, open_page: OpenPage, half: bool
 ) -> None:
+    gateway.lose_half = half
     async with open_page(gateway.url, init=COLLECT, transport="webrtc") as page:
         await page.click("#start")
         peer = await gateway.peer()
