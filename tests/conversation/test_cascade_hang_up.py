@@ -81,6 +81,9 @@ def test_those_that_are_known_wait_for_nobody_and_stand_where_they_were_said() -
     assert outcome.items == [("user", QUESTION), ("user", "and this"), ("user", "and that")]
     killed = talk(script, Cast(stt=TroubledStt(Trouble(1.4), NONE, for_ever=False)), end_ms=3400, kills_ms=[3450])
     assert killed.items[-2:] == [("user", "and this"), ("user", "and that")]
+    left = killed.sessions[0].committed
+    assert [item.text for item in left.items] == ["and that"]
+    assert not context.owes_answer(left)
 
 
 def test_what_is_said_over_an_answer_comes_after_what_was_heard_of_it() -> None:
@@ -126,6 +129,12 @@ def test_a_death_in_that_wait_leaves_the_record_as_it_was_and_nobody_is_answered
     outcome = talk([SPOKEN], cast, end_ms=2100, kills_ms=[kill_ms])
     assert outcome.items[0] == ("assistant", "Hello.")
     assert cast.llm.asked == []
+
+
+def test_a_worker_that_dies_when_all_is_known_leaves_it_to_the_next_to_end_the_session() -> None:
+    """Which is told that the caller has gone: that was not dealt with yet."""
+    outcome = talk([SPOKEN], Cast(stt=ScriptedStt(0.1)), end_ms=1700, kills_ms=[1900])
+    assert outcome.items == FULLY_SAID
 
 
 def test_a_worker_that_is_told_to_let_go_does_not_wait() -> None:

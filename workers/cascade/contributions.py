@@ -131,15 +131,16 @@ class Contributions:
         for search in searches:
             if why := _not_known(search):
                 _log.warning("session %s: what was said last was not understood: %s", self._session.id, why)
-        context.owe_nothing(self._session.snapshot)
         self.cancel()
 
     def _remember_known(self) -> None:
-        """Those whose text is known, whatever is before them, come into the conversation, and wait no more."""
+        """Those whose text is known, whatever is before them, come into the conversation, and wait no more. Nobody is
+        owed an answer: also not by a worker that comes after this one."""
         for contribution in list(self._pending):
             if text := self._known_text(contribution):
                 self._let_go(contribution)
                 self._remember(text, contribution, contribution.turn)
+        context.owe_nothing(self._session.snapshot)
 
     def cancel(self) -> None:
         """Nobody wants to know any more. Safe to call twice."""

@@ -175,7 +175,7 @@ class Conversation:
             return
         if over and self._interrupting.verdict(self._ear.endpointing.speech_ms, over=True) is Verdict.BACKCHANNEL:
             return
-        utterance = self._ear.take(seq + 1)
+        utterance = self._ear.take(seq)
         self._contributions.put(Contribution(utterance, utterance.first_seq, Latency(self._clock())))
 
     # --- the user speaks
