@@ -14,7 +14,8 @@ from adapters.websocket.link import Lost, WebSocketLink
 from adapters.websocket.protocol import ClientMessage, CloseCode, Start
 from adapters.wire import wire_of
 from gateway.admission import Admission, TurnedAway, address_of
-from gateway.sessions import Held, Sessions, new_session_id
+from gateway.held import Held
+from gateway.sessions import Sessions, new_session_id
 from trunkline import tokens
 from trunkline.errors import BusError, ClientError, SettingsError
 from trunkline.settings import Settings

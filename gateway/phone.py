@@ -24,7 +24,8 @@ from adapters.wire import wire_of
 from gateway import twiml
 from gateway.admission import Admission, TurnedAway
 from gateway.calls import Calls, Known
-from gateway.sessions import Held, Sessions, new_session_id
+from gateway.held import Held
+from gateway.sessions import Sessions, new_session_id
 from gateway.signatures import Account, Refused, Signatures
 from trunkline.bus.connection import Redis
 from trunkline.errors import BusError, ClientError, ProviderError, SettingsError

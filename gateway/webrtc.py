@@ -23,7 +23,8 @@ from adapters.bridge import Bridge
 from adapters.link import Link
 from gateway import signalling, turn
 from gateway.admission import Admission, Place, TurnedAway, address_of, refusal
-from gateway.sessions import Held, Sessions, new_session_id
+from gateway.held import Held
+from gateway.sessions import Sessions, new_session_id
 from gateway.signalling import FRAGMENT, JSON, MAX_BODY_BYTES, SDP, Wish
 from trunkline import tokens
 from trunkline.bus.messages import Control

@@ -16,9 +16,10 @@ from websockets.asyncio.client import ClientConnection, connect
 
 from gateway.admission import Admission
 from gateway.calls import Calls
+from gateway.held import Held
 from gateway.phone import PhoneDoor
 from gateway.server import Server, configure, listen
-from gateway.sessions import Held, Sessions
+from gateway.sessions import Sessions
 from gateway.signatures import Account
 from gateway.twilio_rest import TwilioApi
 from tests.standins.twilio import ACCOUNT_SID, AUTH_TOKEN, Call, twiml

@@ -11,7 +11,8 @@ import pytest
 
 from gateway import orphans
 from gateway import sessions as module
-from gateway.sessions import Held, Sessions
+from gateway.held import Held
+from gateway.sessions import Sessions
 from tests.waiting import until
 from trunkline.bus import keys
 from trunkline.bus.connection import Redis

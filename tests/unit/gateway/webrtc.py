@@ -12,8 +12,9 @@ import httpx
 
 from adapters.bridge import Bridge
 from gateway.admission import Admission
+from gateway.held import Held
 from gateway.server import Server, configure, listen
-from gateway.sessions import Held, Sessions
+from gateway.sessions import Sessions
 from gateway.webrtc import PATH, PeerLink, WebRtcDoor
 from tests.unit.gateway.serving import serving
 from trunkline.bus.connection import Redis
