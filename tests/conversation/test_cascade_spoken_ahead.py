@@ -16,6 +16,7 @@ from tests.standins.tool_model import Script, ToolLlm, Use
 from tests.standins.troubled import BROKEN, MUTE, NONE, Trouble, TroubledLlm, TroubledStt, TroubledTts
 from tests.standins.voices import Failing, ScriptedLlm, ScriptedStt, ScriptedTts
 from trunkline.tenants import SORRY, Tenant
+from workers.breaker import FAILURES
 from workers.cascade.pipeline import Pipeline
 from workers.keys import told as keys
 from workers.providers.base import ToolCall, Word
@@ -371,3 +372,22 @@ def test_a_vendor_is_not_blamed_for_what_nobody_wanted() -> None:
     assert outcome.edge.heard == ANSWER
     assert talking.tts_links[0].breaker.tally.failed == 0
     assert talking.ttss[1].troubles.requests == 0
+
+
+@pytest.mark.parametrize("first_s", [0.05, 3.0])
+def test_a_vendor_that_is_back_is_not_kept_from_an_answer_by_a_request_that_was_thrown_away(first_s: float) -> None:
+    """One request may find out whether it is back: that to words that nobody said, and then that to what was said."""
+
+    class MisheardThere(Misheard, TroubledStt):
+        """In a chain."""
+
+    talking = chained(TroubledTts())
+    talking.stts, talking.llms = [MisheardThere(takes_s=0.05)], [TroubledLlm(ALL, first_s=first_s)]
+    talking.__post_init__()
+    breaker = talking.llm_links[0].breaker
+    for _ in range(FAILURES):
+        breaker.failed(breaker.permit(-60.0), BROKEN, -60.0)
+    outcome = converse(talking)
+    assert talking.llms[0].troubles.requests == 2
+    assert outcome.edge.heard.removeprefix("One moment, please. ") == ELSEWHERE
+    assert breaker.closed

@@ -15,6 +15,9 @@ from workers.providers.base import ChatMessage, LanguageModel, ToolCall, ToolSch
 PARTS_AHEAD = 256
 """Deltas and calls that an answer may be ahead of who wants it; then the model is read no further."""
 
+LET_GO_S = 0.05
+"""How long a model may take to let go of a request, before it is asked another."""
+
 
 class Request:
     """Asks at once, in a task of `group`. Somebody takes its `parts`, or `drop`s it. `opening`, if there is one, hears
@@ -73,6 +76,11 @@ class Request:
         self._task.cancel()
         if self.opening is not None:
             self.opening.drop()
+
+    async def gone(self) -> None:
+        """After `drop`: wait until the model has let go of it, but not for long. To a vendor that has just been left
+        alone for its failures it was the one request that may be made, and another would be refused."""
+        await asyncio.wait([self._task], timeout=LET_GO_S)
 
 
 def same_words(one: str, other: str) -> bool:

@@ -87,6 +87,7 @@ class Model:
         ahead, self._ahead, self._guesses = self._ahead, None, 0
         if ahead is not None and not ahead.answers(asked, tools):
             ahead.drop()
+            await ahead.gone()
             ahead = None
         reply = self._language_model.reply(asked, tools) if ahead is None else ahead.parts()
         async with aclosing(reply) as parts:
