@@ -59,7 +59,10 @@ class Link(Generic[P]):
         """Its name for figures that are kept by it: the vendor and the model as its stage has them, but for where that
         is on this machine, or in which."""
         vendor, _, model = self.name.partition(" ")
-        if model.startswith(("/", ".", "~")) or "\\" in model or "://" in model:
+        _, is_url, rest = model.partition("://")
+        if is_url:  # whose path it is: neither a host, nor who asks there, nor with which key
+            model = "/" + re.split("[?#]", rest)[0].partition("/")[2]
+        if model.startswith(("/", ".", "~")) or "\\" in model:
             model = re.split(r"[/\\]", model.rstrip("/\\"))[-1]
         return f"{vendor} {model}".strip()[:LONGEST_LABEL]
 
