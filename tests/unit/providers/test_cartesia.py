@@ -53,6 +53,8 @@ def test_nested_beyond_measure() -> None:
         ("AAAA", {"words": ["a"], "start": [], "end": []}),
         ("AAAA", {"words": ["a"], "start": [math.nan], "end": [1.0]}),
         ("AAAA", {"words": ["a"], "start": [0.0], "end": [math.inf]}),
+        ("AAAA", {"words": ["a"], "start": [0.0], "end": [1e306]}),
+        ("AAAA", {"words": ["a"], "start": [10**400], "end": [1.0]}),
     ],
 )
 def test_a_wrong_event_is_its_contexts_affair(data: object, words: object) -> None:

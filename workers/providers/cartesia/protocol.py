@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import binascii
 import json
-import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -28,6 +27,9 @@ QUOTA = "quota_exceeded"
 
 LONGEST_TEXT = 300
 """Characters of a vendor's error that are passed on."""
+
+LONGEST_S = 86_400
+"""Nothing is spoken for a day: a word's time beyond that is none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +101,7 @@ def parse(message: bytes) -> Event | None:
         return None
     try:
         return reader(event, str(context_id))
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, OverflowError) as error:
         return Failed(str(context_id), ProviderError("cartesia", f"sent a wrong {kind!r} event: {error!r}"))
 
 
@@ -111,7 +113,7 @@ def _words(event: dict[str, Any], context_id: str) -> Words:
     times = event.get("word_timestamps") or {"words": (), "start": (), "end": ()}
     words = zip(times["words"], times["start"], times["end"], strict=True)
     told = tuple((str(word), float(start), float(end)) for word, start, end in words)
-    if not all(math.isfinite(start) and math.isfinite(end) for _, start, end in told):
+    if not all(abs(start) < LONGEST_S and abs(end) < LONGEST_S for _, start, end in told):  # nor when it is no number
         raise ValueError("a word sounds at no time")
     return Words(context_id, told, _flush_id(event))
 
