@@ -101,6 +101,7 @@ async def test_it_is_mute_at_the_end(model: str) -> None:
         (Garbage(500, "[1, 2]"), "no object", True),
         (Garbage(500, '{"type": "Results", "channel": {"alternatives": []}}'), "cannot be read|silent", True),
         (Garbage(500, '{"type": "TurnInfo", "turn_index": "many"}'), "cannot be read|silent", True),
+        (Garbage(500, '{"type": "TurnInfo", "transcript": "", "turn_index": 1e999}'), "cannot be read|silent", True),
         (Garbage(500, '{"type": "Error", "code": "INVALID_AUDIO", "variant": "SchemaError"}'), "INVALID|Schema", False),
     ],
 )

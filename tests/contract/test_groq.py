@@ -277,6 +277,7 @@ async def test_a_fault_from_the_beginning_is_told_as_what_it_is(
         ("torn", None),
         ("garbage", "JSONDecodeError"),
         ("nonsense", "no part of an answer"),
+        ("numberless", "no part of an answer"),
         ("told", "HTTP 500: .* is over capacity"),
         ("told_bad_call", "HTTP 400: Failed to call"),
         ("told_in_words", "HTTP 500"),

@@ -18,6 +18,7 @@ Fault = Literal[
     "torn",
     "garbage",
     "nonsense",
+    "numberless",
     "told",
     "told_bad_call",
     "told_in_words",
@@ -25,5 +26,5 @@ Fault = Literal[
     "lingering",
 ]
 """Refusals; no answer at all; a web page instead; nothing instead; mute in the middle of an answer; an end in its
-middle, orderly or not; no JSON there, or JSON that is no chunk; an error told there, in three ways; `x_groq.error`; an
-answer that is over and does not end."""
+middle, orderly or not; no JSON there, or JSON that is no chunk, in two ways; an error told there, in three ways;
+`x_groq.error`; an answer that is over and does not end."""

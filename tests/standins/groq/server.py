@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import math
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from dataclasses import dataclass, field
 from typing import Any
@@ -43,6 +44,7 @@ _TOLD: dict[str, dict[str, Any]] = {
     },
     "told_in_words": {"error": "upstream closed"},
     "nonsense": {"choices": "none today"},
+    "numberless": {"choices": [{"delta": {"tool_calls": [{"index": math.inf, "function": {"name": "look"}}]}}]},
 }
 
 

@@ -234,7 +234,7 @@ class DeepgramUtterance:
         message = parse(received)
         try:
             about_audio = self._understanding.take(message)
-        except (KeyError, TypeError, ValueError, IndexError, AttributeError) as error:
+        except (KeyError, TypeError, ValueError, IndexError, AttributeError, OverflowError) as error:
             raise ProviderError(NAME, f"sent what cannot be read: {received[:60]!r}") from error
         if about_audio:
             self._heard = True

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import math
 from collections.abc import AsyncGenerator, Iterator, Mapping, Sequence
 from typing import Any, Literal, Self, TypedDict, cast
 
@@ -78,7 +79,7 @@ class _Answer:
         """The text in `chunk` that is to be spoken. Thoughts never are. `chunk` may be any JSON."""
         try:
             delta = self._delta(cast("dict[str, Any]", chunk))
-        except (KeyError, TypeError, AttributeError, ValueError) as error:
+        except (KeyError, TypeError, AttributeError, ValueError, OverflowError) as error:
             raise ProviderError("groq", "what came in the stream is no part of an answer") from error
         yield from self._spoken(self._thoughts.spoken(delta))
 
@@ -101,7 +102,8 @@ class _Answer:
     def _count(self, usage: dict[str, Any] | None) -> None:
         """Usage comes with the last chunk."""
         if usage is not None:
-            self.usage = {name: value for name, value in usage.items() if isinstance(value, int | float)}
+            counts = {name: value for name, value in usage.items() if isinstance(value, int | float)}
+            self.usage = {name: value for name, value in counts.items() if value < math.inf}
 
     def end(self) -> Iterator[str | ToolCall]:
         """What is left to say, and the calls. Raises ProviderError when the end never came, or came too soon."""
