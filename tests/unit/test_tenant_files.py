@@ -59,7 +59,8 @@ def test_the_page_lists_every_key_and_no_other() -> None:
 
 def test_the_page_states_the_true_defaults() -> None:
     values = TurnSettings().model_dump()
-    defaults = {name: "none" if value == () else str(value).replace("True", "true") for name, value in values.items()}
+    defaults = {name: "none" if value == () else str(value) for name, value in values.items()}
+    defaults |= {name: str(value).lower() for name, value in values.items() if isinstance(value, bool)}
     assert dict(rows("turn")) == defaults
     relay = RelaySettings().model_dump()
     relay |= {"turn_detection": relay["turn_detection"]["type"], "transcription": relay["transcription"]["model"]}

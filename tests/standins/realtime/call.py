@@ -12,7 +12,7 @@ from aiortc import RTCConfiguration, RTCDataChannel, RTCPeerConnection, RTCSessi
 from aiortc.rtcconfiguration import RTCBundlePolicy
 
 from tests.standins.webrtc.arrivals import Packet, tap
-from tests.standins.webrtc.network import answer_nominations_only, bind, vanish
+from tests.standins.webrtc.network import answer_nominations_only, bind, close, vanish
 from tests.standins.webrtc.track import FRAME_BYTES, PacedTrack
 
 from .clock import now_ms
@@ -161,7 +161,7 @@ class Call:
             if time.monotonic() > deadline_s or sctp.state != "connected":
                 break
             await asyncio.sleep(0.005)
-        await self._connection.close()
+        await close(self._connection)
 
     def _end(self, closed: tuple[int, str], close: Callable[[], Coroutine[Any, Any, None]]) -> None:
         if self._ending is not None:

@@ -15,7 +15,7 @@ from aiortc.rtcconfiguration import RTCBundlePolicy
 from tests.standins.twilio.watch import Watch
 
 from .arrivals import Packet, tap
-from .network import LOOPBACK, Cable, Weather, bind, lay_cables, vanish
+from .network import LOOPBACK, Cable, Weather, bind, close, lay_cables, vanish
 from .track import FRAME_BYTES, PacedTrack
 
 CONNECT_S = 15.0
@@ -119,7 +119,7 @@ class Line:
 
     async def close(self) -> None:
         """With a goodbye: close_notify."""
-        await self.connection.close()
+        await close(self.connection)
         self._end()
 
     async def vanish(self) -> None:

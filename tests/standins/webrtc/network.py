@@ -111,7 +111,17 @@ async def vanish(connection: RTCPeerConnection) -> None:
     """Close it so that nothing of that reaches the other side: no BYE, no close_notify, no answer any more."""
     for cable in lay_cables(connection):
         cable.cut = True
+    await close(connection)
+
+
+async def close(connection: RTCPeerConnection) -> None:
+    """Close it in any state. One that is closed in the moment in which it connects asks for consent all the same:
+    aioice begins to when `connect` returns, whatever was closed meanwhile."""
+    ice = ice_of(connection)
     await connection.close()
+    consent = ice._query_consent_task
+    if consent is not None:
+        consent.cancel()
 
 
 def answer_nominations_only(connection: RTCPeerConnection) -> None:
