@@ -50,6 +50,8 @@ settings.load_profile("trunkline")
 
 IN_REAL_TIME = {"tests/browser/calls/": "calls", "tests/system/hostile/": "attacks", "tests/system/": "calls"}
 """Folders, and the share that each belongs to. These wait much, and use a third of a core."""
+ON_WIRES = ("tests/browser/", "tests/contract/", "tests/system/", "tests/unit/benchmarks/", "tests/unit/gateway/")
+"""Folders whose tests talk over real wires, with deadlines of the clock. One that fails in a whole run is run again."""
 INTERFACES = ("tests/browser/calls/test_webrtc_network.py", "tests/browser/calls/test_webrtc_relay.py")
 PAGES = "tests/browser/"
 """Chromium breaks off what it loads when an interface of the machine comes or goes. The tests that make some come
@@ -93,7 +95,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items.sort(key=lambda item: place(item.nodeid))
     if "PYTEST_XDIST_WORKER" in os.environ:
         for item in items:
-            if in_real_time(item.nodeid):
+            if item.nodeid.startswith(ON_WIRES):
                 item.add_marker(pytest.mark.flaky(reruns=1))
     if CHROMIUM.exists():
         return
@@ -104,7 +106,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """A test in real time that passed the second time, beside others on a machine that others use too, is no secret."""
+    """A test that passed the second time, beside others on a machine that others use too, is no secret."""
     for report in terminalreporter.stats.get("rerun", []):
         terminalreporter.section(f"run again: {report.nodeid}")
         terminalreporter.write_line(report.longreprtext)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -71,7 +71,10 @@ class Gateway:
 
 def udp_ports(pid: int) -> list[int]:
     """The UDP ports that a process has bound."""
-    held = {os.readlink(entry) for entry in Path(f"/proc/{pid}/fd").iterdir() if entry.is_symlink()}
+    held = set()
+    for entry in Path(f"/proc/{pid}/fd").iterdir():
+        with suppress(FileNotFoundError):  # closed since
+            held.add(os.readlink(entry))
     rows = [row.split() for row in Path("/proc/net/udp").read_text().splitlines()[1:]]
     return [int(row[1].partition(":")[2], 16) for row in rows if f"socket:[{row[9]}]" in held]
 

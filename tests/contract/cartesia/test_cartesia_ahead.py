@@ -97,7 +97,7 @@ async def test_the_end_of_a_sentence_told_twice_ends_no_other(vendor: Cartesia, 
 
 async def test_those_behind_one_that_fails_are_said_elsewhere(vendor: Cartesia, speech: CartesiaSpeech) -> None:
     vendor.behaviour.fault, vendor.behaviour.fault_times = "stalled", 1
-    speech = provider(vendor, next_audio_s=0.3)
+    speech = provider(vendor, next_audio_s=1)
     voice = speech.voice()
     asked = [voice.speak(text, last=False) for text in (LONG, *SENTENCES)]
     pcm, error = await failure(asked[0])
