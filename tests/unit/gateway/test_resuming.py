@@ -152,6 +152,14 @@ async def refusal(gateway: Any, token: str) -> str:
         return f"{told['code']} {client.close_code}"
 
 
+async def cut_off(gateway: Any, caller: Caller) -> None:
+    """They call, hear the beginning of an answer, and their line is cut."""
+    async with gateway.client() as client:
+        await caller.call(client)
+        await caller.listen(client, samples=RATE_HZ // 4)
+        client.transport.abort()
+
+
 @pytest.mark.parametrize("way", ["here, here", "there, there", "there, here", "there, elsewhere"])
 async def test_the_conversation_goes_on_when_the_answer_to_a_resume_is_lost(
     gateways: Any, worker: Host, way: str
@@ -390,10 +398,7 @@ async def test_redis_is_emptied_while_a_caller_comes_back(
 ) -> None:
     """Their worker has the conversation, and writes it back."""
     here, there, caller = await gateways(), await gateways(), Caller()
-    async with here.client() as client:
-        await caller.call(client)
-        await caller.listen(client, samples=RATE_HZ // 4)
-        client.transport.abort()
+    await cut_off(here, caller)
     used = there.sessions._resuming.use
 
     async def use(*args: Any, **options: Any) -> Any:
@@ -414,10 +419,7 @@ async def test_who_waits_for_a_worker_while_another_takes_the_caller_lets_go(
 ) -> None:
     """The first gateway is heard by the worker only after the second: it must neither serve nor hang up."""
     slow, quick, caller = await gateways(), await gateways(), Caller()
-    async with quick.client() as client:
-        await caller.call(client)
-        await caller.listen(client, samples=RATE_HZ // 4)
-        client.transport.abort()
+    await cut_off(quick, caller)
     stuck, send = asyncio.Event(), slow.sessions._outbox.send
 
     def late(lane: str, message: Any, *, within_s: float = 0.0) -> None:
